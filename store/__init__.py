@@ -1,0 +1,1 @@
+"""Durable state, and its hand-off to the workers."""

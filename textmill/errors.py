@@ -1,0 +1,263 @@
+"""The exception tree that producers, the api and the workers share.
+
+Each class says its stable `code`, and whether trying the same thing again can help (`retry`). The docstring is the
+message that is shown when none is given. Which HTTP status a class gets is the api's business: `api/errors.py`.
+"""
+
+from typing import Any, ClassVar
+
+
+class TextmillError(Exception):
+    """Something in Textmill went wrong."""
+
+    code: ClassVar[str] = "textmill_error"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or self.code).strip().split("\n")[0]
+        self.details = details
+        """Machine-readable facts about this error, shown to the producer (the valid options, a position)."""
+        super().__init__(self.message)
+
+
+# --- refused at the door ---------------------------------------------------------------------------------------------
+
+
+class InvalidRequest(TextmillError):
+    """The request is not of the documented form."""
+
+    code = "invalid_request"
+
+
+class InvalidOptions(InvalidRequest):
+    """The options are not valid for this task and model."""
+
+    code = "invalid_options"
+
+
+class InvalidText(InvalidRequest):
+    """A text has a character that cannot be stored: NUL or half of a surrogate pair."""
+
+    code = "invalid_text"
+
+
+class InvalidCursor(InvalidRequest):
+    """The cursor was not given out by this installation."""
+
+    code = "invalid_cursor"
+
+
+class DuplicateDocument(InvalidRequest):
+    """Two documents of one job have the same id."""
+
+    code = "duplicate_document_id"
+
+
+class TooManyDocuments(InvalidRequest):
+    """One request carries more documents than allowed: open the job and append them in chunks."""
+
+    code = "too_many_documents"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body of the request is larger than allowed: open the job and append documents in chunks."""
+
+    code = "request_too_large"
+
+
+class Unauthorized(TextmillError):
+    """The API key is missing, unknown or revoked."""
+
+    code = "unauthorized"
+
+
+class JobNotFound(TextmillError):
+    """There is no such job under this key."""
+
+    code = "job_not_found"
+
+
+class DocumentNotFound(TextmillError):
+    """There is no such document in this job."""
+
+    code = "document_not_found"
+
+
+class ResultNotReady(TextmillError):
+    """The document has no outcome yet."""
+
+    code = "result_not_ready"
+    retry = True
+
+
+class ModelNotFound(InvalidRequest):
+    """The catalogue has no such model."""
+
+    code = "model_not_found"
+
+
+class CatalogueError(TextmillError):
+    """The catalogue file is wrong."""
+
+    code = "invalid_catalogue"
+
+
+class JobClosed(TextmillError):
+    """The job takes no more documents: it was closed, or it has ended."""
+
+    code = "job_closed"
+
+
+class JobNotEnded(TextmillError):
+    """The job has not ended yet."""
+
+    code = "job_not_ended"
+
+
+class NothingToRetry(TextmillError):
+    """No document of this job failed in the way named."""
+
+    code = "nothing_to_retry"
+
+
+class UploadOffsetMismatch(TextmillError):
+    """The upload offset is not the job's number of documents: continue from the total in this answer."""
+
+    code = "upload_offset_mismatch"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """This idempotency key was used before with another request."""
+
+    code = "idempotency_mismatch"
+
+
+class NotSupported(InvalidRequest):
+    """This installation does not offer that yet."""
+
+    code = "not_supported"
+
+
+class TooManyRequests(TextmillError):
+    """Too much at once: try again after a while."""
+
+    code = "too_many_requests"
+    retry = True
+
+
+class Unavailable(TextmillError):
+    """The service cannot answer right now."""
+
+    code = "unavailable"
+    retry = True
+
+
+# --- what a document's or a job's processing can end in --------------------------------------------------------------
+
+
+class DocumentError(TextmillError):
+    """The document could not be processed."""
+
+    code = "document_error"
+
+
+class DocumentTooLong(DocumentError):
+    """The text does not fit the model's window, and the job asked for an error in that case."""
+
+    code = "document_too_long"
+
+
+class DocumentEmpty(DocumentError):
+    """The text has nothing to process."""
+
+    code = "document_empty"
+
+
+class ReduceDidNotConverge(DocumentError):
+    """The summaries of the text's parts did not get shorter from round to round."""
+
+    code = "reduce_did_not_converge"
+
+
+class DeviceOutOfMemory(DocumentError):
+    """The document did not fit on the device, even alone."""
+
+    code = "out_of_memory"
+    retry = True
+
+
+class WorkerLost(DocumentError):
+    """The worker died each time that it processed this document."""
+
+    code = "worker_lost"
+    retry = True
+
+
+class ProcessingFailed(DocumentError):
+    """The model raised an error on this document."""
+
+    code = "processing_failed"
+
+
+class ModelError(TextmillError):
+    """The model fails even on a text that is known to be good."""
+
+    code = "model_error"
+    retry = True
+
+
+class ModelUnavailable(TextmillError):
+    """The model could not be loaded by the worker."""
+
+    code = "model_unavailable"
+    retry = True
+
+
+# --- inside the system -----------------------------------------------------------------------------------------------
+
+
+class LeaseLost(TextmillError):
+    """The lease on the shard has expired, or its job was cancelled: nothing was written."""
+
+    code = "lease_lost"
+
+
+class Draining(TextmillError):
+    """The worker is shutting down: the work goes to another one."""
+
+    code = "draining"
+    retry = True
+
+
+class StoreBusy(Unavailable):
+    """The database stayed locked or kept aborting the transaction."""
+
+    code = "store_busy"
+
+
+# --- on the producer's side ------------------------------------------------------------------------------------------
+
+
+class ServerUnreachable(TextmillError):
+    """The Textmill server could not be reached."""
+
+    code = "server_unreachable"
+    retry = True
+
+
+class WaitTimeout(TextmillError):
+    """The job did not end within the time given."""
+
+    code = "wait_timeout"
+    retry = True
+
+
+def by_code() -> dict[str, type[TextmillError]]:
+    """Every class of the tree by its code, for turning an HTTP answer back into its exception."""
+    found: dict[str, type[TextmillError]] = {}
+    waiting = [TextmillError]
+    while waiting:
+        cls = waiting.pop()
+        found[cls.code] = cls
+        waiting += cls.__subclasses__()
+    return found

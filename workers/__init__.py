@@ -1,0 +1,1 @@
+"""The device process: Celery tasks around one engine thread per device."""

@@ -1,0 +1,1 @@
+"""What runs one kind of model on a device."""

@@ -1,0 +1,1 @@
+"""Pure text rules: no torch, no I/O."""
