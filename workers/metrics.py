@@ -1,0 +1,70 @@
+"""What the engine did: how busy it was, and how much of its work was padding. For Prometheus, and a line in the log."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge
+
+log = logging.getLogger(__name__)
+
+LOG_SECONDS = 60
+"""Seconds between two lines in the log, while there is work."""
+
+BATCHES = Counter("textmill_batches", "Batches run", ["model"])
+ITEMS = Counter("textmill_items", "Items run", ["model"])
+TOKENS = Counter("textmill_tokens", "Input tokens run, without padding", ["model"])
+PADDED = Counter("textmill_padded_tokens", "Input tokens run, with padding", ["model"])
+BUSY = Counter("textmill_engine_busy_seconds", "Seconds in which the engine ran a model", ["model"])
+FAULTS = Counter("textmill_engine_faults", "Failed passes", ["model", "kind"])
+BUDGET = Gauge("textmill_batch_tokens", "Padded tokens that a batch may have now", ["model"])
+RESIDENT = Gauge("textmill_model_resident_bytes", "Device memory of a loaded model's weights", ["model"])
+LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])
+EVICTIONS = Counter("textmill_model_evictions", "Models unloaded for want of memory", ["model"])
+WAITING = Gauge("textmill_inbox_items", "Items that wait for the engine")
+
+
+class Throughput:
+    """Busy share and padding share of the engine. `batch` is called by the engine, `load` by the keeper."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._busy = 0.0
+        self._tokens = self._padded = self._items = self._batches = 0
+        self._logged_at = self._asked_at = clock()
+        self._logged_busy = self._asked_busy = 0.0
+
+    def batch(self, model: str, items: int, tokens: int, padded: int, seconds: float) -> None:
+        """A batch was run (tokens: without padding; padded: with it)."""
+        BATCHES.labels(model).inc()
+        ITEMS.labels(model).inc(items)
+        TOKENS.labels(model).inc(tokens)
+        PADDED.labels(model).inc(padded)
+        BUSY.labels(model).inc(seconds)
+        self._busy += seconds
+        self._batches += 1
+        self._items += items
+        self._tokens += tokens
+        self._padded += padded
+        if self._clock() - self._logged_at >= LOG_SECONDS:
+            self.report()
+
+    def load(self) -> float:
+        """Share of the time since the last call in which the engine ran a model, 0 to 1."""
+        now, busy = self._clock(), self._busy
+        share = (busy - self._asked_busy) / max(now - self._asked_at, 1e-9)
+        self._asked_at, self._asked_busy = now, busy
+        return min(share, 1.0)
+
+    def report(self) -> None:
+        """One line in the log about what was done since the last one."""
+        now = self._clock()
+        if self._batches:
+            log.info(
+                "engine: %d items in %d batches, %d tokens, padding %.1f %%, busy %.1f %%",
+                self._items, self._batches, self._tokens,
+                100 * (1 - self._tokens / max(self._padded, 1)),
+                100 * (self._busy - self._logged_busy) / max(now - self._logged_at, 1e-9),
+            )  # fmt: skip
+        self._tokens = self._padded = self._items = self._batches = 0
+        self._logged_at, self._logged_busy = now, self._busy

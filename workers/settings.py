@@ -1,0 +1,70 @@
+"""Settings of a worker process, read from the environment once, in `workers/app.py` and `workers/main.py`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Every variable is named TEXTMILL_ and the field's name in capitals. Lists are written with commas."""
+
+    model_config = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore")
+
+    models: str = ""
+    """Models of the catalogue that this worker serves, with commas between. Empty: all of them."""
+
+    preload: str = ""
+    """Models to load at start, before their first document. Empty: each is loaded when it is first needed."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What the models run on. The launcher sets it for each process it starts."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights, over the catalogue's. auto: as the catalogue says, else bfloat16 where it is fast."""
+
+    threads: int = Field(default=0, ge=0)
+    """CPU threads that one pass uses. 0: as many as there are cores."""
+
+    concurrency: int = Field(default=8, ge=1)
+    """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""
+
+    batch_tokens: int = Field(default=0, ge=0)
+    """Padded tokens in a batch. 0: found by a short calibration when a model is first loaded, and kept on disk."""
+
+    max_batch_tokens: int = Field(default=65_536, ge=1)
+    """The largest batch that calibration tries."""
+
+    credit_tokens: int = Field(default=65_536, ge=1)
+    """Tokens of one shard that may be with the engine at once. This, times the task slots, bounds what waits in memory."""
+
+    model_memory_mb: int = Field(default=0, ge=0)
+    """Memory for resident weights: beyond it the least recently used models are unloaded. 0: until the device is full."""
+
+    model_retry_seconds: float = Field(default=60, ge=0)
+    """A model that could not be loaded fails its jobs at once for this long, then loading is tried again."""
+
+    batch_deadline_seconds: float = Field(default=60, gt=0)
+    """A batch that runs longer than this, and than 20 times a calibrated one, is taken for hung: the process starts anew."""
+
+    load_deadline_seconds: float = Field(default=900, gt=0)
+    """The same for loading (and, where needed, downloading) a model."""
+
+    drain_seconds: float = Field(default=20, ge=0)
+    """After SIGTERM, shards in work may finish for this long; then they are handed back, and the process ends."""
+
+    settle_seconds: float = Field(default=1, gt=0)
+    """Results of an unfinished shard are stored at least this often."""
+
+    settle_documents: int = Field(default=500, ge=1)
+    """Results of an unfinished shard are stored when there are so many."""
+
+    cache_dir: Path = Path(".textmill/cache")
+    """Where calibrations are kept."""
+
+    worker_metrics_port: int = Field(default=0, ge=0, le=65_535)
+    """Port on which a worker serves Prometheus metrics, on the loopback address. 0: it does not. The launcher adds the child's number."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much the worker logs."""
