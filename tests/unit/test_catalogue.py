@@ -1,0 +1,312 @@
+"""The catalogue: what it offers, what it picks, and what it refuses with the line and the reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.catalogue import Catalogue, check_options, load
+from textmill.errors import CatalogueError, InvalidOptions, ModelNotFound
+
+NER_CONFIG = {
+    "architectures": ["BertForTokenClassification"],
+    "max_position_embeddings": 256,
+    "id2label": {"0": "O", "1": "B-PER", "2": "I-PER", "3": "B-LOC", "4": "I-LOC"},
+}
+MARIAN_CONFIG = {"architectures": ["MarianMTModel"], "max_position_embeddings": 512}
+
+FILE = """
+[ner-small]
+task = "ner"
+source = "ner-small"
+window = 256
+licence = "Apache-2.0"
+limitations = "A test."
+default = true
+
+[en-pt]
+task = "translation"
+source = "en-pt"
+source_langs = ["en"]
+target_langs = ["pt"]
+window = 512
+options = { num_beams = 2, max_length = 256 }
+licence = "MPL-2.0"
+limitations = "A test."
+default = true
+
+[opus-en-fr]
+task = "translation"
+source = "hub:Helsinki-NLP/opus-mt-en-fr"
+source_langs = ["en"]
+target_langs = ["fr"]
+window = 512
+licence = "Apache-2.0"
+limitations = "A test."
+
+[opus-fr-en]
+task = "translation"
+source = "hub:Helsinki-NLP/opus-mt-fr-en"
+source_langs = ["fr"]
+target_langs = ["en"]
+window = 512
+licence = "Apache-2.0"
+limitations = "A test."
+
+[opus-de-en]
+task = "translation"
+source = "hub:Helsinki-NLP/opus-mt-de-en"
+source_langs = ["de"]
+target_langs = ["en"]
+window = 512
+licence = "Apache-2.0"
+limitations = "A test."
+
+[many]
+task = "translation"
+source = "hub:facebook/nllb-200-distilled-600M"
+source_langs = ["en", "fr", "ja"]
+target_langs = ["en", "fr", "ja"]
+lang_codes = { en = "eng_Latn", fr = "fra_Latn", ja = "jpn_Jpan" }
+window = 512
+licence = "CC-BY-NC-4.0"
+limitations = "A test."
+"""
+
+
+def safetensors(size: int = 16) -> bytes:
+    """A whole file with one tensor of that many bytes."""
+    header = json.dumps({"weight": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
+def folder(path: Path, config: dict[str, Any]) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "tokenizer.json").write_text("{}")
+    (path / "model.safetensors").write_bytes(safetensors())
+    return path
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A catalogue file beside the two folders that it names."""
+    folder(tmp_path / "ner-small", NER_CONFIG)
+    folder(tmp_path / "en-pt", MARIAN_CONFIG)
+    path = tmp_path / "catalogue.toml"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture
+def catalogue(written: Path) -> Catalogue:
+    return load(written)
+
+
+def test_an_entry_has_what_the_file_says_and_what_the_folder_shows(catalogue: Catalogue, written: Path) -> None:
+    entry = catalogue.get("ner-small")
+    assert (entry.task, entry.window, entry.local, entry.dtype) == ("ner", 256, True, "auto")
+    assert entry.path == written.parent / "ner-small"
+    assert entry.labels == ["LOC", "PER"]
+    assert entry.architecture == "BertForTokenClassification"
+    hub = catalogue.get("opus-en-fr")
+    assert (hub.local, hub.path, hub.source) == (False, None, "Helsinki-NLP/opus-mt-en-fr")
+
+
+def test_public_shows_the_hub_id_but_no_path_of_this_machine(catalogue: Catalogue, written: Path) -> None:
+    shown = [entry.public() for entry in catalogue.entries.values()]
+    assert str(written.parent) not in json.dumps(shown)
+    assert shown[0]["source"] is None
+    assert shown[2]["source"] == "Helsinki-NLP/opus-mt-en-fr"
+    assert shown[0]["labels"] == ["LOC", "PER"]
+    assert shown[1]["options"] == {"num_beams": 2, "max_length": 256}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "options", "expected"),
+    [
+        ("ner", None, {}, "ner-small"),
+        ("ner", "ner-small", {}, "ner-small"),
+        ("translation", None, {}, "en-pt"),  # no language named: the default, the only one
+        ("translation", None, {"target_lang": "pt"}, "en-pt"),
+        ("translation", None, {"target_lang": "pt_BR"}, "en-pt"),  # a region falls back to its language
+        ("translation", None, {"source_lang": "EN", "target_lang": "PT"}, "en-pt"),
+        ("translation", None, {"target_lang": "fr"}, "opus-en-fr"),  # the only source language on offer
+        ("translation", None, {"source_lang": "en", "target_lang": "fr"}, "opus-en-fr"),  # first in the file
+        ("translation", None, {"source_lang": "fr", "target_lang": "en"}, "opus-fr-en"),
+        ("translation", None, {"source_lang": "fr", "target_lang": "ja"}, "many"),
+        ("translation", None, {"source_lang": "fra_Latn", "target_lang": "jpn_Jpan"}, "many"),
+        ("translation", "many", {"source_lang": "en", "target_lang": "fr"}, "many"),
+        ("translation", "en-pt", {}, "en-pt"),
+    ],
+)
+def test_resolve(catalogue: Catalogue, task: Any, model: str | None, options: dict[str, object], expected: str) -> None:
+    assert catalogue.resolve(task, model, options).name == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "options", "error", "says"),
+    [
+        ("ner", "gone", {}, ModelNotFound, "ner-small, en-pt"),
+        ("summarization", None, {}, ModelNotFound, "summarization"),
+        ("translation", "ner-small", {}, InvalidOptions, "is for ner"),
+        ("translation", None, {"source_lang": "de", "target_lang": "fr"}, ModelNotFound, "from de to fr"),
+        # French or German? Guessing gives fluent nonsense.
+        ("translation", None, {"target_lang": "en"}, InvalidOptions, "needs source_lang"),
+        ("translation", None, {"target_lang": "ja"}, InvalidOptions, "needs source_lang"),
+        ("translation", None, {"source_lang": "fr"}, InvalidOptions, "needs target_lang"),
+        ("translation", "en-pt", {"target_lang": "fr"}, InvalidOptions, "no target_lang 'fr': pt"),
+        ("translation", "many", {"target_lang": "fr"}, InvalidOptions, "needs source_lang: en, fr, ja"),
+        ("translation", "many", {"source_lang": "fr", "target_lang": "fr"}, InvalidOptions, "both fr"),
+    ],
+)
+def test_resolve_refuses(
+    catalogue: Catalogue, task: Any, model: str | None, options: dict[str, object], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        catalogue.resolve(task, model, options)
+
+
+def test_an_entry_says_what_its_tokenizer_calls_the_languages(catalogue: Catalogue) -> None:
+    entry = catalogue.get("many")
+    pair = entry.languages({"source_lang": "en", "target_lang": "ja"})
+    assert [entry.tokenizer_code(lang or "") for lang in pair] == ["eng_Latn", "jpn_Jpan"]
+    assert catalogue.get("ner-small").languages({}) == (None, None)
+
+
+def test_echo_serves_any_task_by_name_and_is_never_a_default(catalogue: Catalogue) -> None:
+    with pytest.raises(ModelNotFound):
+        catalogue.get("echo")
+    echo = catalogue.with_echo()
+    assert echo.resolve("translation", "echo", {"target_lang": "xx"}).task is None
+    assert echo.resolve("ner", None, {}).name == "ner-small"
+    with pytest.raises(ModelNotFound):
+        echo.resolve("summarization", None, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("en-pt", {"max_length": 513}, "at most 512 tokens"),
+        ("en-pt", {"max_new_tokens": 4096}, "at most 512 tokens"),
+        ("en-pt", {"min_length": 300}, "min_length 300 is above max_length 256"),  # 256: the catalogue's default
+        ("en-pt", {"min_length": 20, "max_new_tokens": 10}, "min_length 20 is above max_new_tokens 10"),
+        ("ner-small", {"labels": ["PER", "DATE"]}, "no label DATE; it has: LOC, PER"),
+    ],
+)
+def test_options_beyond_the_model_are_refused(
+    catalogue: Catalogue, model: str, options: dict[str, object], says: str
+) -> None:
+    with pytest.raises(InvalidOptions, match=says):
+        check_options(catalogue.get(model), options)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("en-pt", {"max_length": 512}),
+        ("en-pt", {"min_length": 256}),
+        ("ner-small", {"labels": ["PER"]}),
+        ("opus-en-fr", {}),
+    ],
+)
+def test_options_within_the_model_pass(catalogue: Catalogue, model: str, options: dict[str, object]) -> None:
+    check_options(catalogue.get(model), options)
+
+
+def refused(path: Path) -> CatalogueError:
+    with pytest.raises(CatalogueError) as caught:
+        load(path)
+    return caught.value
+
+
+def line_with(path: Path, text: str) -> int:
+    return next(n for n, line in enumerate(path.read_text().splitlines(), start=1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "says"),
+    [
+        ("window = 256", "windows = 256", "windows = 256", "windows: unknown; known are: task, source"),
+        ("window = 256", 'window = "256"', 'window = "256"', "window"),
+        ("window = 256", "window = 300", "window = 300", "only 256 positions"),
+        ("window = 256\n", "", "[ner-small]", "Field required"),
+        ("window = 256\n", 'target_langs = ["pt"]\nwindow = 256\n', "[ner-small]", "any other has neither"),
+        ('task = "ner"', 'task = "tagging"', 'task = "tagging"', "summarization"),
+        (
+            'task = "ner"',
+            'task = "summarization"',
+            'task = "summarization"',
+            "BertForTokenClassification.*summarization",
+        ),
+        ('source = "ner-small"', 'source = "gone"', 'source = "gone"', "there is no folder"),
+        ('target_langs = ["pt"]\n', "", "[en-pt]", "needs both"),
+        ("num_beams = 2", "beams = 2", "options = {", "beams: unknown; known are: .*num_beams"),
+        ("max_length = 256", "max_length = 1000", "options = {", "at most 512"),
+        ('["fr"]\nwindow', '["pt"]\ndefault = true\nwindow', "default = true\nwindow", "en-pt is the default already"),
+        ("[many]", '["bad name"]', '["bad name"]', "pattern"),
+    ],
+)
+def test_a_wrong_entry_is_refused_with_its_line_and_the_reason(
+    written: Path, old: str, new: str, at: str, says: str
+) -> None:
+    assert FILE.count(old) >= 1
+    text = FILE.replace(old, new, 1)
+    written.write_text(text)
+    error = refused(written)
+    line = text[: text.index(at)].count("\n") + 1
+    assert error.message.startswith(f"{written}:{line}: "), error.message
+    with pytest.raises(CatalogueError, match=says):
+        load(written)
+
+
+def test_the_line_of_a_key_in_a_table_of_its_own(written: Path) -> None:
+    written.write_text(
+        FILE.replace("options = { num_beams = 2, max_length = 256 }\n", "")
+        + "\n[en-pt.options]\nmax_length = 256\ntop_p = 1.0\n"
+    )
+    assert f":{line_with(written, '[en-pt.options]') + 2}: en-pt: options.top_p: unknown" in refused(written).message
+
+
+def test_a_file_that_is_no_toml_names_the_line(written: Path) -> None:
+    written.write_text("[a]\ntask = ner\n")
+    assert "line 2" in refused(written).message
+
+
+def test_a_missing_file_and_an_empty_one_are_refused(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "none.toml").message
+    (tmp_path / "empty.toml").write_text("")
+    assert "names no model" in refused(tmp_path / "empty.toml").message
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: (d / "config.json").unlink(), "config.json is missing"),
+        (lambda d: (d / "config.json").write_text("{"), "not JSON"),
+        (
+            lambda d: (d / "config.json").write_text(json.dumps(NER_CONFIG | {"auto_map": {"AutoModel": "x.Y"}})),
+            "never run",
+        ),
+        (lambda d: (d / "config.json").write_text("{}"), "names no architecture"),
+        (lambda d: (d / "tokenizer.json").unlink(), "has no tokenizer"),
+        (lambda d: (d / "model.safetensors").rename(d / "pytorch_model.bin"), "pytorch_model.bin is not safetensors"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"PK\x03\x04" + bytes(100)), "not a safetensors file"),
+        (
+            lambda d: (d / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1"),
+            "not a safetensors file",
+        ),
+        (lambda d: (d / "model.safetensors").write_bytes(safetensors()[:-1]), "its header tells of"),
+        (
+            lambda d: (d / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
+            "model-2.safetensors is missing",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_refused(written: Path, change: Any, says: str) -> None:
+    change(written.parent / "ner-small")
+    error = refused(written)
+    assert says in error.message
+    line = line_with(written, 'source = "ner-small"')
+    assert f":{line}: ner-small" in error.message
