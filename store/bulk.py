@@ -1,0 +1,114 @@
+"""Writing many rows at once, by each database's fastest way.
+
+Measured for rows of 200 characters: COPY takes a third of the time of a multi-row INSERT on PostgreSQL, and arrays
+through `unnest` a quarter of `executemany`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from textmill.errors import DuplicateDocument
+
+
+class DocumentOutcome(NamedTuple):
+    """What became of one document of a shard. Exactly one of `output` (JSON text) and `error_code` is set."""
+
+    position: int
+    output: str | None
+    error_code: str | None = None
+    error_message: str | None = None
+    model_revision: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    pieces: int | None = None
+    truncated: bool = False
+    attempts: int = 1
+
+
+class Inserted(NamedTuple):
+    """Rows that were really new, by state."""
+
+    succeeded: int
+    failed: int
+
+
+def insert_documents(tx: Connection, job_id: int, first: int, batch: Sequence[tuple[str | None, str]]) -> None:
+    """Store (id or None, text) at the positions first, first + 1, ... of the job.
+
+    Raises DuplicateDocument where the job has a document with such an id already.
+    """
+    rows = [
+        (job_id, position, str(position) if document_id is None else document_id, text)
+        for position, (document_id, text) in enumerate(batch, first)
+    ]
+    try:
+        if tx.dialect.name == "postgresql":
+            _copy(tx, rows)
+        else:
+            tx.exec_driver_sql("INSERT INTO documents (job_id, position, document_id, text) VALUES (?, ?, ?, ?)", rows)
+    except sa.exc.IntegrityError as error:
+        raise DuplicateDocument from error
+
+
+def _copy(tx: Connection, rows: list[tuple[int, int, str, str]]) -> None:
+    import psycopg
+
+    assert tx.connection.driver_connection is not None
+    try:
+        with (
+            tx.connection.driver_connection.cursor() as cursor,
+            cursor.copy("COPY documents (job_id, position, document_id, text) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(["int8", "int4", "text", "text"])
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.errors.UniqueViolation as error:
+        raise DuplicateDocument from error
+    except psycopg.Error as error:
+        # The driver was used past SQLAlchemy: give the error the class that the retry in session.py knows.
+        raise sa.exc.DBAPIError.instance(None, None, error, psycopg.Error, dialect=tx.dialect) from error
+
+
+_UNNEST = sa.text(
+    """
+    INSERT INTO results (job_id, position, state, output, error_code, error_message, model_revision, input_tokens,
+                         output_tokens, pieces, truncated, attempts, finished_at)
+    SELECT :job_id, r.position, CASE WHEN r.error_code IS NULL THEN 'succeeded' ELSE 'failed' END, r.output,
+           r.error_code, r.error_message, r.model_revision, r.input_tokens, r.output_tokens, r.pieces, r.truncated,
+           r.attempts, clock_timestamp()
+    FROM unnest(CAST(:c0 AS int[]), CAST(:c1 AS text[]), CAST(:c2 AS text[]), CAST(:c3 AS text[]), CAST(:c4 AS text[]),
+                CAST(:c5 AS int[]), CAST(:c6 AS int[]), CAST(:c7 AS int[]), CAST(:c8 AS bool[]), CAST(:c9 AS int[]))
+         AS r (position, output, error_code, error_message, model_revision, input_tokens, output_tokens, pieces,
+               truncated, attempts)
+    ON CONFLICT DO NOTHING
+    RETURNING state
+    """
+)
+
+_INSERT_SQLITE = """
+    INSERT INTO results (job_id, position, output, error_code, error_message, model_revision, input_tokens,
+                         output_tokens, pieces, truncated, attempts, state, finished_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+"""
+
+
+def insert_results(tx: Connection, job_id: int, outcomes: Sequence[DocumentOutcome]) -> Inserted:
+    """Store outcomes, leaving alone those that exist. Answers how many were new: only they may be counted."""
+    if not outcomes:
+        return Inserted(0, 0)
+    if tx.dialect.name == "postgresql":
+        columns = {f"c{n}": list(column) for n, column in enumerate(zip(*outcomes, strict=True))}
+        states = tx.execute(_UNNEST, {"job_id": job_id, **columns}).scalars().all()
+        failed = sum(state == "failed" for state in states)
+        return Inserted(len(states) - failed, failed)
+    now = tx.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
+    counts = []
+    for state in ("succeeded", "failed"):
+        rows = [(job_id, *o, state, now) for o in outcomes if (o.error_code is None) == (state == "succeeded")]
+        # SQLite has one writer, so the driver's count of changed rows is the count of rows that were new.
+        counts.append(tx.exec_driver_sql(_INSERT_SQLITE, rows).rowcount if rows else 0)
+    return Inserted(*counts)

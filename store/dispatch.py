@@ -1,0 +1,267 @@
+"""Which shards are released, and how they reach Redis.
+
+Releasing happens inside the transaction that makes room (`release`); publishing follows its commit, on one thread that
+no request and no task ever waits for (`Dispatcher`). What a crash in between loses is published by the sweep.
+"""
+
+import collections
+import itertools
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy.engine import Connection
+
+from store import workers
+from store.queue import NORMAL, RUN_SHARD, queue_name
+from store.session import db_time, settings_of
+from store.settings import StoreSettings
+from store.tables import ACTIVE, jobs, shards
+
+log = logging.getLogger(__name__)
+
+
+class Released(NamedTuple):
+    """A shard that is to be published."""
+
+    shard_id: int
+    job: str
+    task: str
+    model: str
+    first: int
+    last: int
+    priority: int
+
+
+# --- which ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Candidate:
+    """A job with pending shards, and what it has out already."""
+
+    job_id: int
+    key_id: int
+    out: int
+    served_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How many shards may be out (queued or leased)."""
+
+    job: int
+    key: int
+    queue: int
+
+
+def caps(slots: int, settings: StoreSettings) -> Caps:
+    """The window is twice the live task slots: one shard running and one waiting for each."""
+    window = max(settings.minimum_window, 2 * slots)
+    return Caps(window, window * settings.key_windows, window * settings.queue_windows)
+
+
+def choose(candidates: Sequence[Candidate], key_out: dict[int, int], queue_out: int, caps: Caps) -> dict[int, int]:
+    """How many shards each job gets: each place goes to the key with the fewest shards out, then to its job least
+    recently served, so that neither a huge job nor a key with a thousand jobs starves anybody.
+
+    Returns {job_id: shards}. Pure; `candidates` is not changed.
+    """
+    never = datetime.min.replace(tzinfo=UTC)
+    waiting: dict[int, collections.deque[Candidate]] = collections.defaultdict(collections.deque)
+    for candidate in sorted(candidates, key=lambda c: (c.served_at or never, c.job_id)):
+        waiting[candidate.key_id].append(candidate)
+    out = {key_id: key_out.get(key_id, 0) for key_id in waiting}
+    job_out = {c.job_id: c.out for c in candidates}
+    chosen: dict[int, int] = collections.Counter()
+    places = caps.queue - queue_out
+    while places > 0:
+        open_keys = [key_id for key_id in waiting if waiting[key_id] and out[key_id] < caps.key]
+        if not open_keys:
+            break
+        key_id = min(open_keys, key=lambda k: (out[k], waiting[k][0].served_at or never, waiting[k][0].job_id))
+        candidate = waiting[key_id].popleft()
+        if job_out[candidate.job_id] >= caps.job:
+            continue
+        chosen[candidate.job_id] += 1
+        job_out[candidate.job_id] += 1
+        out[key_id] += 1
+        places -= 1
+        waiting[key_id].append(candidate)
+    return dict(chosen)
+
+
+def release(tx: Connection, model: str) -> list[Released]:
+    """Turn pending shards of the model's jobs into queued ones, as far as the window has room. Publish what it returns
+    after the commit.
+
+    Takes rows with SKIP LOCKED and never waits, so it may run while other shards or a job are locked. Two of them at
+    once may exceed a cap by a few shards, which the next one makes up for.
+    """
+    limits = caps(workers.slots(tx, model), settings_of(tx))
+    released: list[Released] = []
+    exhausted: set[int] = set()
+    while True:
+        candidates = [c for c in _candidates(tx, model) if c.job_id not in exhausted]
+        if not candidates:
+            return released
+        key_out: dict[int, int] = dict(tx.execute(_OUT_BY_KEY, {"model": model}).all())
+        chosen = choose(candidates, key_out, sum(key_out.values()), limits)
+        if not chosen:
+            return released
+        for job_id, places in chosen.items():
+            taken = _take(tx, job_id, places)
+            released += taken
+            if len(taken) < places:
+                exhausted.add(job_id)
+        if not exhausted:
+            return released
+
+
+def _candidates(tx: Connection, model: str) -> list[Candidate]:
+    rows = tx.execute(_CANDIDATES, {"model": model})
+    return [Candidate(job_id, key_id, out, served_at) for job_id, key_id, out, served_at in rows]
+
+
+def _take(tx: Connection, job_id: int, places: int) -> list[Released]:
+    pending = (
+        sa.select(shards.c.id)
+        .where(shards.c.job_id == job_id, shards.c.state == "pending")
+        .order_by(shards.c.first)
+        .limit(places)
+        .with_for_update(skip_locked=True)
+    )
+    ids = tx.execute(pending).scalars().all()
+    now = db_time()
+    return mark_published(tx, ids, state="queued", released_at=now) if ids else []
+
+
+def mark_published(tx: Connection, shard_ids: Sequence[int], **changes: Any) -> list[Released]:
+    """Note that these shards are about to be published now, with any further changes to their rows."""
+    if not shard_ids:
+        return []
+    tx.execute(sa.update(shards).where(shards.c.id.in_(shard_ids)).values(published_at=db_time(), **changes))
+    rows = tx.execute(
+        sa.select(shards.c.id, jobs.c.uuid, jobs.c.task, jobs.c.model, shards.c.first, shards.c.last, jobs.c.priority)
+        .join_from(shards, jobs)
+        .where(shards.c.id.in_(shard_ids))
+        .order_by(shards.c.id)
+    )
+    return [Released(*row) for row in rows]
+
+
+_OUT = shards.c.state.in_(("queued", "leased"))
+_OUT_BY_KEY = (
+    sa.select(jobs.c.key_id, sa.func.count())
+    .join_from(shards, jobs)
+    .where(_OUT, jobs.c.model == sa.bindparam("model"))
+    .group_by(jobs.c.key_id)
+)
+_CANDIDATES = sa.select(
+    jobs.c.id,
+    jobs.c.key_id,
+    sa.select(sa.func.count()).where(shards.c.job_id == jobs.c.id, _OUT).scalar_subquery(),
+    # By an index on (job, released_at). Not a column of the job: updating another job's row here would break the
+    # order in which rows are locked.
+    sa.select(sa.func.max(shards.c.released_at)).where(shards.c.job_id == jobs.c.id).scalar_subquery(),
+).where(
+    ACTIVE,
+    jobs.c.model == sa.bindparam("model"),
+    sa.exists().where(shards.c.job_id == jobs.c.id, shards.c.state == "pending"),
+)
+
+
+# --- how --------------------------------------------------------------------------------------------------------------
+
+
+class Dispatcher:
+    """One thread that publishes released shards. `publish` returns at once, whatever Redis does.
+
+    What cannot be sent is kept and tried again, at most `longest_pause` seconds apart: the release window bounds how
+    much that can be. What a dying process loses is queued in SQL, where the sweep finds it.
+    """
+
+    shortest_pause = 0.1
+    longest_pause = 5.0
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._waiting: collections.deque[Released] = collections.deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._sent = itertools.count(1)
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self.healthy = True
+        """False while Redis takes no messages."""
+        self.published = 0
+        """Messages sent by this process."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def publish(self, released: Iterable[Released]) -> None:
+        """Hand shards over for publishing. Call it after the commit that released them."""
+        with self._wake:
+            self._waiting.extend(released)
+            self._wake.notify()
+
+    def stop(self, timeout: float = 5) -> None:
+        """Send what is waiting, if Redis takes it, and end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        pause = self.shortest_pause
+        while (released := self._next()) is not None:
+            try:
+                self._send(released)
+            except (OperationalError, OSError) as error:
+                with self._wake:
+                    self._waiting.appendleft(released)
+                    if self.healthy:
+                        log.warning("Redis takes no messages (%s): %d shards wait", error, len(self._waiting))
+                    self.healthy = False
+                    if self._stopping:
+                        return
+                    self._wake.wait_for(lambda: self._stopping, pause)
+                pause = min(2 * pause, self.longest_pause)
+            else:
+                if not self.healthy:
+                    log.warning("Redis takes messages again")
+                self.healthy = True
+                self.published += 1
+                pause = self.shortest_pause
+
+    def _next(self) -> Released | None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._stopping)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _send(self, released: Released) -> None:
+        priority = released.priority
+        if priority > NORMAL and next(self._sent) % 8 == 0:
+            priority = (
+                NORMAL  # Redis pops by priority first: without this a busy queue would never come to its low jobs
+            )
+        documents = released.last - released.first + 1
+        self._app.send_task(
+            RUN_SHARD,
+            args=[released.shard_id],
+            queue=queue_name(released.model),
+            priority=priority,
+            ignore_result=True,
+            retry=False,
+            argsrepr=(
+                f"job={released.job} task={released.task} model={released.model} "
+                f"shard={released.shard_id} documents={documents}"
+            ),
+        )

@@ -1,0 +1,412 @@
+"""What a producer does to a job: submit, append, close, look, cancel, retry, delete.
+
+Lock order: shards by id, a job's row last. `submit`, `append` and `retry` lock the job first, but lock no shard that
+anybody else can hold, so they wait for nothing afterwards.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, RowMapping
+
+from store import bulk, dispatch
+from store.dispatch import Released
+from store.queue import PRIORITY
+from store.session import TransactionOutrun, db_time, settings_of
+from store.tables import documents, jobs, results, shards
+from textmill.errors import (
+    IdempotencyMismatch,
+    JobClosed,
+    JobNotEnded,
+    JobNotFound,
+    NothingToRetry,
+    UploadOffsetMismatch,
+)
+from textmill.wire import ENDED_STATES, Counts, ErrorInfo, Job, JobState, Priority, Task
+
+NewDocument = tuple[str | None, str]
+"""The producer's id, or None for the document's position, and the text."""
+
+PRIORITY_NAMES: dict[int, Priority] = {PRIORITY["high"]: "high", PRIORITY["normal"]: "normal", PRIORITY["low"]: "low"}
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A validated request for a job."""
+
+    key_id: int
+    task: Task
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    priority: Priority = "normal"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    open: bool = False
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+
+
+class Submitted(NamedTuple):
+    """The job; `created` is False where the idempotency key had made it before."""
+
+    job: Job
+    created: bool
+    released: list[Released]
+
+
+class Appended(NamedTuple):
+    """How many documents were new, and the job's total."""
+
+    accepted: int
+    total: int
+    released: list[Released]
+
+
+class Retried(NamedTuple):
+    """The job, running again."""
+
+    job: Job
+    released: list[Released]
+
+
+# --- submit, append, close --------------------------------------------------------------------------------------------
+
+
+def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitted:
+    """Store a job with its first documents and release its first shards.
+
+    Raises IdempotencyMismatch, DuplicateDocument.
+    """
+    insert = postgresql.insert(jobs) if tx.dialect.name == "postgresql" else sqlite.insert(jobs)
+    now = db_time()
+    values = {
+        "uuid": str(uuid.uuid4()),
+        "key_id": new.key_id,
+        "task": new.task,
+        "model": new.model,
+        "options": json.dumps(new.options),
+        "metadata": json.dumps(new.metadata),
+        "priority": PRIORITY[new.priority],
+        "state": "queued",
+        "open": new.open,
+        "total": len(batch),
+        "remaining_shards": 0,
+        "idempotency_key": new.idempotency_key,
+        "body_hash": new.body_hash,
+        "created_at": now,
+        "appended_at": now,
+    }
+    unique = [jobs.c.key_id, jobs.c.idempotency_key]
+    statement = insert.values(**values).on_conflict_do_nothing(index_elements=unique).returning(jobs.c.id)
+    job_id = tx.execute(statement).scalar()
+    if job_id is None:
+        return _submitted_before(tx, new)
+    _add_documents(tx, job_id, 0, batch)
+    _end_if_finished(tx, job_id)
+    released = dispatch.release(tx, new.model)
+    return Submitted(_job(tx, jobs.c.id == job_id), True, released)
+
+
+def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
+    same = sa.and_(jobs.c.key_id == new.key_id, jobs.c.idempotency_key == new.idempotency_key)
+    if tx.execute(sa.select(jobs.c.body_hash).where(same)).scalar() != new.body_hash:
+        raise IdempotencyMismatch
+    return Submitted(_job(tx, same), False, [])
+
+
+def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument], offset: int | None) -> Appended:
+    """Store documents at `offset`, the job's total so far (None: wherever the job ends now).
+
+    A range that is stored already is accepted again with no effect, so that a lost answer can be asked for again.
+    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument.
+    """
+    count = len(batch)
+    mine = _mine(key_id, job_id)
+    at_the_end = sa.true() if offset is None else jobs.c.total == offset
+    grow = (
+        sa.update(jobs)
+        .where(mine, jobs.c.open, at_the_end)
+        .values(total=jobs.c.total + count, appended_at=db_time())
+        .returning(jobs.c.id, jobs.c.model, jobs.c.total)
+    )
+    row = tx.execute(grow).one_or_none()
+    if row is None:
+        return _appended_before(tx, mine, offset, count)
+    _add_documents(tx, row.id, row.total - count, batch)
+    return Appended(count, row.total, dispatch.release(tx, row.model))
+
+
+def _appended_before(tx: Connection, mine: sa.ColumnElement[bool], offset: int | None, count: int) -> Appended:
+    row = tx.execute(sa.select(jobs.c.total, jobs.c.open).where(mine)).one_or_none()
+    if row is None:
+        raise JobNotFound
+    if offset is not None and offset + count <= row.total:
+        return Appended(0, row.total, [])
+    if not row.open:
+        raise JobClosed
+    raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
+
+
+def _add_documents(tx: Connection, job_id: int, first: int, batch: Sequence[NewDocument]) -> None:
+    if not batch:
+        return
+    bulk.insert_documents(tx, job_id, first, batch)
+    settings = settings_of(tx)
+    sizes = [(position, len(text)) for position, (_, text) in enumerate(batch, first)]
+    _add_shards(tx, job_id, cut(sizes, settings.shard_characters, settings.shard_documents))
+
+
+def _add_shards(tx: Connection, job_id: int, ranges: Sequence[tuple[int, int]]) -> None:
+    rows = [{"job_id": job_id, "first": first, "last": last, "state": "pending"} for first, last in ranges]
+    tx.execute(sa.insert(shards), rows)
+    tx.execute(
+        sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
+    )
+
+
+def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[tuple[int, int]]:
+    """Ranges [first, last] over documents given as (position, characters), in order.
+
+    A document that is larger than a shard gets one of its own. Positions between the given ones may fall into a range:
+    they have their outcome already, and a claim reads only those that have none.
+    """
+    ranges: list[tuple[int, int]] = []
+    first = last = count = characters = 0
+    for position, size in sizes:
+        if count and (count >= max_documents or characters + size > max_characters):
+            ranges.append((first, last))
+            count = characters = 0
+        if not count:
+            first = position
+        last, count, characters = position, count + 1, characters + size
+    if count:
+        ranges.append((first, last))
+    return ranges
+
+
+def close(tx: Connection, key_id: int, job_id: str) -> Job:
+    """No more documents follow. Closing a closed or ended job changes nothing. Raises JobNotFound."""
+    mine = _mine(key_id, job_id)
+    closed = sa.update(jobs).where(mine, jobs.c.open).values(open=False).returning(jobs.c.id)
+    internal_id = tx.execute(closed).scalar()
+    if internal_id is not None:
+        _end_if_finished(tx, internal_id)
+    return _job(tx, mine)
+
+
+def close_abandoned(tx: Connection) -> int:
+    """Close open jobs to which nothing was appended for the time in the settings. Returns how many."""
+    too_long_ago = db_time(-settings_of(tx).open_job_ttl_seconds)
+    abandoned = sa.select(jobs.c.id).where(jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
+    closed = 0
+    for internal_id in tx.execute(abandoned).scalars().all():
+        still = sa.and_(jobs.c.id == internal_id, jobs.c.open, jobs.c.appended_at < too_long_ago)
+        closed += tx.execute(sa.update(jobs).where(still).values(open=False)).rowcount
+        _end_if_finished(tx, internal_id)
+    return closed
+
+
+def _end_if_finished(tx: Connection, internal_id: int) -> bool:
+    """End the job where nothing remains and nothing follows. Whoever makes that true calls this, in the same
+    transaction and with the job's row locked, so that exactly one of them ends it."""
+    finished = sa.and_(
+        jobs.c.id == internal_id,
+        jobs.c.state.in_(("queued", "running")),
+        sa.not_(jobs.c.open),
+        jobs.c.remaining_shards == 0,
+    )
+    state = sa.case(
+        (jobs.c.succeeded == jobs.c.total, "completed"),
+        (jobs.c.succeeded == 0, "failed"),
+        else_="completed_with_errors",
+    )
+    return tx.execute(sa.update(jobs).where(finished).values(state=state, finished_at=db_time())).rowcount == 1
+
+
+def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
+    """Add new results and closed shards to the counts, last in the settling transaction. True if that ended the job."""
+    counts = {
+        "succeeded": jobs.c.succeeded + new.succeeded,
+        "failed": jobs.c.failed + new.failed,
+        "remaining_shards": jobs.c.remaining_shards - closed,
+    }
+    tx.execute(sa.update(jobs).where(jobs.c.id == internal_id).values(**counts))
+    return bool(closed) and _end_if_finished(tx, internal_id)
+
+
+# --- look -------------------------------------------------------------------------------------------------------------
+
+
+def get(tx: Connection, key_id: int, job_id: str) -> Job:
+    """The job. Raises JobNotFound."""
+    return _job(tx, _mine(key_id, job_id))
+
+
+def list_jobs(
+    tx: Connection, key_id: int, state: JobState | None, task: Task | None, limit: int, before: int | None
+) -> tuple[list[Job], int | None]:
+    """The key's jobs, newest first, and what to pass as `before` for the next page (None: there is none)."""
+    query = sa.select(jobs, db_time().label("now")).where(jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))
+    if state is not None:
+        query = query.where(jobs.c.state == state)
+    if task is not None:
+        query = query.where(jobs.c.task == task)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    rows = tx.execute(query.order_by(jobs.c.id.desc()).limit(limit + 1)).mappings().all()
+    page = rows[:limit]
+    return [_to_wire(row) for row in page], page[-1]["id"] if len(rows) > limit else None
+
+
+def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
+    """Those of the jobs that have ended or are gone."""
+    active = sa.select(jobs.c.uuid).where(
+        jobs.c.uuid.in_(job_ids), jobs.c.state.in_(("queued", "running")), jobs.c.deleted_at.is_(None)
+    )
+    return set(job_ids) - set(tx.execute(active).scalars())
+
+
+def _mine(key_id: int, job_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.uuid == job_id, jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))
+
+
+def _job(tx: Connection, which: sa.ColumnElement[bool]) -> Job:
+    row = tx.execute(sa.select(jobs, db_time().label("now")).where(which)).mappings().one_or_none()
+    if row is None:
+        raise JobNotFound
+    return _to_wire(row)
+
+
+def _to_wire(row: RowMapping) -> Job:
+    done = row["succeeded"] + row["failed"]
+    pending = row["total"] - done - row["cancelled"]
+    rate = eta = None
+    if row["started_at"] is not None and done:
+        until: datetime = row["finished_at"] or row["now"]
+        rate = done / max(0.001, (until - row["started_at"]).total_seconds())
+        eta = None if row["state"] in ENDED_STATES else round(pending / rate, 1)
+    error = None
+    if row["error_code"] is not None:
+        error = ErrorInfo(code=row["error_code"], message=row["error_message"])
+    return Job(
+        id=row["uuid"],
+        task=row["task"],
+        model=row["model"],
+        state=row["state"],
+        open=row["open"],
+        options=json.loads(row["options"]),
+        priority=PRIORITY_NAMES[row["priority"]],
+        metadata=json.loads(row["metadata"]),
+        counts=Counts(
+            total=row["total"],
+            pending=pending,
+            succeeded=row["succeeded"],
+            failed=row["failed"],
+            cancelled=row["cancelled"],
+        ),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        documents_per_second=None if rate is None else round(rate, 3),
+        eta_seconds=eta,
+        error=error,
+    )
+
+
+# --- cancel, retry, delete --------------------------------------------------------------------------------------------
+
+UNFINISHED = shards.c.state.in_(("pending", "queued", "leased"))
+
+
+def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
+    """Fence all unfinished shards and end the job; its undecided documents read as cancelled from now on.
+
+    Cancelling an ended job changes nothing. Raises JobNotFound.
+    """
+    mine = _mine(key_id, job_id)
+    row = tx.execute(sa.select(jobs.c.id, jobs.c.total, jobs.c.state).where(mine)).one_or_none()
+    if row is None:
+        raise JobNotFound
+    if row.state in ENDED_STATES:
+        return _job(tx, mine)
+    in_order = sa.select(shards.c.id).where(shards.c.job_id == row.id, UNFINISHED).order_by(shards.c.id)
+    ids = tx.execute(in_order.with_for_update()).scalars().all()
+    if ids:
+        tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(state="cancelled", token=None))
+    unchanged = sa.and_(jobs.c.id == row.id, jobs.c.total == row.total, jobs.c.state.in_(("queued", "running")))
+    fenced = {
+        "state": "cancelled",
+        "open": False,
+        "remaining_shards": 0,
+        "cancelled": jobs.c.total - jobs.c.succeeded - jobs.c.failed,
+        "finished_at": db_time(),
+    }
+    if tx.execute(sa.update(jobs).where(unchanged).values(**fenced)).rowcount == 0:
+        # An append added shards that were not fenced, or the job has just ended. Fencing them now would lock shards
+        # after the job's row: begin again instead.
+        raise TransactionOutrun
+    return _job(tx, mine)
+
+
+def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | None) -> Retried:
+    """Run failed documents again: all, or those that failed with one of the codes. Documents of a cancelled job that
+    have no outcome run again as well, since the job would otherwise stay without one.
+
+    Raises JobNotFound, JobNotEnded, NothingToRetry.
+    """
+    mine = _mine(key_id, job_id)
+    row = tx.execute(sa.select(jobs.c.id, jobs.c.model, jobs.c.state).where(mine).with_for_update()).one_or_none()
+    if row is None:
+        raise JobNotFound
+    if row.state not in ENDED_STATES:
+        raise JobNotEnded("only a job that has ended can be retried")
+    failed = sa.and_(results.c.job_id == row.id, results.c.state == "failed")
+    if codes is not None:
+        failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
+    dropped = tx.execute(sa.delete(results).where(failed)).rowcount
+    sizes = _undecided_sizes(tx, row.id)
+    if not sizes:
+        raise NothingToRetry
+    settings = settings_of(tx)
+    tx.execute(sa.delete(shards).where(shards.c.job_id == row.id))
+    mended = {
+        "state": "queued",
+        "failed": jobs.c.failed - dropped,
+        "cancelled": 0,
+        "remaining_shards": 0,
+        "finished_at": None,
+        "started_at": None,
+        "error_code": None,
+        "error_message": None,
+    }
+    tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**mended))
+    _add_shards(tx, row.id, cut(sizes, settings.shard_characters, settings.shard_documents))
+    released = dispatch.release(tx, row.model)
+    return Retried(_job(tx, mine), released)
+
+
+def _undecided_sizes(tx: Connection, internal_id: int) -> list[tuple[int, int]]:
+    decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
+    query = (
+        sa.select(documents.c.position, sa.func.length(documents.c.text))
+        .join_from(documents, results, decided, isouter=True)
+        .where(documents.c.job_id == internal_id, results.c.position.is_(None))
+        .order_by(documents.c.position)
+    )
+    return [(position, size) for position, size in tx.execute(query)]
+
+
+def delete(tx: Connection, key_id: int, job_id: str) -> None:
+    """Hide an ended job at once; the sweep removes its rows in steps. Raises JobNotFound, JobNotEnded."""
+    mine = _mine(key_id, job_id)
+    gone = (
+        sa.update(jobs).where(mine, jobs.c.state.in_(ENDED_STATES)).values(deleted_at=db_time(), idempotency_key=None)
+    )
+    if tx.execute(gone).rowcount == 0:
+        _job(tx, mine)
+        raise JobNotEnded("cancel the job before deleting it")

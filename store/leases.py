@@ -1,0 +1,230 @@
+"""A worker's time-limited right to a shard: claim, renew, settle, release, expire.
+
+The token is a fence. Every write of a worker names it, and a cancelled, expired or re-claimed shard no longer has it,
+so a worker that was given up for dead writes nothing when it comes back.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store import dispatch, jobs
+from store.bulk import DocumentOutcome, insert_results
+from store.dispatch import Released, mark_published
+from store.session import db_time, settings_of
+from store.tables import ACTIVE, documents, results, shards, workers
+from store.tables import jobs as jobs_table
+from textmill.errors import LeaseLost
+
+__all__ = ["DocumentOutcome", "Lease", "Settled", "Text"]
+
+SINGLE_FILE_AFTER = 2
+"""Losses after which a shard runs one document at a time, so that the one that kills the worker is known."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to decide the documents first..last of a job that have no result yet."""
+
+    shard_id: int
+    token: str
+    worker_id: str
+    job_id: int
+    job: str
+    task: str
+    model: str
+    options: dict[str, Any]
+    first: int
+    last: int
+    losses: int
+    suspect: int | None
+    suspect_attempts: int
+
+    @property
+    def single_file(self) -> bool:
+        """Whether each document runs alone and is settled before the next one starts."""
+        return self.losses >= SINGLE_FILE_AFTER
+
+
+class Text(NamedTuple):
+    """A document to process."""
+
+    position: int
+    text: str
+
+
+class Settled(NamedTuple):
+    """Whether the job ended with this, and which shards took the freed place."""
+
+    ended: bool
+    released: list[Released]
+
+
+def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
+    """Take the shard, if it is queued or its lease has expired, and its job is active. None: there is nothing to do.
+
+    Taking an expired lease counts as a loss, exactly as `expire` does.
+    """
+    expired = sa.and_(shards.c.state == "leased", shards.c.lease_expires_at < db_time())
+    free = sa.or_(shards.c.state == "queued", expired)
+    active = shards.c.job_id.in_(sa.select(jobs_table.c.id).where(ACTIVE))
+    token = uuid.uuid4().hex
+    taken = (
+        sa.update(shards)
+        .where(shards.c.id == shard_id, free, active)
+        .values(
+            losses=shards.c.losses + sa.case((shards.c.state == "leased", 1), else_=0),
+            state="leased",
+            token=token,
+            worker_id=worker_id,
+            lease_expires_at=db_time(settings_of(tx).lease_seconds),
+        )
+        .returning(
+            shards.c.job_id, shards.c.first, shards.c.last, shards.c.losses, shards.c.suspect, shards.c.suspect_attempts
+        )
+    )
+    shard = tx.execute(taken).one_or_none()
+    if shard is None:
+        return None
+    started = sa.and_(jobs_table.c.id == shard.job_id, jobs_table.c.state == "queued")
+    tx.execute(sa.update(jobs_table).where(started).values(state="running", started_at=db_time()))
+    columns = (jobs_table.c.uuid, jobs_table.c.task, jobs_table.c.model, jobs_table.c.options)
+    job = tx.execute(sa.select(*columns).where(jobs_table.c.id == shard.job_id)).one()
+    return Lease(
+        shard_id=shard_id,
+        token=token,
+        worker_id=worker_id,
+        job_id=shard.job_id,
+        job=job.uuid,
+        task=job.task,
+        model=job.model,
+        options=json.loads(job.options),
+        first=shard.first,
+        last=shard.last,
+        losses=shard.losses,
+        suspect=shard.suspect,
+        suspect_attempts=shard.suspect_attempts,
+    )
+
+
+def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text]:
+    """Documents of the shard that have no result, at positions above `after`, in order."""
+    decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
+    query = (
+        sa.select(documents.c.position, documents.c.text)
+        .join_from(documents, results, decided, isouter=True)
+        .where(documents.c.job_id == lease.job_id, results.c.position.is_(None))
+        .where(documents.c.position.between(max(lease.first, after + 1), lease.last))
+        .order_by(documents.c.position)
+        .limit(limit)
+    )
+    return [Text(position, text) for position, text in tx.execute(query)]
+
+
+def renew(tx: Connection, worker_id: str, tokens: Collection[str]) -> set[str]:
+    """Extend the worker's leases. Returns the tokens that still hold: a missing one was cancelled or lost."""
+    if not tokens:
+        return set()
+    held = sa.and_(shards.c.state == "leased", shards.c.worker_id == worker_id, shards.c.token.in_(list(tokens)))
+    # Locked in the order of ids, like everywhere, and never waiting for a settle in progress: that one holds its lease.
+    in_order = sa.select(shards.c.id).where(held).order_by(shards.c.id)
+    ids = tx.execute(in_order.with_for_update()).scalars().all()
+    expires = db_time(settings_of(tx).lease_seconds)
+    still = sa.and_(shards.c.id.in_(ids), held)
+    return set(
+        tx.execute(sa.update(shards).where(still).values(lease_expires_at=expires).returning(shards.c.token)).scalars()
+    )
+
+
+def attempt(tx: Connection, lease: Lease, position: int) -> int:
+    """Note, before it runs alone, that this document is tried. Returns the attempt's number, from 1.
+
+    Noted beforehand and not when the lease is lost: another shard may wait in the same process for its turn, and its
+    first undecided document is innocent. Raises LeaseLost.
+    """
+    again = sa.case((shards.c.suspect == position, shards.c.suspect_attempts + 1), else_=1)
+    noted = sa.update(shards).where(_held(lease)).values(suspect=position, suspect_attempts=again)
+    number: int | None = tx.execute(noted.returning(shards.c.suspect_attempts)).scalar()
+    if number is None:
+        raise LeaseLost
+    return number
+
+
+def settle(tx: Connection, lease: Lease, outcomes: Sequence[DocumentOutcome], close: bool) -> Settled:
+    """Commit outcomes under the lease; `close` when every document of the shard has one.
+
+    An outcome that exists already is left as it is and not counted again. Raises LeaseLost, and nothing was written.
+    """
+    changes = {"state": "done" if close else "leased", "lease_expires_at": db_time(settings_of(tx).lease_seconds)}
+    if tx.execute(sa.update(shards).where(_held(lease)).values(**changes)).rowcount == 0:
+        if close and _closed_by(tx, lease):
+            return Settled(False, [])  # the answer to this very commit was lost
+        raise LeaseLost
+    new = insert_results(tx, lease.job_id, outcomes)
+    released: list[Released] = []
+    if close:
+        _require_all_decided(tx, lease)
+        released = dispatch.release(tx, lease.model)
+    ended = jobs.count_settled(tx, lease.job_id, new, closed=int(close))
+    return Settled(ended, released)
+
+
+def _held(lease: Lease) -> sa.ColumnElement[bool]:
+    return sa.and_(shards.c.id == lease.shard_id, shards.c.state == "leased", shards.c.token == lease.token)
+
+
+def _closed_by(tx: Connection, lease: Lease) -> bool:
+    mine = sa.and_(shards.c.id == lease.shard_id, shards.c.state == "done", shards.c.token == lease.token)
+    return tx.execute(sa.select(shards.c.id).where(mine)).scalar() is not None
+
+
+def _require_all_decided(tx: Connection, lease: Lease) -> None:
+    in_range = sa.and_(results.c.job_id == lease.job_id, results.c.position.between(lease.first, lease.last))
+    decided = tx.execute(sa.select(sa.func.count()).select_from(results).where(in_range)).scalar_one()
+    if decided != lease.last - lease.first + 1:
+        raise RuntimeError(f"shard {lease.shard_id} was to be closed with documents undecided: nothing was written")
+
+
+def release(tx: Connection, lease: Lease) -> list[Released]:
+    """Give the shard back: the worker is draining. No loss is counted. Empty where the lease was lost meanwhile."""
+    undone = sa.case((shards.c.suspect_attempts > 0, shards.c.suspect_attempts - 1), else_=0)
+    back = {"state": "queued", "token": None, "worker_id": None, "suspect_attempts": undone if lease.single_file else 0}
+    if tx.execute(sa.update(shards).where(_held(lease)).values(**back)).rowcount == 0:
+        return []
+    return mark_published(tx, [lease.shard_id])
+
+
+def fail_job(tx: Connection, lease: Lease, code: str, message: str) -> None:
+    """Record that the job's model is at fault. Its documents still get their outcomes, by `settle`."""
+    first = sa.and_(jobs_table.c.id == lease.job_id, jobs_table.c.error_code.is_(None))
+    tx.execute(sa.update(jobs_table).where(first).values(error_code=code, error_message=message))
+
+
+def expire(tx: Connection) -> list[Released]:
+    """Queue again the shards whose lease has run out, with a loss counted."""
+    return _lose(tx, shards.c.lease_expires_at < db_time())
+
+
+def expire_worker(tx: Connection, worker_id: str) -> list[Released]:
+    """Queue again, at once, what a worker held that is known to be dead."""
+    return _lose(tx, shards.c.worker_id == worker_id)
+
+
+def expire_process(tx: Connection, host: str, pid: int) -> list[Released]:
+    """Queue again, at once, what a process held that is known to be dead, and strike it off the registry."""
+    dead = tx.execute(sa.select(workers.c.id).where(workers.c.host == host, workers.c.pid == pid)).scalars().all()
+    lost = _lose(tx, shards.c.worker_id.in_(dead)) if dead else []
+    tx.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
+    return lost
+
+
+def _lose(tx: Connection, which: sa.ColumnElement[bool]) -> list[Released]:
+    lost = sa.select(shards.c.id).where(shards.c.state == "leased", which).order_by(shards.c.id)
+    # Skipped where locked: it is being settled, renewed or cancelled this very moment.
+    ids = tx.execute(lost.with_for_update(skip_locked=True)).scalars().all()
+    return mark_published(tx, ids, state="queued", token=None, worker_id=None, losses=shards.c.losses + 1)

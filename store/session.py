@@ -1,0 +1,226 @@
+"""The database engine, transactions that are retried, and the database's own clock.
+
+The differences between PostgreSQL and SQLite live here and in `bulk.py`.
+"""
+
+import contextlib
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from store.settings import StoreSettings
+from textmill.errors import StoreBusy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRIES = 12
+"""How often one transaction is tried before its caller hears of it."""
+
+BUSY_SECONDS = 10
+"""How long SQLite waits for another process's write to end, in one try."""
+
+
+class Timestamp(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` on PostgreSQL, sortable text with milliseconds on SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(23))
+        return dialect.type_descriptor(sa.DateTime(timezone=True))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        assert isinstance(value, datetime)
+        return value.astimezone(UTC)
+
+
+class db_time(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """The database's own time, now or some seconds from now (negative: ago).
+
+    Never `now()` on PostgreSQL: that is the transaction's start. Never `unixepoch('subsec')` on SQLite: before 3.42 it
+    silently answers NULL.
+    """
+
+    type = Timestamp()
+    inherit_cache = True
+    name = "db_time"
+
+    def __init__(self, seconds: float = 0) -> None:
+        super().__init__(sa.literal(float(seconds), sa.Float))
+
+
+@compiles(db_time, "postgresql")
+def _db_time_postgresql(element: db_time, compiler: Any, **kw: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(db_time, "sqlite")
+def _db_time_sqlite(element: db_time, compiler: Any, **kw: Any) -> str:
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds')"
+
+
+def engine_url(url: str) -> sa.URL:
+    """The URL with the driver that Textmill uses: psycopg 3, or Python's own sqlite3."""
+    parsed = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url))
+    if parsed.get_backend_name() not in ("postgresql", "sqlite"):
+        raise ValueError(f"DATABASE_URL must be postgresql:// or sqlite://, not {parsed.get_backend_name()}://")
+    return parsed
+
+
+class Store:
+    """A database and its transactions. Threads share one; it is made in the entry file of a process."""
+
+    def __init__(self, url: str, settings: StoreSettings | None = None) -> None:
+        parsed = engine_url(url)
+        settings = settings or StoreSettings()
+        pool_size = settings.database_pool
+        self.url = url
+        self.settings = settings
+        self.dialect = parsed.get_backend_name()
+        if self.dialect == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ValueError("an SQLite ledger needs a file: a database in memory survives nothing")
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = sa.create_engine(
+                parsed,
+                poolclass=sa.pool.QueuePool,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
+            )
+            sa.event.listen(self.engine, "connect", _configure_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(
+                parsed,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": 10, "application_name": "textmill"},
+            )
+        self.engine = self.engine.execution_options(textmill_settings=settings)
+        # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
+        self._writer = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
+
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(tx, ...)` in one transaction, as a whole again where the database asks for it.
+
+        Raises StoreBusy when that keeps failing, and whatever `work` raises (after rolling back).
+        """
+        return self._retried(self._write_transaction, work, args, kwargs)
+
+    def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(tx, ...)`, which only reads, in one short transaction. Errors as in `write`."""
+        return self._retried(self._read_transaction, work, args, kwargs)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _write_transaction(self) -> Iterator[Connection]:
+        with self._writer, self.engine.begin() as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _read_transaction(self) -> Iterator[Connection]:
+        with self.engine.connect().execution_options(textmill_read=True) as tx, tx.begin():
+            yield tx
+
+    def _retried(
+        self,
+        transaction: Callable[[], contextlib.AbstractContextManager[Connection]],
+        work: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
+        for attempt in range(RETRIES):
+            try:
+                with transaction() as tx:
+                    return work(tx, *args, **kwargs)
+            except (DBAPIError, TransactionOutrun) as error:
+                if not can_retry(error):
+                    raise
+                last = error
+            time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
+        raise StoreBusy(f"the database kept refusing the transaction: {last}") from last
+
+
+def settings_of(tx: Connection) -> StoreSettings:
+    """The settings of the store that this transaction belongs to."""
+    settings = tx.get_execution_options()["textmill_settings"]
+    assert isinstance(settings, StoreSettings)
+    return settings
+
+
+class TransactionOutrun(Exception):
+    """What the transaction read at its start was changed by another one before its end: run it again."""
+
+
+def can_retry(error: Exception) -> bool:
+    """Whether running the whole transaction again can succeed."""
+    if isinstance(error, TransactionOutrun):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    # SQLSTATE: serialization failure, deadlock, and the states of a server that is starting, stopping or full.
+    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "57P01", "57P02", "57P03", "53300"):
+        return True
+    text = str(error.orig)
+    return isinstance(error, OperationalError) and any(
+        sign in text
+        for sign in (
+            "database is locked",
+            "database table is locked",
+            "connection failed",
+            "server closed the connection",
+        )
+    )
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -16384")
+    cursor.execute("PRAGMA temp_store = MEMORY")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns into a writer midway fails at once with SQLITE_BUSY; IMMEDIATE waits its turn.
+    read = connection.get_execution_options().get("textmill_read")
+    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+
+def migrate(url: str) -> None:
+    """Bring the database's schema to the newest revision, in this process."""
+    from alembic import command
+    from alembic.config import Config
+
+    root = Path(__file__).resolve().parent.parent
+    config = Config()
+    config.set_main_option("script_location", str(root / "migrations"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")

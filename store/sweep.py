@@ -1,0 +1,164 @@
+"""What time brings: expired leases, lost messages, abandoned jobs, retention.
+
+Every process with a database runs a sweeper; one guarded row elects the one that does the work.
+"""
+
+import logging
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+import redis
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store import dispatch, jobs, leases, workers
+from store.dispatch import Dispatcher, Released
+from store.queue import redis_lists
+from store.session import Store, db_time, settings_of
+from store.tables import ACTIVE, documents, duties, results, shards
+from store.tables import jobs as jobs_table
+from textmill.errors import TextmillError
+from textmill.wire import ENDED_STATES
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """A thread that sweeps every `sweep_seconds`, while this process holds the duty."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._id = str(uuid.uuid4())
+        self._redis = redis.Redis.from_url(store.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._suspicious: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10) -> None:
+        """End the thread after the sweep in progress, and give the duty up."""
+        self._stopping.set()
+        self._thread.join(timeout)
+        try:
+            self._store.write(resign, self._id)
+        except (TextmillError, sa.exc.SQLAlchemyError) as error:
+            log.info("the duty to sweep runs out by itself: %s", error)
+        self._redis.close()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._store.settings.sweep_seconds):
+            try:
+                self.sweep()
+            except (TextmillError, sa.exc.SQLAlchemyError, OSError) as error:
+                log.warning("sweep put off: %s", error)
+
+    def sweep(self) -> bool:
+        """One sweep, if this process holds the duty. Each step is a transaction of its own."""
+        if not self._store.write(hold_duty, self._id):
+            self._suspicious.clear()
+            return False
+        self._publish("expired", leases.expire)
+        for model in self._store.read(models_at_work):
+            self._publish("topped up", dispatch.release, model)
+        self._republish_lost()
+        for step in (jobs.close_abandoned, retire, purge, workers.forget_dead):
+            self._store.write(step)
+        return True
+
+    def _publish(self, what: str, step: Callable[..., list[Released]], *args: str) -> None:
+        released = self._store.write(step, *args)
+        if released:
+            log.info("sweep: %d shards %s", len(released), what)
+        self._dispatcher.publish(released)
+
+    def _republish_lost(self) -> None:
+        """Publish again where, on two sweeps running, Redis holds fewer messages than SQL has queued shards. One sweep
+        is not enough: a message may be between Redis and its claim. Publishing twice is harmless."""
+        queued = self._store.read(queued_shards)
+        try:
+            short = {model for model, count in queued.items() if self._messages(model) < count}
+        except redis.RedisError as error:
+            log.debug("Redis does not answer: %s", error)
+            return
+        for model in short & self._suspicious:
+            self._publish("published again", stale, model)
+        self._suspicious = short
+
+    def _messages(self, model: str) -> int:
+        return sum(int(self._redis.llen(name)) for name in redis_lists(model))
+
+
+def hold_duty(tx: Connection, holder: str, name: str = "sweep") -> bool:
+    """Take the duty, or keep it: one holder at a time, until it stops asking for some sweeps."""
+    until = db_time(max(10.0, 5 * settings_of(tx).sweep_seconds))
+    free = sa.or_(duties.c.holder == holder, duties.c.holder.is_(None), duties.c.held_until < db_time())
+    taken = sa.update(duties).where(duties.c.name == name, free).values(holder=holder, held_until=until)
+    return tx.execute(taken).rowcount == 1
+
+
+def resign(tx: Connection, holder: str, name: str = "sweep") -> None:
+    """Give the duty up."""
+    tx.execute(sa.update(duties).where(duties.c.name == name, duties.c.holder == holder).values(holder=None))
+
+
+def models_at_work(tx: Connection) -> list[str]:
+    """Models that have an active job."""
+    return list(tx.execute(sa.select(jobs_table.c.model).where(ACTIVE).distinct()).scalars())
+
+
+def queued_shards(tx: Connection) -> Counter[str]:
+    """Queued shards of each model."""
+    query = (
+        sa.select(jobs_table.c.model, sa.func.count())
+        .join_from(shards, jobs_table)
+        .where(shards.c.state == "queued")
+        .group_by(jobs_table.c.model)
+    )
+    return Counter(dict(tx.execute(query).tuples().all()))
+
+
+def stale(tx: Connection, model: str) -> list[Released]:
+    """Queued shards of the model whose last message is old, marked as published again."""
+    too_long_ago = db_time(-settings_of(tx).republish_seconds)
+    query = (
+        sa.select(shards.c.id)
+        .where(shards.c.state == "queued", shards.c.published_at < too_long_ago)
+        .where(shards.c.job_id.in_(sa.select(jobs_table.c.id).where(jobs_table.c.model == model)))
+        .order_by(shards.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    return dispatch.mark_published(tx, tx.execute(query).scalars().all())
+
+
+def retire(tx: Connection) -> None:
+    """Hide ended jobs that are older than the retention."""
+    seconds = settings_of(tx).retention_seconds
+    if seconds is None:
+        return
+    over = sa.and_(
+        jobs_table.c.state.in_(ENDED_STATES),
+        jobs_table.c.finished_at < db_time(-seconds),
+        jobs_table.c.deleted_at.is_(None),
+    )
+    tx.execute(sa.update(jobs_table).where(over).values(deleted_at=db_time(), idempotency_key=None))
+
+
+def purge(tx: Connection) -> None:
+    """Remove a step's worth of rows of one deleted job, and the job itself with the last of them."""
+    job_id = tx.execute(sa.select(jobs_table.c.id).where(jobs_table.c.deleted_at.is_not(None)).limit(1)).scalar()
+    if job_id is None:
+        return
+    first = tx.execute(sa.select(sa.func.min(documents.c.position)).where(documents.c.job_id == job_id)).scalar()
+    if first is not None:
+        end = first + settings_of(tx).purge_rows
+        for table in (results, documents):
+            tx.execute(sa.delete(table).where(table.c.job_id == job_id, table.c.position < end))
+        return
+    tx.execute(sa.delete(shards).where(shards.c.job_id == job_id))
+    tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))

@@ -1,0 +1,175 @@
+"""The ledger's tables. Section 4 of the architecture page says how they are written to.
+
+Times are the database's own. Texts and outputs are never updated.
+"""
+
+import sqlalchemy as sa
+
+from store.session import Timestamp
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# SQLite numbers rows only in a column that is declared INTEGER.
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("secret_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("revoked_at", Timestamp),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("uuid", sa.String(36), nullable=False, unique=True),
+    sa.Column("key_id", BigId, sa.ForeignKey("keys.id"), nullable=False),
+    sa.Column("task", sa.String(32), nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("options", sa.Text, nullable=False),
+    sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("state", sa.String(24), nullable=False),
+    sa.Column("open", sa.Boolean(name="open"), nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("succeeded", sa.Integer, nullable=False, default=0),
+    sa.Column("failed", sa.Integer, nullable=False, default=0),
+    sa.Column("cancelled", sa.Integer, nullable=False, default=0),
+    sa.Column("remaining_shards", sa.Integer, nullable=False),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("body_hash", sa.String(64)),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("appended_at", Timestamp, nullable=False),
+    sa.Column("started_at", Timestamp),
+    sa.Column("finished_at", Timestamp),
+    sa.Column("deleted_at", Timestamp),
+    sa.UniqueConstraint("key_id", "idempotency_key"),
+    sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
+    sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
+    sa.CheckConstraint(
+        "state IN ('queued', 'running', 'completed', 'completed_with_errors', 'failed', 'cancelled')", name="state"
+    ),
+)
+ACTIVE = sa.and_(jobs.c.state.in_(("queued", "running")), jobs.c.deleted_at.is_(None))
+sa.Index("ix_jobs_key_newest", jobs.c.key_id, jobs.c.id)
+sa.Index(
+    "ix_jobs_active",
+    jobs.c.model,
+    jobs.c.key_id,
+    postgresql_where=sa.text("state IN ('queued', 'running')"),
+    sqlite_where=sa.text("state IN ('queued', 'running')"),
+)
+sa.Index(
+    "ix_jobs_deleted",
+    jobs.c.deleted_at,
+    postgresql_where=sa.text("deleted_at IS NOT NULL"),
+    sqlite_where=sa.text("deleted_at IS NOT NULL"),
+)
+
+# No foreign keys on documents and results: PostgreSQL would run a trigger for each row of a bulk insert, and both are
+# written only under a guarded row of `jobs` or `shards` and removed only by the purge.
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("job_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("document_id", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.UniqueConstraint("job_id", "document_id"),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("job_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("output", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("model_revision", sa.Text),
+    sa.Column("input_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    sa.Column("pieces", sa.Integer),
+    sa.Column("truncated", sa.Boolean(name="truncated"), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("finished_at", Timestamp, nullable=False),
+    sa.CheckConstraint("state IN ('succeeded', 'failed')", name="state"),
+)
+sa.Index(
+    "ix_results_failed",
+    results.c.job_id,
+    results.c.position,
+    postgresql_where=sa.text("state = 'failed'"),
+    sqlite_where=sa.text("state = 'failed'"),
+)
+
+shards = sa.Table(
+    "shards",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("job_id", BigId, sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("first", sa.Integer, nullable=False),
+    sa.Column("last", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("token", sa.String(32)),
+    sa.Column("worker_id", sa.String(36)),
+    sa.Column("lease_expires_at", Timestamp),
+    sa.Column("released_at", Timestamp),
+    sa.Column("published_at", Timestamp),
+    sa.Column("losses", sa.Integer, nullable=False, default=0),
+    sa.Column("suspect", sa.Integer),
+    sa.Column("suspect_attempts", sa.Integer, nullable=False, default=0),
+    sa.CheckConstraint("state IN ('pending', 'queued', 'leased', 'done', 'cancelled')", name="state"),
+    sa.CheckConstraint("first <= last", name="range"),
+)
+sa.Index("ix_shards_job_first", shards.c.job_id, shards.c.first)
+sa.Index("ix_shards_job_served", shards.c.job_id, shards.c.released_at)
+for _state, _columns in {
+    "pending": (shards.c.job_id, shards.c.first),
+    "queued": (shards.c.job_id, shards.c.first),
+    "leased": (shards.c.lease_expires_at,),
+}.items():
+    sa.Index(
+        f"ix_shards_{_state}",
+        *_columns,
+        postgresql_where=sa.text(f"state = '{_state}'"),
+        sqlite_where=sa.text(f"state = '{_state}'"),
+    )
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("models", sa.Text, nullable=False),
+    sa.Column("resident", sa.Text, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("load", sa.Float, nullable=False),
+    sa.Column("started_at", Timestamp, nullable=False),
+    sa.Column("heartbeat_at", Timestamp, nullable=False),
+)
+
+duties = sa.Table(
+    "duties",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.String(36)),
+    sa.Column("held_until", Timestamp),
+)
