@@ -1,1 +1,1 @@
-"""The whole system on one machine with nothing installed."""
+"""The whole system on one machine with nothing installed: embedded Valkey, SQLite, api, worker, Flower."""

@@ -1,0 +1,78 @@
+# Textmill's tasks. `make` alone lists them; each does its own set-up.
+# Needs Python 3.11 or newer with venv, and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Dependency groups (PEP 735) need pip 25.1; pinned, so that set-up does tomorrow what it did today.
+PIP_VERSION := 26.3
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Exported settings of the caller (DATABASE_URL, REDIS_URL, TEXTMILL_*) reach every target.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-quick check format bench-queue bench-tasks chaos migrate wheel clean
+
+help:  ## List the targets
+	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.ready  ## The three tasks over real documents, with everything embedded; shows samples, writes demo-output/
+	$(BIN)/python -m standalone demo $(ARGS)
+
+up: $(VENV)/.ready  ## The whole system on this machine, kept running; prints its URLs and an API key (Ctrl-C ends it)
+	$(BIN)/python -m standalone up $(ARGS)
+
+test: $(VENV)/.ready-dev  ## Every test, on SQLite and PostgreSQL, with real servers and processes
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(VENV)/.ready-dev  ## The unit tests alone
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: $(VENV)/.ready-dev  ## Linters, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy textmill store api workers standalone migrations benchmarks tests
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev  ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no model
+	$(BIN)/python -m benchmarks.queue $(ARGS)
+
+bench-tasks: $(VENV)/.ready-dev  ## Measure the three tasks with real models against common practice
+	$(BIN)/python -m benchmarks.tasks $(ARGS)
+
+chaos: $(VENV)/.ready-dev  ## Kill processes at random under load, and count every document afterwards
+	$(BIN)/python -m pytest tests/reliability $(ARGS)
+
+migrate: $(VENV)/.ready  ## Bring the database of DATABASE_URL to the newest schema
+	$(BIN)/alembic upgrade head
+
+wheel: $(VENV)/.ready-dev  ## Build what producers install (dist/): the client and the command line
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+setup: $(VENV)/.ready-dev  ## Set-up alone: the virtual environment with everything in it
+
+clean:  ## Remove the virtual environment, caches and built files (data in .textmill/ stays)
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamp files: set-up runs again when what it installs from has changed.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Textmill needs Python 3.11 or newer: no '$(PYTHON)' here." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Textmill needs Python 3.11 or newer, and '$(PYTHON)' is older: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; a few minutes, most of it PyTorch)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
+	@$(INSTALL) --group standalone --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@$(INSTALL) --group dev
+	@touch $@

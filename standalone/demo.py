@@ -1,0 +1,79 @@
+"""The demo's client: three jobs over `examples/` with the Python client, and their results side by side.
+
+Run by `python -m standalone demo`, against the system that it has started.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from standalone.show import show_sample, show_summary
+from textmill import Client
+from textmill.wire import TASKS, Result, Task
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+OPTIONS: dict[Task, dict[str, Any]] = {"summarization": {}, "translation": {"target_lang": "pt"}, "ner": {}}
+
+SAMPLES: dict[Task, tuple[str, ...]] = {
+    "summarization": ("jargon/great-worm", "long/debian-history", "long/sqlite-why-not-git"),
+    "translation": ("debian-list/", "debian-code/", "jargon/ai-complete", "long/jargon-crackers-phreaks"),
+    "ner": ("jargon/its", "jargon/linux", "debian-mixed/", "table/torch"),
+}
+"""What is shown of each task: the first document whose id starts so."""
+
+
+def documents(limit: int | None) -> dict[str, str]:
+    """Texts by id: the short ones, then the long ones; of each at most `limit`."""
+    with (EXAMPLES / "documents.jsonl").open(encoding="utf-8") as lines:
+        short = {document["id"]: document["text"] for document in map(json.loads, lines)}
+    long = {f"long/{path.stem}": path.read_text(encoding="utf-8") for path in sorted((EXAMPLES / "long").glob("*.txt"))}
+    return dict([*list(short.items())[:limit], *list(long.items())[:limit]])
+
+
+def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> int:
+    """Run the three tasks, write and show their results. Returns the number of documents that did not succeed."""
+    output.mkdir(parents=True, exist_ok=True)
+    offered = {model.task for model in mill.models() if model.name != "echo"}
+    jobs = {}
+    for task in TASKS:
+        # Without a model for the task the stand-in shows the way of a document; its output is the text itself.
+        choice = {} if task in offered else {"model": "echo"}
+        jobs[task] = mill.submit(
+            task, ({"id": key, "text": text} for key, text in texts.items()), **choice, **OPTIONS[task]
+        )
+    bad = 0
+    for task, job in jobs.items():
+        job.wait(progress=True)
+        path = output / f"{task}.jsonl"
+        results: dict[str, Result] = {}
+        with path.open("w", encoding="utf-8") as file:
+            for result in job.results():
+                file.write(result.model_dump_json() + "\n")
+                results[result.id] = result
+        bad += sum(result.state != "succeeded" for result in results.values())
+        for wanted in SAMPLES[task]:
+            if found := next((key for key in texts if key.startswith(wanted)), None):
+                show_sample(console, task, texts[found], results[found])
+        show_summary(console, mill.job(job.id), list(results.values()), path)
+    return bad
+
+
+def main() -> int:
+    """Exit codes: 0 every document succeeded, 1 some did not."""
+    parser = argparse.ArgumentParser(prog="python -m standalone.demo", description=__doc__)
+    parser.add_argument("state", type=Path, help="standalone.json of the system to use")
+    parser.add_argument("output", type=Path, help="folder for the results")
+    parser.add_argument("--documents", type=int)
+    arguments = parser.parse_args()
+    state = json.loads(arguments.state.read_text(encoding="utf-8"))
+    with Client(state["api_url"], api_key=state["api_key"]) as mill:
+        bad = run(mill, documents(arguments.documents), arguments.output, Console())
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Flower over Textmill's queue: `python -m standalone.flower`. Its options come from the environment (`FLOWER_...`).
+
+Flower's own entry needs a Celery app in a module, which would read settings when imported, or the worker's app, which
+would bring the engine along. Here the app is made when the process starts.
+"""
+
+import os
+
+from store.queue import celery_app
+from store.settings import StoreSettings
+
+
+def main() -> None:
+    """Run Flower until SIGTERM."""
+    if not os.environ.get("FLOWER_BASIC_AUTH"):
+        raise SystemExit("FLOWER_BASIC_AUTH=user:password is not set: Flower can end workers, so it is never run open")
+    # By default 100,000 tasks, and it is loopback unless somebody means otherwise.
+    os.environ.setdefault("FLOWER_MAX_TASKS", "10000")
+    os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
+    celery_app(StoreSettings().redis_url).start(["flower"])
+
+
+if __name__ == "__main__":
+    main()
