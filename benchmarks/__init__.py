@@ -1,0 +1,1 @@
+"""Measurements: one module a question. RESULTS.md keeps what was found, the failures included."""
