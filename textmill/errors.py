@@ -65,6 +65,24 @@ class RequestTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class UnsupportedMediaType(InvalidRequest):
+    """The body is of a type or encoding that this call does not take."""
+
+    code = "unsupported_media_type"
+
+
+class NotFound(TextmillError):
+    """There is nothing at this address."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(TextmillError):
+    """This address does not take that method."""
+
+    code = "method_not_allowed"
+
+
 class Unauthorized(TextmillError):
     """The API key is missing, unknown or revoked."""
 
@@ -233,6 +251,12 @@ class StoreBusy(Unavailable):
     """The database stayed locked or kept aborting the transaction."""
 
     code = "store_busy"
+
+
+class InternalError(TextmillError):
+    """The server met an error of its own; its log says more."""
+
+    code = "internal_error"
 
 
 # --- on the producer's side ------------------------------------------------------------------------------------------

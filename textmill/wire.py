@@ -4,6 +4,7 @@ Shared by the client, the api and the workers. Sections 7 to 9 of the design are
 change of the contract.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -23,6 +24,32 @@ RESULT_STATES: tuple[ResultState, ...] = get_args(ResultState)
 
 MAX_DOCUMENT_ID = 512
 """Characters of a document's id."""
+
+
+CHUNK_DOCUMENTS = 1_000
+"""Documents in one request, unless the server is set otherwise."""
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes of one request's body, decompressed, unless the server is set otherwise."""
+
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def unstorable(text: str) -> int | None:
+    """The position of the first character that cannot be stored (NUL, half of a surrogate pair), or None."""
+    # Two scans in C decide the common case; the pattern only looks for the place.
+    if "\0" not in text and (text.isascii() or _encodes(text)):
+        return None
+    found = _NOT_STORABLE.search(text)
+    return found.start() if found else None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Wire(BaseModel):

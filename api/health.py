@@ -1,0 +1,46 @@
+"""Probes and metrics. No key is asked for: keep them inside your network."""
+
+import logging
+
+from fastapi import APIRouter, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.services import Services
+from store import jobs, sweep
+from textmill.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/health/ready")
+def ready(services: Services) -> dict[str, bool]:
+    """The process can do its work: 200 while SQL answers, else 503.
+
+    `broker` is false while Redis takes no messages. Jobs are accepted and kept meanwhile, so that is no reason to send
+    producers elsewhere.
+    """
+    try:
+        services.store.read(jobs.ended, [])
+    except (Unavailable, SQLAlchemyError) as error:
+        raise Unavailable(f"the database does not answer: {type(error).__name__}") from error
+    return {"database": True, "broker": services.dispatcher.healthy}
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(services: Services) -> Response:
+    """Prometheus metrics of this process."""
+    try:
+        queued = services.store.read(sweep.queued_shards)
+    except (Unavailable, SQLAlchemyError) as error:
+        log.warning("metrics without the queue: %s", error)
+        queued = None
+    services.metrics.queue(queued)
+    return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

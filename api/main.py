@@ -1,0 +1,101 @@
+"""The entry of the HTTP process: the only place where its settings are read and its parts are made."""
+
+import logging
+import socket
+
+import click
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.settings import ApiSettings
+from store import keys
+from store.catalogue import load
+from store.dispatch import Dispatcher
+from store.queue import celery_app
+from store.session import Store
+from store.settings import StoreSettings
+from store.sweep import Sweeper
+from textmill.errors import TextmillError
+
+log = logging.getLogger("api")
+
+
+def build(settings: ApiSettings, ledger: StoreSettings) -> FastAPI:
+    """The application as these settings describe it."""
+    catalogue = load(ledger.catalogue)
+    if ledger.echo:
+        catalogue = catalogue.with_echo()
+    store = Store(ledger.database_url, ledger)
+    dispatcher = Dispatcher(celery_app(ledger.redis_url))
+    return create_app(settings, store, catalogue, dispatcher, Sweeper(store, dispatcher))
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on SIGTERM would let every `?wait=` run to its end before it stops."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer those who wait, then stop."""
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.parts.waiters.stop()
+        await super().shutdown(sockets)
+
+
+def server(app: FastAPI, settings: ApiSettings) -> Server:
+    """The server, not yet running."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=settings.access_log,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    return Server(config)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Textmill's HTTP process. Settings come from the environment; without a command it serves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if context.invoked_subcommand is None:
+        settings = ApiSettings()
+        try:
+            app = build(settings, StoreSettings())
+        except (TextmillError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        server(app, settings).run()
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """Make and revoke API keys, straight in the database."""
+
+
+@keys_group.command("create")
+@click.argument("name")
+def create_key(name: str) -> None:
+    """Make a key and print it; it cannot be shown again."""
+    store = Store(StoreSettings().database_url)
+    try:
+        key = store.write(keys.create, name)
+    finally:
+        store.close()
+    click.echo(f"key {key.id} ({name}), shown this once:", err=True)
+    click.echo(key.secret)
+
+
+@keys_group.command("revoke")
+@click.argument("key_id", type=int)
+def revoke_key(key_id: int) -> None:
+    """Refuse a key from now on. Its jobs go on."""
+    store = Store(StoreSettings().database_url)
+    try:
+        store.write(keys.revoke, key_id)
+    finally:
+        store.close()

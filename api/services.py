@@ -1,0 +1,43 @@
+"""What the endpoints work with: made once by `create_app`, given to them by a dependency."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.auth import Keys
+from api.metrics import Metrics
+from api.settings import ApiSettings
+from api.waiting import Waiters
+from store.catalogue import Catalogue
+from store.dispatch import Dispatcher
+from store.session import Store
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one api process."""
+
+    settings: ApiSettings
+    store: Store
+    catalogue: Catalogue
+    dispatcher: Dispatcher
+    keys: Keys
+    waiters: Waiters
+    metrics: Metrics
+
+
+def _parts(request: Request) -> Parts:
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+async def _key(request: Request) -> int:
+    return await _parts(request).keys.key_of(request)
+
+
+Services = Annotated[Parts, Depends(_parts)]
+
+Key = Annotated[int, Depends(_key)]
+"""The caller's key id. Raises Unauthorized."""

@@ -1,0 +1,57 @@
+"""Settings of the HTTP process. What it shares with the workers stands in `store/settings.py`."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS
+
+
+class ApiSettings(BaseSettings):
+    """Read from the environment (`TEXTMILL_` and the name in capitals), once, in `api/main.py`."""
+
+    model_config = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    """The address to listen on. `0.0.0.0` opens it to the network: put TLS in front."""
+
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """The port to listen on; 0 takes a free one."""
+
+    threads: int = Field(default=8, ge=1)
+    """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""
+
+    access_log: bool = False
+    """A line for each request. Off: `/metrics` counts them."""
+
+    shutdown_seconds: int = Field(default=10, ge=0)
+    """How long a stopping process lets running requests finish."""
+
+    max_job_bytes: int = Field(default=CHUNK_BYTES, ge=1)
+    """Largest body of `POST /v1/jobs`, decompressed."""
+
+    max_job_documents: int = Field(default=CHUNK_DOCUMENTS, ge=0)
+    """Most documents inside one `POST /v1/jobs`; a larger job is opened, and its documents appended."""
+
+    max_chunk_bytes: int = Field(default=CHUNK_BYTES, ge=1)
+    """Largest body of one append, decompressed. Also the longest text that can be submitted at all."""
+
+    max_chunk_documents: int = Field(default=CHUNK_DOCUMENTS, ge=1)
+    """Most documents in one append."""
+
+    max_metadata_bytes: int = Field(default=16_384, ge=2)
+    """Largest `metadata` of a job, as JSON."""
+
+    max_page: int = Field(default=1_000, ge=1)
+    """Most results, or jobs, on one page. A larger `limit` is refused."""
+
+    page_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
+    """A page of results ends early, with a cursor, once it is this large; it holds one result at least."""
+
+    max_wait_seconds: float = Field(default=60, ge=0)
+    """Longest `?wait=`. A larger one is cut to this: ask again. Proxies like to close what is silent for longer."""
+
+    wait_poll_seconds: float = Field(default=0.25, gt=0)
+    """How often the one poller looks whether a job that somebody waits for has ended."""
+
+    key_cache_seconds: float = Field(default=5, ge=0)
+    """How long a key that was found good is not looked up again, so how long a revoked one still works."""
