@@ -37,13 +37,13 @@ def documents(limit: int | None) -> dict[str, str]:
 def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> int:
     """Run the three tasks, write and show their results. Returns the number of documents that did not succeed."""
     output.mkdir(parents=True, exist_ok=True)
-    offered = {model.task for model in mill.models() if model.name != "echo"}
+    offered = {model["task"] for model in mill.models() if model["name"] != "echo"}
     jobs = {}
     for task in TASKS:
         # Without a model for the task the stand-in shows the way of a document; its output is the text itself.
-        choice = {} if task in offered else {"model": "echo"}
+        model = None if task in offered else "echo"
         jobs[task] = mill.submit(
-            task, ({"id": key, "text": text} for key, text in texts.items()), **choice, **OPTIONS[task]
+            task, ({"id": key, "text": text} for key, text in texts.items()), model=model, **OPTIONS[task]
         )
     bad = 0
     for task, job in jobs.items():
@@ -58,7 +58,7 @@ def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> 
         for wanted in SAMPLES[task]:
             if found := next((key for key in texts if key.startswith(wanted)), None):
                 show_sample(console, task, texts[found], results[found])
-        show_summary(console, mill.job(job.id), list(results.values()), path)
+        show_summary(console, job.info, list(results.values()), path)
     return bad
 
 
