@@ -1,4 +1,4 @@
-"""How many padded tokens a batch of each model may have, and how long it may take: calibrated, and corrected by experience."""
+"""How large a batch of each model may be, and how long it may take: calibrated, and corrected by experience."""
 
 from dataclasses import dataclass
 

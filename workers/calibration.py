@@ -1,4 +1,4 @@
-"""Finds how many padded tokens a batch should have: a short trial when a model is first loaded, kept on disk after that.
+"""Finds how many padded tokens a batch should have: a short trial when a model is first loaded, kept on disk.
 
 The canary is run in ever larger batches for as long as that raises the tokens per second. What is found is a start:
 `workers/budget.py` corrects it when a batch does not fit.

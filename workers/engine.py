@@ -36,8 +36,9 @@ class Residency(Protocol):
 class Engine:
     """Takes batches from the inbox, runs them and answers each item.
 
-    `load_seconds`: how long loading a model may take. `exit`: ends the process at once with the code given. `surroundings`: entered in the engine's thread for its whole
-    life (inference mode, thread counts). `at_start` runs there before the first batch (preloading).
+    `load_seconds`: how long loading a model may take. `exit`: ends the process at once, with the code given.
+    `surroundings`: entered in the engine's thread for its whole life (inference mode, thread counts). `at_start` runs
+    there before the first batch (preloading).
     """
 
     def __init__(

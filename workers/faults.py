@@ -1,4 +1,4 @@
-"""What an exception from a model means for the process. Told by names and messages, so that nothing here needs torch."""
+"""What an exception from a model means for the process. Told by names and messages: nothing here needs torch."""
 
 from textmill.errors import DeviceOutOfMemory
 

@@ -37,7 +37,7 @@ class Ticket:
         return self._out < self._credit
 
     def submit(self, items: Sequence[tuple[Item, Any]]) -> None:
-        """Let items wait, each with a place of the caller's own, by which its result is known. Never blocks: ask for `room`.
+        """Let items wait, each with a place of the caller's own, by which its result is known. Never blocks: see room.
 
         Raises why the shard was stopped, or Draining.
         """
@@ -67,12 +67,16 @@ class Ticket:
             self._out -= waiting.item.length * waiting.item.rows
         return collected
 
+    def forget(self) -> None:
+        """Nothing is out any more: what was dropped gives its credit back."""
+        self._out = 0
+
     def answer(self, results: list[Waiting]) -> None:
         """The engine's answer."""
         self._answers.put(results)
 
     def stop(self, reason: Exception) -> None:
-        """End the shard's work: what of it waits is dropped, and its thread hears the reason. The first reason holds."""
+        """End the shard's work: what of it waits is dropped, and its thread hears the reason (the first)."""
         if self._stopped is None:
             self._stopped = reason
         self._inbox.drop(self)
@@ -105,7 +109,7 @@ class Inbox:
         return Ticket(self, model, credit)
 
     def next_batch(self) -> Batch | None:
-        """The engine's next batch; waits for one. None: closed and drained. Asking means that the last batch is done."""
+        """The engine's next batch; waits for one. None: closed and drained. Asking says that the last is done."""
         with self._changed:
             self._running = False
             self._changed.notify_all()
@@ -137,6 +141,8 @@ class Inbox:
         finally:
             with self._changed:
                 self._single_file = None
+                self._alone.clear()  # what is left of a document that failed early must not run in the next one's name
+                ticket.forget()
                 self._others_turn = True
                 self._changed.notify_all()
 

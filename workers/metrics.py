@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, start_http_server
 
 log = logging.getLogger(__name__)
 
@@ -68,3 +68,8 @@ class Throughput:
             )  # fmt: skip
         self._tokens = self._padded = self._items = self._batches = 0
         self._logged_at, self._logged_busy = now, self._busy
+
+
+def serve(port: int) -> None:
+    """Serve the metrics on the loopback address."""
+    start_http_server(port, addr="127.0.0.1")

@@ -22,7 +22,7 @@ class WorkerSettings(BaseSettings):
     """What the models run on. The launcher sets it for each process it starts."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the weights, over the catalogue's. auto: as the catalogue says, else bfloat16 where it is fast."""
+    """Number format of the weights, in place of the catalogue's. auto: as the catalogue says."""
 
     threads: int = Field(default=0, ge=0)
     """CPU threads that one pass uses. 0: as many as there are cores."""
@@ -37,16 +37,16 @@ class WorkerSettings(BaseSettings):
     """The largest batch that calibration tries."""
 
     credit_tokens: int = Field(default=65_536, ge=1)
-    """Tokens of one shard that may be with the engine at once. This, times the task slots, bounds what waits in memory."""
+    """Tokens of one shard that may be with the engine at once. Times the task slots, it bounds what waits in memory."""
 
     model_memory_mb: int = Field(default=0, ge=0)
-    """Memory for resident weights: beyond it the least recently used models are unloaded. 0: until the device is full."""
+    """Memory for resident weights: beyond it the least recently used are unloaded. 0: until the device is full."""
 
     model_retry_seconds: float = Field(default=60, ge=0)
     """A model that could not be loaded fails its jobs at once for this long, then loading is tried again."""
 
     batch_deadline_seconds: float = Field(default=60, gt=0)
-    """A batch that runs longer than this, and than 20 times a calibrated one, is taken for hung: the process starts anew."""
+    """A batch that runs longer than this, and than 20 times a calibrated one, hangs: the process is started anew."""
 
     load_deadline_seconds: float = Field(default=900, gt=0)
     """The same for loading (and, where needed, downloading) a model."""
@@ -64,7 +64,7 @@ class WorkerSettings(BaseSettings):
     """Where calibrations are kept."""
 
     worker_metrics_port: int = Field(default=0, ge=0, le=65_535)
-    """Port on which a worker serves Prometheus metrics, on the loopback address. 0: it does not. The launcher adds the child's number."""
+    """Port, on the loopback address, for Prometheus metrics; the launcher adds the child's number. 0: none served."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much the worker logs."""

@@ -82,9 +82,7 @@ class Echo:
 
     def run(self, items: Sequence[Item]) -> Sequence[Any]:
         """The items' texts."""
-        return [
-            item.payload if type(item.payload) is str else self._act(item.payload, len(items)) for item in items
-        ]
+        return [item.payload if type(item.payload) is str else self._act(item.payload, len(items)) for item in items]
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
         """The outcome: the first item's text."""

@@ -1,0 +1,189 @@
+"""A worker process put together: engine, keeper, dispatcher, sweeper, and how they start, drain and end.
+
+Knows nothing of Celery but the app that it publishes with. Made by the first bootstep of `workers/app.py`.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import uuid
+
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+
+from store import leases
+from store.catalogue import Catalogue
+from store.dispatch import Dispatcher
+from store.leases import Lease
+from store.session import Store
+from store.sweep import Sweeper
+from store.workers import WorkerRow
+from textmill.errors import Draining, ModelUnavailable, TextmillError
+from workers.budget import Budgets
+from workers.calibration import Calibrator
+from workers.engine import Engine
+from workers.faults import EXIT_OVERDUE
+from workers.gpus import describe_device
+from workers.inbox import Inbox
+from workers.keeper import Keeper
+from workers.ledger import Ledger
+from workers.residency import Residency
+from workers.runners.echo import Echo
+from workers.runners.factory import make
+from workers.runners.protocol import Runner
+from workers.settings import WorkerSettings
+from workers.shard import ShardRun
+from workers.watchdog import Watch, Watchdog
+
+log = logging.getLogger(__name__)
+
+LAST_WORDS_SECONDS = 10
+"""A process that must end tries this long to hand shards back; then it ends all the same."""
+
+
+class DeviceProcess:
+    """Everything in a worker process but Celery's consumer and pool. Constructing it opens nothing."""
+
+    def __init__(
+        self, settings: WorkerSettings, store: Store, catalogue: Catalogue, models: tuple[str, ...], app: Celery
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._catalogue = catalogue
+        device = describe_device(settings.device)
+        self.drain_requested = threading.Event()
+        """Set by the signal handler, which does nothing else."""
+        self._drained = threading.Event()
+        self.worker = WorkerRow(
+            str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
+        )
+        self.dispatcher = Dispatcher(app)
+        self._sweeper = Sweeper(store, self.dispatcher)
+        self._budgets = Budgets(deadline_seconds=settings.batch_deadline_seconds)
+        self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
+        self.residency = Residency(
+            self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds
+        )
+        self._watch = Watch()
+        self._surroundings = contextlib.ExitStack()
+        self._torch_is_set_up = False
+        self.inbox = Inbox(self._budgets)
+        self.engine = Engine(
+            self.inbox,
+            self.residency,
+            self._budgets,
+            self._watch,
+            settings.load_deadline_seconds,
+            exit=os._exit,
+            surroundings=lambda: self._surroundings,
+            at_start=self._preload,
+        )
+        self._watchdog = Watchdog(self._watch, self._overdue)
+        self._keeper = Keeper(
+            store,
+            self.worker,
+            overdue=lambda: self._watch.overdue,
+            resident=lambda: self.residency.resident,
+            load=self.engine.throughput.load,
+        )
+
+    def start(self) -> None:
+        """Start the threads. What an earlier process with this host and pid held is taken over first."""
+        self.dispatcher.start()
+        self.dispatcher.publish(self._store.write(leases.expire_process, self.worker.host, self.worker.pid))
+        self.engine.start()
+        self._watchdog.start()
+        self._keeper.start()
+        self._sweeper.start()
+        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
+
+    def stop(self) -> None:
+        """End the threads, when no task is running any more."""
+        self._drained.set()
+        self.drain_requested.set()
+        self._watchdog.stop()
+        in_time = self.engine.stop(timeout=1)
+        self._sweeper.stop()
+        self._keeper.stop()
+        self.dispatcher.stop()
+        self._store.close()
+        if not in_time:
+            # A pass is still running and nobody waits for it; a thread inside a device driver would crash the
+            # interpreter's own way out.
+            log.info("ending in the middle of a pass")
+            os._exit(0)
+
+    def run_shard(self, shard_id: int) -> str:
+        """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
+        lease = self._store.write(leases.claim, shard_id, self.worker.id)
+        if lease is None:
+            return "nothing to do"
+        run = ShardRun(Ledger(self._store, self.dispatcher, lease), self.inbox, self.residency, self._settings)
+        self._keeper.hold(lease, run.ticket)
+        try:
+            return run.run()
+        finally:
+            self._keeper.drop(lease)
+
+    def _make(self, model: str) -> Runner:
+        entry = self._catalogue.get(model)
+        if self._settings.dtype != "auto":
+            entry = entry.model_copy(update={"dtype": self._settings.dtype})
+        return make(entry, self._settings.device)
+
+    def _loaded(self, runner: Runner) -> None:
+        """A model was loaded, in the engine's thread."""
+        if not isinstance(runner, Echo) and not self._torch_is_set_up:
+            # Not at start: a worker that only echoes never imports torch. Both settings belong to the calling thread.
+            from workers import device
+
+            chosen = device.choose(self._settings.device)
+            self._surroundings.enter_context(device.surroundings(chosen, self._settings.threads))
+            self._torch_is_set_up = True
+        found = self._calibrator.calibrate(runner)
+        self._budgets.calibrated(runner.name, found.tokens, found.seconds)
+
+    def _preload(self) -> None:
+        for model in names(self._settings.preload):
+            try:
+                with self._watch.limit(self._settings.load_deadline_seconds):
+                    self.residency.ready(model)
+            except ModelUnavailable:
+                log.error("%s could not be preloaded; its jobs will fail until it can be loaded", model)
+
+    def _drain_when_asked(self) -> None:
+        self.drain_requested.wait()
+        if self._drained.is_set():
+            return
+        log.info("draining: shards in work may finish for %.0f s", self._settings.drain_seconds)
+        if self._drained.wait(self._settings.drain_seconds):
+            return
+        held = self._keeper.held()
+        log.info("drain time is over: handing back %d shards", len(held))
+        self.inbox.drain()
+        for _, ticket in held:
+            ticket.stop(Draining())
+
+    def _overdue(self) -> None:
+        """The engine hangs: hand back the shards that are not in its batch, and end. For those in it it is a loss."""
+        threading.Timer(LAST_WORDS_SECONDS, os._exit, (EXIT_OVERDUE,)).start()
+        in_batch = {waiting.owner for waiting in self._watch.batch}
+        for lease, ticket in self._keeper.held():
+            if ticket not in in_batch:
+                self._hand_back(lease)
+        self.dispatcher.stop(timeout=2)
+        os._exit(EXIT_OVERDUE)
+
+    def _hand_back(self, lease: Lease) -> None:
+        try:
+            self.dispatcher.publish(self._store.write(leases.release, lease))
+        except (TextmillError, SQLAlchemyError) as error:
+            log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, error)
+
+
+def names(setting: str) -> tuple[str, ...]:
+    """The names in a setting that lists them with commas."""
+    return tuple(name.strip() for name in setting.split(",") if name.strip())
