@@ -95,7 +95,7 @@ class System:
             self._ports["redis"].settle()
         add("flower", self._flower, 5)
         add("api", self._api, 15)
-        add("worker", self._worker, self._drain_seconds + 10)
+        add("worker", self._worker, self._drain_seconds + 20)
         with httpx.Client(timeout=PROBE_SECONDS, trust_env=False) as http:
             for probe in (self._api_ready, self._worker_ready, self._flower_ready):
                 self.supervisor.until(partial(probe, http), give_up=True)
@@ -137,7 +137,7 @@ class System:
         )
 
     def _worker(self) -> Command:
-        gpus = self.environment.get("TEXTMILL_GPUS", "all")
+        gpus = self.environment.get("TEXTMILL_GPUS", "auto")
         return Command([sys.executable, "-m", "workers", "--gpus", gpus], self._environment(), ROOT)
 
     def _flower(self) -> Command:

@@ -133,7 +133,7 @@ def test_a_killed_supervisor_takes_its_processes_along(fresh: Callable[..., Runn
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_given_servers_replace_the_embedded_ones(
-    fresh: Callable[..., Running], database_url: str, redis_url: str
+    database_url: str, redis_url: str, fresh: Callable[..., Running]
 ) -> None:
     running = fresh(DATABASE_URL=database_url, REDIS_URL=redis_url).start()
     state = running.state()
