@@ -28,7 +28,7 @@ class Budgets:
     `default`: padded tokens of a model that has not been loaded. `deadline_seconds`: the least deadline of a batch.
     """
 
-    def __init__(self, default: int = 2_048, deadline_seconds: float = 60) -> None:
+    def __init__(self, default: int, deadline_seconds: float) -> None:
         self._default = default
         self._deadline_seconds = deadline_seconds
         self._budgets: dict[str, _Budget] = {}

@@ -39,6 +39,9 @@ from workers.watchdog import Watch, Watchdog
 
 log = logging.getLogger(__name__)
 
+FIRST_BATCH_TOKENS = 2_048
+"""Padded tokens of a batch that is taken before its model has been loaded and calibrated."""
+
 LAST_WORDS_SECONDS = 10
 """A process that must end tries this long to hand shards back; then it ends all the same."""
 
@@ -61,7 +64,7 @@ class DeviceProcess:
         )
         self.dispatcher = Dispatcher(app)
         self._sweeper = Sweeper(store, self.dispatcher)
-        self._budgets = Budgets(deadline_seconds=settings.batch_deadline_seconds)
+        self._budgets = Budgets(settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds)
         self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
         self.residency = Residency(
             self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds

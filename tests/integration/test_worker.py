@@ -1,0 +1,170 @@
+"""A worker process, end to end but for HTTP: real Valkey, both databases, the echo model."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from store import workers
+from store.session import Store
+from store.tables import results, shards
+from tests.worker_process import PLAIN, Producer, Worker, running, wait_until
+
+
+@pytest.fixture
+def producer(store: Store, key_id: int) -> Iterator[Producer]:
+    producer = Producer(store, key_id)
+    yield producer
+    producer.close()
+
+
+@pytest.fixture
+def worker(store: Store, tmp_path: Path) -> Iterator[Worker]:
+    with running(store, tmp_path) as started:
+        yield started
+        assert started.stop() == 0, started.log
+
+
+def states(store: Store) -> list[str]:
+    return list(store.read(lambda tx: tx.execute(sa.select(shards.c.state).order_by(shards.c.id)).scalars().all()))
+
+
+def stored_results(store: Store) -> int:
+    return store.read(lambda tx: tx.execute(sa.select(sa.func.count()).select_from(results)).scalar_one())
+
+
+def test_documents_come_back_with_their_output(worker: Worker, producer: Producer) -> None:
+    texts = [f"text number {n}" for n in range(1200)]  # several shards
+
+    job = producer.wait(producer.submit(texts, "summarization"))
+
+    assert (job.state, job.counts.succeeded) == ("completed", 1200)
+    rows = producer.results(job)
+    assert [json.loads(row.output or "") for row in rows] == [{"summary_text": text} for text in texts]
+    assert {row.model_revision for row in rows} == {"echo"}
+
+
+def test_each_task_has_its_own_output(worker: Worker, producer: Producer) -> None:
+    translation = producer.wait(producer.submit(["olá"], "translation"))
+    ner = producer.wait(producer.submit(["Ada"], "ner"))
+
+    assert [row.output for row in producer.results(translation)] == ['{"translation_text":"olá"}']
+    assert [row.output for row in producer.results(ner)] == ['{"entities":[]}']
+
+
+def test_one_bad_document_never_fails_its_neighbours(worker: Worker, producer: Producer) -> None:
+    bad = {
+        3: ("[[echo:raise]]", "processing_failed"),
+        7: ("[[echo:oom]]", "out_of_memory"),
+        11: ("[[echo:too-long]]", "document_too_long"),
+        13: ("[[echo:prepare-raise]]", "processing_failed"),
+        17: ("[[echo:pieces=5]][[echo:raise]]", "processing_failed"),
+        19: ("half a pair: \ud800".encode("utf-8", "replace").decode(), None),
+        23: ("[[echo:oom-above=2]]", None),
+        29: ("[[echo:pieces=5]][[echo:rounds=3]]", None),
+    }
+    texts = [bad[n][0] if n in bad else f"good {n}" for n in range(200)]
+
+    job = producer.wait(producer.submit(texts, "translation"))
+
+    assert job.state == "completed_with_errors"
+    rows = producer.results(job)
+    assert {row.position: row.error_code for row in rows if row.error_code} == {n: c for n, (_, c) in bad.items() if c}
+    assert all(json.loads(row.output)["translation_text"] == texts[row.position] for row in rows if row.output)
+    assert rows[29].pieces == 5
+
+
+def test_a_model_that_fails_on_its_canary_is_an_error_of_the_job(worker: Worker, producer: Producer) -> None:
+    job = producer.wait(producer.submit(["[[echo:broken]]"]))
+
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error.code == "model_error"
+    assert producer.wait(producer.submit(["fine"])).state == "completed"
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(worker: Worker, producer: Producer) -> None:
+    absent = producer.submit(["a", "b"], model="absent")
+    echo = producer.submit(["c"])
+
+    assert producer.wait(echo).state == "completed"
+    failed = producer.wait(absent)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error.code == "model_unavailable"
+    assert [row.error_code for row in producer.results(failed)] == ["model_unavailable"] * 2
+
+
+def test_results_of_an_unfinished_shard_are_stored_meanwhile(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    with running(store, tmp_path, settle_seconds=0.1) as worker:
+        # The pause is in the first batch of the second round: the other document has its outcome long before.
+        job = producer.submit(["quick", "[[echo:rounds=2]][[echo:sleep=1.5]]"])
+        wait_until(lambda: stored_results(store) == 1, "the quick document is stored")
+        assert producer.get(job).counts.succeeded == 1
+        assert producer.wait(job).state == "completed"
+        assert worker.stop() == 0
+
+
+def test_cancelling_stops_the_work_in_progress(store: Store, producer: Producer, tmp_path: Path) -> None:
+    patient = store.settings.model_copy(update={"lease_seconds": 1.5})
+    with running(Store(store.url, patient), tmp_path, batch_tokens=1) as worker:
+        job = producer.submit(["[[echo:sleep=0.3]]"] * 400)  # two minutes, one by one
+        wait_until(lambda: "leased" in states(store), "the shard is claimed")
+        producer.cancel(job)
+        wait_until(lambda: "lease is gone" in worker.log, "the worker hears of it")
+        assert producer.get(job).state == "cancelled"
+        assert producer.wait(producer.submit(["next"]), seconds=10).state == "completed"
+        assert worker.stop() == 0
+
+
+def test_sigterm_lets_shards_finish(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, drain_seconds=30) as worker:
+        job = producer.submit(["[[echo:sleep=1]]"])
+        wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
+        assert worker.stop() == 0
+        assert producer.get(job).state == "completed"
+
+
+def test_sigterm_hands_back_what_does_not_finish_in_time(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, drain_seconds=0.5, batch_tokens=1) as worker:
+        job = producer.submit(["[[echo:sleep=0.2]]"] * 300)
+        wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
+        assert worker.stop() == 0, worker.log
+        shard = store.read(lambda tx: tx.execute(sa.select(shards.c.state, shards.c.losses)).one())
+        assert tuple(shard) == ("queued", 0)
+        done = producer.get(job).counts.succeeded
+        assert 0 < done < 300  # what was done is kept
+    assert store.read(workers.live) == []
+
+
+def test_sigterm_does_not_wait_for_a_pass_that_hangs(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, drain_seconds=0.2) as worker:
+        producer.submit(["[[echo:hang]]"])
+        wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
+        assert worker.stop() == 0, worker.log
+    assert states(store) == ["queued"]
+
+
+def test_a_worker_is_registered_while_it_runs(store: Store, worker: Worker) -> None:
+    wait_until(lambda: len(store.read(workers.live)) == 1, "it registers")
+    [info] = store.read(workers.live)
+    assert (info.device, info.models, info.slots) == ("cpu", ["absent", "echo"], 8)
+    assert [info.pid] == worker.children
+
+
+def test_free_slots_are_filled_at_once_without_events(store: Store, producer: Producer, tmp_path: Path) -> None:
+    """Celery alone notices a freed slot when an event is sent or its poll times out: a second for each shard."""
+    one_each = Store(store.url, store.settings.model_copy(update={"shard_documents": 1, "minimum_window": 100}))
+    many = Producer(one_each, producer.key_id)
+    with running(store, tmp_path, [*PLAIN, "--without-heartbeat"], concurrency=1, send_events=False) as worker:
+        job = many.wait(many.submit(["x"] * 30))
+        assert job.finished_at is not None
+        assert job.started_at is not None
+        assert (job.finished_at - job.started_at).total_seconds() < 10, worker.log
+        assert worker.stop() == 0
+    many.close()
+    one_each.close()
