@@ -1,0 +1,152 @@
+"""Text to token ids and back, alike for fast tokenizers and for the SentencePiece ones of Marian and M2M100.
+
+transformers' own `tokenizer(...)` sets truncation and padding on the shared backend at each call, and Marian switches
+between two models in place; neither may be called from several threads. What is used here only reads.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from textmill.errors import ModelUnavailable, ProcessingFailed
+from workers.text import languages
+
+Pair = tuple[str | None, str | None]
+"""(source, target) language, as the request or the catalogue writes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a language pair puts around a text, and where decoding starts."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    settings: tuple[tuple[str, int], ...] = ()
+    """Generation settings that name the target language: `forced_bos_token_id` or `decoder_start_token_id`."""
+
+
+class Codec:
+    """A checkpoint's tokenizer.
+
+    lang_codes: what the tokenizer calls a language, where that is not the catalogue's own code.
+    """
+
+    def __init__(self, tokenizer: Any, config: PretrainedConfig, lang_codes: Mapping[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._lang_codes = dict(lang_codes)
+        self._frames: dict[Pair, Frame] = {}
+        self._lock = threading.Lock()
+        self._backend: Any = None
+        self._pieces: Any = None
+        self._vocabulary: Mapping[str, int] | None = None
+        if tokenizer.is_fast:
+            self._backend = tokenizer.backend_tokenizer
+            self._backend.no_truncation()
+            self._backend.no_padding()
+            # Languages change the post-processor, which must not happen while others encode: a copy takes that.
+            self._probe = copy.deepcopy(tokenizer)
+        else:
+            self._pieces = getattr(tokenizer, "spm_source", None) or getattr(tokenizer, "sp_model", None)
+            self._vocabulary = getattr(tokenizer, "encoder", None)
+            if self._pieces is None or self._vocabulary is None:
+                raise ModelUnavailable(f"the tokenizer {type(tokenizer).__name__} is neither fast nor SentencePiece")
+        self._frame_of: Callable[[Pair], Frame] = self._choose(config.model_type)
+
+    # --- text and ids -------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, special tokens left out."""
+        if self._backend is not None:
+            # A batch of one, since `encode` keeps the interpreter's lock while it works and `encode_batch` does not.
+            ids: list[int] = self._backend.encode_batch([text], add_special_tokens=False)[0].ids
+            return ids
+        vocabulary, unknown = self._vocabulary, self._tokenizer.unk_token_id
+        assert vocabulary is not None
+        return [vocabulary.get(piece, unknown) for piece in self._pieces.encode(text, out_type=str)]
+
+    def starts(self, text: str) -> list[int]:
+        """Where each token of the text begins, in code points, ascending."""
+        if self._backend is not None:
+            return [start for start, _ in self._backend.encode_batch([text], add_special_tokens=False)[0].offsets]
+        return [start for start, _ in self._pieces.encode(text, return_type="offset_mapping")["offsets"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, special tokens left out."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    # --- languages ----------------------------------------------------------------------------------------------------
+
+    @property
+    def known_languages(self) -> frozenset[str]:
+        """The tokenizer's own codes; empty where it has none."""
+        return self._known
+
+    def frame(self, pair: Pair) -> Frame:
+        """What goes around a text of this pair. Raises ProcessingFailed where the model does not know a language."""
+        found = self._frames.get(pair)
+        if found is None:
+            with self._lock:
+                found = self._frames[pair] = self._frame_of(pair)
+        return found
+
+    def _choose(self, model_type: str) -> Callable[[Pair], Frame]:
+        tokenizer = self._tokenizer
+        self._known: frozenset[str] = frozenset()
+        if codes := getattr(tokenizer, "supported_language_codes", None):  # Marian with several target languages
+            self._known = frozenset(code.removeprefix(">>").removesuffix("<<") for code in codes)
+            return self._marian_frame
+        if hasattr(tokenizer, "lang_code_to_token"):  # M2M100
+            self._known = frozenset(tokenizer.lang_code_to_token)
+            return self._m2m_frame
+        if hasattr(tokenizer, "set_src_lang_special_tokens"):  # NLLB, mBART, mBART-50
+            self._known = frozenset(str(t) for t in tokenizer.all_special_tokens if "_" in str(t))
+            return self._fast_frame
+        return self._plain_frame
+
+    def _marian_frame(self, pair: Pair) -> Frame:
+        assert self._vocabulary is not None
+        return Frame((self._vocabulary[f">>{self._code(pair[1], 'target')}<<"],), (self._tokenizer.eos_token_id,))
+
+    def _m2m_frame(self, pair: Pair) -> Frame:
+        source, target = (
+            self._tokenizer.get_lang_id(self._code(lang, side))
+            for lang, side in zip(pair, ("source", "target"), strict=True)
+        )
+        return Frame((source,), (self._tokenizer.eos_token_id,), (("forced_bos_token_id", target),))
+
+    def _fast_frame(self, pair: Pair) -> Frame:
+        self._probe.src_lang = self._code(pair[0], "source")
+        prefix, suffix = special_tokens(self._probe.backend_tokenizer)
+        target = self._probe.convert_tokens_to_ids(self._code(pair[1], "target"))
+        # mBART-25 was trained with the target language as the decoder's first token, the others with it as the second.
+        first = type(self._tokenizer).__name__.startswith("MBartTokenizer")
+        setting = "decoder_start_token_id" if first else "forced_bos_token_id"
+        return Frame(tuple(prefix), tuple(suffix), ((setting, target),))
+
+    def _plain_frame(self, pair: Pair) -> Frame:
+        if self._backend is None:
+            return Frame((), (self._tokenizer.eos_token_id,))
+        prefix, suffix = special_tokens(self._probe.backend_tokenizer)
+        return Frame(tuple(prefix), tuple(suffix))
+
+    def _code(self, language: str | None, side: str) -> str:
+        if language is None:
+            raise ProcessingFailed(f"This model translates between several languages and needs {side}_lang.")
+        code = languages.resolve(self._lang_codes.get(language, language), self._known)
+        if code is None:
+            raise ProcessingFailed(
+                f"The model knows no {side}_lang {language!r}; it has {', '.join(sorted(self._known))}"
+            )
+        return code
+
+
+def special_tokens(backend: Any) -> tuple[list[int], list[int]]:
+    """What a fast tokenizer puts before and after a text."""
+    encoding = backend.encode("a", add_special_tokens=True)
+    inside = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]

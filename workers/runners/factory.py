@@ -1,0 +1,43 @@
+"""From a catalogue entry to its runner. Torch is imported when the first model that needs it is made."""
+
+from typing import Any
+
+from workers.runners.protocol import Runner
+
+
+def make(entry: Any, device: str = "auto") -> Runner:
+    """A runner that has neither been opened nor loaded.
+
+    entry: any object with the attributes of a catalogue entry (`store.catalogue.Entry`): name, task, source, path,
+    revision, options, dtype, window, and for translation source_langs, target_langs and lang_codes. device: "auto",
+    "cpu", "cuda", "cuda:1". Raises ModelUnavailable where the device does not exist, ValueError for an unknown task.
+    """
+    if entry.source == "echo":
+        from workers.runners.echo import Echo
+
+        return Echo(entry.name)
+    source = str(entry.path) if entry.path else entry.source
+    common = {
+        "source": source,
+        "revision": entry.revision,
+        "defaults": entry.options,
+        "dtype": entry.dtype,
+        "window": entry.window,
+        "device": device,
+    }
+    if entry.task == "ner":
+        from workers.runners.token_classification import TokenClassificationRunner
+
+        return TokenClassificationRunner(entry.name, **common)
+    if entry.task in ("summarization", "translation"):
+        from workers.runners.seq2seq import Seq2SeqRunner
+
+        return Seq2SeqRunner(
+            entry.name,
+            entry.task,
+            source_langs=entry.source_langs,
+            target_langs=entry.target_langs,
+            lang_codes=entry.lang_codes,
+            **common,
+        )
+    raise ValueError(f"no runner for the task {entry.task!r}")
