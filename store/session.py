@@ -117,6 +117,11 @@ class Store:
                 connect_args={"connect_timeout": 10, "application_name": "textmill"},
             )
         self.engine = self.engine.execution_options(textmill_settings=settings)
+        # A read is several statements, and has to see one moment: under READ COMMITTED a job could be retried between
+        # two of them, and its documents be read as cancelled. A transaction of SQLite sees one moment anyhow.
+        self._read_options: dict[str, Any] = {"textmill_read": True}
+        if self.dialect == "postgresql":
+            self._read_options["isolation_level"] = "REPEATABLE READ"
         # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
         self._writer = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
 
@@ -128,7 +133,7 @@ class Store:
         return self._retried(self._write_transaction, work, args, kwargs)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work(tx, ...)`, which only reads, in one short transaction. Errors as in `write`."""
+        """Run `work(tx, ...)`, which only reads and sees one moment, in a short transaction. Errors as in `write`."""
         return self._retried(self._read_transaction, work, args, kwargs)
 
     def close(self) -> None:
@@ -142,7 +147,7 @@ class Store:
 
     @contextlib.contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with self.engine.connect().execution_options(textmill_read=True) as tx, tx.begin():
+        with self.engine.connect().execution_options(**self._read_options) as tx, tx.begin():
             yield tx
 
     def _retried(
