@@ -1,0 +1,175 @@
+"""The waiting room: credit, closing, dropping, draining, single file."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from textmill.errors import Draining, LeaseLost
+from workers.inbox import Batch, Inbox, Ticket
+from workers.runners.protocol import Item
+
+SOON = 10
+"""Seconds after which a thread that should have gone on is taken for stuck."""
+
+
+def items(*lengths: int) -> list[tuple[Item, Any]]:
+    return [(Item(None, length), index) for index, length in enumerate(lengths)]
+
+
+def answer(batch: Batch | None, result: object = "done") -> None:
+    assert batch is not None
+    for waiting in batch[1]:
+        waiting.result = result
+        waiting.owner.answer([waiting])
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox(lambda model: 10)
+
+
+@pytest.fixture
+def ticket(inbox: Inbox) -> Ticket:
+    return inbox.ticket("m", credit=8)
+
+
+def in_thread(work: Callable[[], Any]) -> "Future[Any]":
+    executor = ThreadPoolExecutor(1)
+    future = executor.submit(work)
+    executor.shutdown(wait=False)
+    return future
+
+
+def test_a_shard_has_credit_until_its_items_are_collected(inbox: Inbox, ticket: Ticket) -> None:
+    ticket.submit(items(5))
+    assert ticket.room
+    ticket.submit(items(5))
+    assert not ticket.room
+    answer(inbox.next_batch())
+    assert not ticket.room  # answered, but still in memory until its shard collects it
+    assert len(ticket.collect(SOON)) == 2
+    assert ticket.room
+
+
+def test_an_item_larger_than_the_credit_passes(inbox: Inbox, ticket: Ticket) -> None:
+    assert ticket.room
+    ticket.submit(items(100))
+    assert inbox.next_batch() is not None
+
+
+def test_collect_ends_when_the_time_is_up(ticket: Ticket) -> None:
+    assert ticket.collect(0) == []
+
+
+def test_the_engine_waits_for_items(inbox: Inbox, ticket: Ticket) -> None:
+    batch = in_thread(inbox.next_batch)
+    assert not batch.done()
+    ticket.submit(items(1))
+    model, waiting = batch.result(SOON)
+    assert (model, len(waiting)) == ("m", 1)
+
+
+def test_closing_ends_the_loop_after_what_waits(inbox: Inbox, ticket: Ticket) -> None:
+    ticket.submit(items(1))
+    inbox.close()
+    assert inbox.next_batch() is not None
+    assert inbox.next_batch() is None
+    with pytest.raises(Draining):
+        ticket.submit(items(1))
+
+
+def test_closing_wakes_the_engine(inbox: Inbox) -> None:
+    batch = in_thread(inbox.next_batch)
+    inbox.close()
+    assert batch.result(SOON) is None
+
+
+def test_a_stopped_shard_hears_why_after_its_results(inbox: Inbox, ticket: Ticket) -> None:
+    other = inbox.ticket("m", 8)
+    ticket.submit(items(10, 9))
+    answer(inbox.next_batch())
+    other.submit(items(1))
+    ticket.stop(LeaseLost())
+    ticket.stop(Draining())
+    assert [waiting.result for waiting in ticket.collect(SOON)] == ["done"]
+    with pytest.raises(LeaseLost):
+        ticket.collect(SOON)
+    with pytest.raises(LeaseLost):
+        ticket.submit(items(1))
+    batch = inbox.next_batch()  # the rest of it was dropped
+    assert batch is not None
+    assert [waiting.owner for waiting in batch[1]] == [other]
+
+
+def test_stopping_wakes_a_shard_that_waits(ticket: Ticket) -> None:
+    collected = in_thread(lambda: ticket.collect(None))
+    ticket.stop(Draining())
+    with pytest.raises(Draining):
+        collected.result(SOON)
+
+
+def test_single_file_waits_for_the_batch_that_runs_and_keeps_the_device(inbox: Inbox, ticket: Ticket) -> None:
+    other = inbox.ticket("m", 100)
+    other.submit(items(10, 10))
+    assert inbox.next_batch() is not None  # the engine is busy with one of them
+    inside, leave = threading.Event(), threading.Event()
+
+    def alone() -> None:
+        with inbox.single_file(ticket):
+            inside.set()
+            ticket.submit(items(3, 3))
+            leave.wait()
+
+    done = in_thread(alone)
+    assert not inside.is_set()
+    mine = inbox.next_batch()  # says that the batch is done
+    assert inside.is_set()
+    assert mine is not None
+    assert [waiting.owner for waiting in mine[1]] == [ticket]  # one item, though both would fit
+    second = inbox.next_batch()
+    assert second is not None
+    assert [waiting.owner for waiting in second[1]] == [ticket]
+    nothing_else = in_thread(inbox.next_batch)
+    assert not nothing_else.done()  # the other shard waits, although the device is idle
+    leave.set()
+    done.result(SOON)
+    assert [waiting.owner for waiting in nothing_else.result(SOON)[1]] == [other]
+
+
+def test_what_is_left_of_a_document_does_not_run_in_the_next_ones_name(inbox: Inbox, ticket: Ticket) -> None:
+    with inbox.single_file(ticket):
+        ticket.submit(items(3, 3))
+    assert len(inbox) == 0
+    assert ticket.room
+
+
+def test_single_file_lets_others_run_in_between(inbox: Inbox) -> None:
+    first, second, other = (inbox.ticket("m", 100) for _ in range(3))
+    other.submit(items(1))
+    with inbox.single_file(first):
+        entered = in_thread(lambda: inbox.single_file(second).__enter__())
+    batch = inbox.next_batch()
+    assert batch is not None
+    assert [waiting.owner for waiting in batch[1]] == [other]
+    assert not entered.done()
+    in_thread(inbox.next_batch)
+    entered.result(SOON)
+
+
+def test_draining_refuses_and_releases_who_waits_for_single_file(inbox: Inbox, ticket: Ticket) -> None:
+    ticket.submit(items(1))
+    assert inbox.next_batch() is not None
+
+    def alone() -> None:
+        with inbox.single_file(ticket):
+            pass
+
+    waiting = in_thread(alone)
+    inbox.drain()
+    with pytest.raises(Draining):
+        waiting.result(SOON)
+    with pytest.raises(Draining):
+        ticket.submit(items(1))

@@ -1,0 +1,166 @@
+"""Models in memory: opened once, loaded once, evicted by least use, failures remembered for a while."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from textmill.errors import DeviceOutOfMemory, ModelUnavailable
+from workers.calibration import Calibration, Calibrator
+from workers.residency import Residency
+from workers.runners.echo import Echo
+from workers.runners.protocol import Item
+
+
+class Model(Echo):
+    """An echo model with a size, on a device of a size that they share."""
+
+    free = 0
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.opened = self.loaded = 0
+        self.size = 40
+        self.taken = 0
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def load(self) -> None:
+        if self.size > Model.free:
+            raise DeviceOutOfMemory
+        self.loaded += 1
+        Model.free -= self.size
+        self.taken = self.size
+
+    def unload(self) -> None:
+        Model.free += self.taken
+        self.taken = 0
+
+    def memory_bytes(self) -> int:
+        return self.taken
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    Model.free = 100
+    return Time()
+
+
+def test_a_model_is_opened_once_by_many_threads(time: Time) -> None:
+    made: list[Model] = []
+    residency = Residency(lambda name: (made.append(Model(name)), made[-1])[1], clock=time)
+    barrier = threading.Barrier(8)
+
+    def open_it(_: int) -> object:
+        barrier.wait()
+        return residency.open("a")
+
+    with ThreadPoolExecutor(8) as pool:
+        runners = set(pool.map(open_it, range(8)))
+    assert runners == {made[0]}
+    assert (len(made), made[0].opened) == (1, 1)
+
+
+def test_the_least_recently_used_goes_when_memory_is_short(time: Time) -> None:
+    residency = Residency(Model, clock=time)
+    a = residency.ready("a")
+    residency.ready("b")
+    assert residency.ready("a") is a
+    residency.ready("c")
+    assert residency.resident == ["a", "c"]
+    assert a.memory_bytes() == 40
+
+
+def test_a_setting_bounds_the_weights(time: Time) -> None:
+    residency = Residency(Model, memory_bytes=50, clock=time)
+    residency.ready("a")
+    residency.ready("b")
+    assert residency.resident == ["b"]
+    assert Model.free == 60
+
+
+def test_a_model_that_never_fits_is_unavailable_for_a_while(time: Time) -> None:
+    residency = Residency(Model, retry_seconds=60, clock=time)
+    Model.free = 10
+    with pytest.raises(ModelUnavailable, match="could not be loaded"):
+        residency.ready("a")
+    Model.free = 100
+    with pytest.raises(ModelUnavailable):
+        residency.ready("a")
+    time.now = 61
+    assert residency.ready("a").name == "a"
+
+
+def test_a_model_that_cannot_be_opened_says_why(time: Time) -> None:
+    def make(name: str) -> Model:
+        raise OSError("no such folder")
+
+    residency = Residency(make, clock=time)
+    with pytest.raises(ModelUnavailable, match="OSError: no such folder"):
+        residency.open("a")
+    with pytest.raises(ModelUnavailable, match="no such folder"):
+        residency.ready("a")
+
+
+class Device:
+    """A runner that moves its own clock: a batch costs a fixed time, and some for each padded token."""
+
+    def __init__(self, memory: int) -> None:
+        self.now = 0.0
+        self.memory = memory
+        self.runs = 0
+        self.name, self.revision = "m", "1"
+
+    def canary(self) -> Item:
+        return Item("canary", 16)
+
+    def run(self, items: list[Item]) -> list[str]:
+        padded = 16 * len(items)
+        if padded > self.memory:
+            raise DeviceOutOfMemory
+        self.runs += 1
+        self.now += 0.010 + padded * (2e-6 if padded <= 4_096 else 8e-6)
+        return ["canary"] * len(items)
+
+
+def calibrator(device: Device, folder: Path) -> Calibrator:
+    return Calibrator(folder, "test device", largest=65_536, clock=lambda: device.now)
+
+
+def test_calibration_stops_where_larger_batches_are_slower(tmp_path: Path) -> None:
+    device = Device(memory=10**9)
+    found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
+    assert found.tokens == 4_096
+    assert found.seconds == pytest.approx(0.010 + 4_096 * 2e-6)
+
+
+def test_calibration_stops_where_memory_ends(tmp_path: Path) -> None:
+    device = Device(memory=1_500)
+    assert calibrator(device, tmp_path).calibrate(device).tokens == 1_024  # type: ignore[arg-type]
+
+
+def test_a_calibration_is_kept_on_disk(tmp_path: Path) -> None:
+    device, again = Device(10**9), Device(10**9)
+    found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
+    assert calibrator(again, tmp_path).calibrate(again) == found  # type: ignore[arg-type]
+    assert again.runs == 0
+    (tmp_path / "calibration.json").write_text("{damaged")
+    assert calibrator(again, tmp_path).calibrate(again) == found  # type: ignore[arg-type]
+    assert again.runs > 0
+
+
+def test_echo_and_a_setting_need_no_trial(tmp_path: Path) -> None:
+    device = Device(10**9)
+    assert calibrator(device, tmp_path).calibrate(Echo()) == Calibration(Echo.BATCH_TOKENS, 0.0)
+    fixed = Calibrator(tmp_path, "test device", 65_536, fixed_tokens=77)
+    assert fixed.calibrate(device) == Calibration(77, 0.0)  # type: ignore[arg-type]
+    assert device.runs == 0
