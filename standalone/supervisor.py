@@ -42,7 +42,7 @@ class Supervisor:
         self.children: list[Child] = []
         """In the order of their start; they are stopped in the opposite order."""
         self.guests: set[int] = set()
-        """Child processes that somebody else looks after."""
+        """Child processes that somebody else looks after: those from before `listening`, and what is added."""
         self._on_look = on_look
         self._signals: list[int] = []
         self._wake_read, self._wake_write = os.pipe()
@@ -55,6 +55,7 @@ class Supervisor:
         if sys.platform == "linux":
             # What a killed launcher leaves behind becomes our child, so that it can be found and ended.
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self.guests |= {process.pid for process in psutil.Process().children()}
         before = {
             number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
         }
@@ -65,6 +66,8 @@ class Supervisor:
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
     def until(self, happened: Callable[[], bool], *, give_up: bool) -> None:
         """Keep everything running until `happened()`. Raises Stopped, and GaveUp where that is asked for."""
