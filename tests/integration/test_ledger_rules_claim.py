@@ -1,4 +1,4 @@
-"""Rule 2: a shard is claimed by one worker, while it is free and its job is active; a re-claim skips what is decided."""
+"""Rule 2: one worker claims a shard, while it is free and its job active; a re-claim skips what is decided."""
 
 from collections.abc import Callable
 
