@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from textmill.errors import DuplicateDocument, InvalidOptions, InvalidRequest, InvalidText, TooManyDocuments
-from textmill.wire import OPTIONS, Document, DocumentsRequest, JobRequest, Task, unstorable
+from textmill.wire import OPTIONS, Document, DocumentsRequest, JobRequest, RetryRequest, Task, unstorable
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,6 +47,15 @@ def parse_job(body: bytes, limits: Limits) -> tuple[JobRequest, Texts]:
     _refuse_unstorable(request.options, "options")
     _check_metadata(request.metadata, limits.max_metadata_bytes)
     return request, _checked(request.documents)
+
+
+def parse_retry(body: bytes) -> list[str] | None:
+    """The codes to retry; None for all failed documents. Raises InvalidRequest, InvalidText."""
+    codes = parse(RetryRequest, body).codes if body else None
+    if codes is not None and not codes:
+        raise InvalidRequest("codes: name one at least, or leave it out for all")
+    _refuse_unstorable(codes, "codes")
+    return codes
 
 
 def parse_documents(body: bytes, limit: int) -> Texts:

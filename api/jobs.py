@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import cursors, door, limits
 from api.bodies import ChunkBody, JobBody, SmallBody
-from api.services import Key, Services
+from api.services import JobId, Key, Services
 from store import jobs
 from store.catalogue import check_options
 from textmill import wire
@@ -63,7 +63,7 @@ def append(
     request: Request,
     services: Services,
     key: Key,
-    job_id: str,
+    job_id: JobId,
     body: ChunkBody,
     upload_offset: Annotated[int | None, Header(ge=0, le=LARGEST_OFFSET)] = None,
 ) -> wire.Accepted:
@@ -79,7 +79,7 @@ def append(
 
 
 @router.post("/{job_id}/close")
-def close(services: Services, key: Key, job_id: str) -> wire.Job:
+def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
     return services.store.write(jobs.close, key, job_id)
 
@@ -88,7 +88,7 @@ def close(services: Services, key: Key, job_id: str) -> wire.Job:
 async def get(
     services: Services,
     key: Key,
-    job_id: str,
+    job_id: JobId,
     wait: Annotated[float, Query(ge=0, description="Seconds to wait for the job's end; cut to the server's limit")] = 0,
 ) -> wire.Job:
     """The job; with `wait` when it has ended, or as it is when the time is up."""
@@ -116,25 +116,22 @@ def list_jobs(
 
 
 @router.post("/{job_id}/cancel")
-def cancel(services: Services, key: Key, job_id: str) -> wire.Job:
+def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
     return services.store.write(jobs.cancel, key, job_id)
 
 
 @router.post("/{job_id}/retry")
-def retry(request: Request, services: Services, key: Key, job_id: str, body: SmallBody) -> wire.Job:
+def retry(request: Request, services: Services, key: Key, job_id: JobId, body: SmallBody) -> wire.Job:
     """Process the failed documents of an ended job again: all of them, or those that failed with one of `codes`."""
-    body = limits.decoded(request, body, limits.SMALL_BODY)
-    asked = door.parse(wire.RetryRequest, body) if body else wire.RetryRequest()
-    if asked.codes is not None and not asked.codes:
-        raise InvalidRequest("codes: name one at least, or leave it out for all")
-    retried = services.store.write(jobs.retry, key, job_id, asked.codes)
+    codes = door.parse_retry(limits.decoded(request, body, limits.SMALL_BODY))
+    retried = services.store.write(jobs.retry, key, job_id, codes)
     services.dispatcher.publish(retried.released)
     return retried.job
 
 
 @router.delete("/{job_id}", status_code=204)
-def delete(services: Services, key: Key, job_id: str) -> None:
+def delete(services: Services, key: Key, job_id: JobId) -> None:
     """Delete an ended job with its texts and results."""
     services.store.write(jobs.delete, key, job_id)
 

@@ -52,6 +52,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         http="httptools",
         ws="none",
         access_log=settings.access_log,
+        log_config=None,  # main() configures logging, once for all of the process
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

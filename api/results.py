@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from api import cursors
 from api.jobs import check_page
-from api.services import Key, Parts, Services
+from api.services import JobId, Key, Parts, Services
 from store import results
 from textmill import wire
 from textmill.errors import DocumentNotFound
@@ -23,7 +23,7 @@ STEP = 100
 def page(
     services: Services,
     key: Key,
-    job_id: str,
+    job_id: JobId,
     limit: Annotated[int, Query(ge=1)] = 100,
     cursor: str | None = None,
     state: wire.ResultState | None = None,
@@ -52,7 +52,7 @@ def page(
 
 
 @router.get("/results.jsonl", response_class=StreamingResponse)
-def stream(services: Services, key: Key, job_id: str, state: wire.ResultState | None = None) -> StreamingResponse:
+def stream(services: Services, key: Key, job_id: JobId, state: wire.ResultState | None = None) -> StreamingResponse:
     """All results so far, one JSON object a line. An error midway aborts the connection: what ends well is complete."""
     lines = _lines(services, key, job_id, state)
     first = next(lines)  # before the status line, so that an unknown job is a 404 and not an aborted 200
@@ -60,7 +60,7 @@ def stream(services: Services, key: Key, job_id: str, state: wire.ResultState | 
 
 
 @router.get("/results/{document_id:path}", response_model=wire.Result)
-def one(services: Services, key: Key, job_id: str, document_id: str) -> Response:
+def one(services: Services, key: Key, job_id: JobId, document_id: str) -> Response:
     """The result of one document."""
     if wire.unstorable(document_id) is not None:
         raise DocumentNotFound()

@@ -1,9 +1,11 @@
 """What the endpoints work with: made once by `create_app`, given to them by a dependency."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import AfterValidator
 
 from api.auth import Keys
 from api.metrics import Metrics
@@ -12,6 +14,7 @@ from api.waiting import Waiters
 from store.catalogue import Catalogue
 from store.dispatch import Dispatcher
 from store.session import Store
+from textmill.errors import JobNotFound
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,14 @@ Services = Annotated[Parts, Depends(_parts)]
 
 Key = Annotated[int, Depends(_key)]
 """The caller's key id. Raises Unauthorized."""
+
+
+def _job_id(job_id: str) -> str:
+    # What no job can be called does not reach the database: PostgreSQL refuses NUL with an error of its own.
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", job_id):
+        raise JobNotFound
+    return job_id
+
+
+JobId = Annotated[str, AfterValidator(_job_id)]
+"""The id in the path. Raises JobNotFound for what is none."""

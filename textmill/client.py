@@ -1,13 +1,13 @@
 """Client and AsyncClient: the same methods over the same flows (`textmill/flows.py`), one blocking and one awaiting.
 
-Both keep trying through a restart of the server: connection errors, 429, 502, 503 and 504 are tried again for `patience`
-seconds, with growing pauses. Every submit carries an idempotency key, so that no retry makes a second job.
+Both keep trying through a restart of the server: connection errors, 429, 502, 503 and 504 are tried again for
+`patience` seconds, with growing pauses. Every submit carries an idempotency key, so that no retry makes a second job.
 """
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -16,7 +16,7 @@ import httpx
 
 from textmill import wire
 from textmill.documents import Chunk, Chunker, DocumentLike, Documents, async_chunks, chunks
-from textmill.flows import Call, Effect, Flow, Flows, NextChunk, Pause
+from textmill.flows import Call, Effect, Flow, Flows, NextChunk, Source
 from textmill.progress import Bar
 
 T = TypeVar("T")
@@ -26,27 +26,31 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
+class Settings(TypedDict, total=False):
+    """What a client can be told besides the server's address and key."""
+
+    patience: float
+    """Seconds for which a request is tried again while the server does not answer: 300."""
+    first_patience: float
+    """The same before it has answered for the first time: 10."""
+    compress: bool
+    """gzip uploads. By default unless the server is on this machine."""
+    chunk_documents: int
+    """Documents in one upload request: 1,000, which is also the server's limit unless it is set otherwise."""
+    chunk_bytes: int
+    """Bytes of documents in one upload request: a little under 4 MiB, the server's limit."""
+
+
 class _Base:
     """What both clients are made of."""
 
-    def __init__(
-        self,
-        url: str,
-        api_key: str,
-        *,
-        patience: float = 300,
-        first_patience: float = 10,
-        compress: bool | None = None,
-        chunk_documents: int = wire.CHUNK_DOCUMENTS,
-        chunk_bytes: int = wire.CHUNK_BYTES - 128 * 1024,
-    ) -> None:
+    def __init__(self, url: str, api_key: str, settings: Settings) -> None:
         self.url = url.rstrip("/")
-        if compress is None:
-            # Measured: compressing costs more than loopback does, and less than most networks.
-            compress = urlsplit(self.url).hostname not in LOCAL
-        self._flows = Flows(patience, first_patience, compress)
-        self._chunk_documents = chunk_documents
-        self._chunk_bytes = chunk_bytes
+        # Measured: compressing costs more than loopback does, and less than most networks.
+        compress = settings.get("compress", urlsplit(self.url).hostname not in LOCAL)
+        self._flows = Flows(settings.get("patience", 300), settings.get("first_patience", 10), compress)
+        self._chunk_documents = settings.get("chunk_documents", wire.CHUNK_DOCUMENTS)
+        self._chunk_bytes = settings.get("chunk_bytes", wire.CHUNK_BYTES - 128 * 1024)
         self._http: dict[str, Any] = {
             "base_url": self.url,
             "headers": {"Authorization": f"Bearer {api_key}"},
@@ -114,9 +118,19 @@ class Job(_View):
         super().__init__(info)
         self._client = client
 
-    def refresh(self) -> Self:
-        """Ask the server for the job's state."""
-        return self._updated(self._client._flows.job(self.id))
+    def refresh(self, wait: float = 0) -> Self:
+        """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
+        return self._updated(self._client._flows.look(self.id, wait))
+
+    def upload(self, documents: Documents) -> Self:
+        """Append documents to an open job. They are the job's documents from its first one on: those that it has
+        already are skipped, so an interrupted upload goes on when it is called again."""
+        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), []))
+        return self.refresh()
+
+    def close(self) -> Self:
+        """No more documents follow."""
+        return self._updated(self._client._flows.close(self.id))
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Self:
         """Return when the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on then."""
@@ -124,7 +138,7 @@ class Job(_View):
             return self._updated(self._client._flows.wait(self.id, timeout, seen))
 
     def results(self, state: wire.ResultState | None = None) -> Iterator[wire.Result]:
-        """All results in document order, page by page. While the job runs, it waits for those that are not there yet."""
+        """All results in document order, page by page. While the job runs, it waits for what is missing."""
         cursor: str | None = None
         while True:
             page = self._client._run(self._client._flows.results(self.id, cursor, state))
@@ -132,6 +146,10 @@ class Job(_View):
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+        """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
+        return self._client._run(self._client._flows.page(self.id, cursor, state))
 
     def result(self, document_id: str) -> wire.Result:
         """The result of one document. Raises ResultNotReady, DocumentNotFound."""
@@ -157,18 +175,13 @@ class Job(_View):
 class Client(_Base):
     """Textmill's client. Threads may share one.
 
-    url, api_key: the server and its key.
-    patience: seconds for which a request is tried again while the server does not answer.
-    first_patience: the same before it has answered for the first time.
-    compress: gzip uploads; by default unless the server is on this machine.
-    chunk_documents, chunk_bytes: size of one upload request; the server has limits of its own.
-    transport: an httpx transport, for tests and special networks.
+    transport: an httpx transport, for tests and special networks. settings: see `Settings`.
     """
 
     def __init__(
-        self, url: str, api_key: str, *, transport: httpx.BaseTransport | None = None, **settings: Any
+        self, url: str, api_key: str, *, transport: httpx.BaseTransport | None = None, **settings: Unpack[Settings]
     ) -> None:
-        super().__init__(url, api_key, **settings)
+        super().__init__(url, api_key, settings)
         self._client = httpx.Client(transport=transport, **self._http)
 
     def __enter__(self) -> Self:
@@ -202,6 +215,20 @@ class Client(_Base):
         head = _head(task, model, priority, metadata, options)
         source = chunks(documents, self._chunker())
         return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
+
+    def open_job(
+        self,
+        task: wire.Task,
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """A job that takes documents until it is closed: `upload`, then `close`."""
+        head = _head(task, model, priority, metadata, options)
+        return Job(self, self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Raises JobNotFound."""
@@ -274,9 +301,19 @@ class AsyncJob(_View):
         super().__init__(info)
         self._client = client
 
-    async def refresh(self) -> Self:
-        """Ask the server for the job's state."""
-        return await self._updated(self._client._flows.job(self.id))
+    async def refresh(self, wait: float = 0) -> Self:
+        """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
+        return await self._updated(self._client._flows.look(self.id, wait))
+
+    async def upload(self, documents: Documents | AsyncIterable[DocumentLike]) -> Self:
+        """Append documents to an open job. They are the job's documents from its first one on: those that it has
+        already are skipped, so an interrupted upload goes on when it is called again."""
+        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), []))
+        return await self.refresh()
+
+    async def close(self) -> Self:
+        """No more documents follow."""
+        return await self._updated(self._client._flows.close(self.id))
 
     async def wait(self, timeout: float | None = None, progress: bool = False) -> Self:
         """Return when the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on then."""
@@ -284,7 +321,7 @@ class AsyncJob(_View):
             return await self._updated(self._client._flows.wait(self.id, timeout, seen))
 
     async def results(self, state: wire.ResultState | None = None) -> AsyncIterator[wire.Result]:
-        """All results in document order, page by page. While the job runs, it waits for those that are not there yet."""
+        """All results in document order, page by page. While the job runs, it waits for what is missing."""
         cursor: str | None = None
         while True:
             page = await self._client._run(self._client._flows.results(self.id, cursor, state))
@@ -293,6 +330,10 @@ class AsyncJob(_View):
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+        """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
+        return await self._client._run(self._client._flows.page(self.id, cursor, state))
 
     async def result(self, document_id: str) -> wire.Result:
         """The result of one document. Raises ResultNotReady, DocumentNotFound."""
@@ -319,9 +360,9 @@ class AsyncClient(_Base):
     """The same as `Client`, to be awaited; on asyncio and on trio. Documents may come from an asynchronous iterable."""
 
     def __init__(
-        self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Any
+        self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Unpack[Settings]
     ) -> None:
-        super().__init__(url, api_key, **settings)
+        super().__init__(url, api_key, settings)
         self._client = httpx.AsyncClient(transport=transport, **self._http)
 
     async def __aenter__(self) -> Self:
@@ -349,12 +390,21 @@ class AsyncClient(_Base):
     ) -> AsyncJob:
         """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
         head = _head(task, model, priority, metadata, options)
-        source = (
-            async_chunks(documents, self._chunker())
-            if isinstance(documents, AsyncIterable)
-            else chunks(documents, self._chunker())
-        )
-        return AsyncJob(self, await self._run(self._flows.submit(source, head, idempotency_key)))
+        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents), head, idempotency_key)))
+
+    async def open_job(
+        self,
+        task: wire.Task,
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> AsyncJob:
+        """A job that takes documents until it is closed: `upload`, then `close`."""
+        head = _head(task, model, priority, metadata, options)
+        return AsyncJob(self, await self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
 
     async def job(self, job_id: str) -> AsyncJob:
         """The job of that id. Raises JobNotFound."""
@@ -390,6 +440,11 @@ class AsyncClient(_Base):
     async def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
         """The named entities of one text. Raises what it failed with."""
         return cast(list[wire.Entity], (await self._one("ner", text, timeout, options)).entities)
+
+    def _source(self, documents: Documents | AsyncIterable[DocumentLike]) -> Source:
+        if isinstance(documents, AsyncIterable):
+            return async_chunks(documents, self._chunker())
+        return chunks(documents, self._chunker())
 
     async def _one(self, task: wire.Task, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
         head = _head(task, options.pop("model", None), "high", None, options)

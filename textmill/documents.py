@@ -14,10 +14,10 @@ from pydantic_core import to_json
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
-DocumentLike: TypeAlias = "str | tuple[str | None, str] | Mapping[str, str | None] | Document | os.PathLike[str]"
+DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, str | None] | Document | os.PathLike[str]
 """A text; (id, text); {"id"?, "text"}; a Document; or a path, see `from_file`."""
 
-Documents: TypeAlias = "Iterable[DocumentLike] | IO[str]"
+Documents: TypeAlias = Iterable[DocumentLike] | IO[str]
 """What `submit` takes. An open text file gives a document a line."""
 
 Format = Literal["auto", "text", "lines", "jsonl"]

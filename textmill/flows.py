@@ -23,7 +23,7 @@ from textmill.documents import Chunk
 
 T = TypeVar("T")
 
-Source: TypeAlias = "Iterator[Chunk] | AsyncIterator[Chunk]"
+Source: TypeAlias = Iterator[Chunk] | AsyncIterator[Chunk]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class NextChunk:
     source: Source
 
 
-Effect: TypeAlias = "Call | Pause | NextChunk"
+Effect: TypeAlias = Call | Pause | NextChunk
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 JSON = {"Content-Type": "application/json"}
@@ -133,7 +133,6 @@ class Flows:
         When that fails midway (a document is refused, the producer's iterable raises), the job is cancelled, so that
         no half of it is processed; where the server cannot be reached, it stays open until its time is over.
         """
-        key = key or str(uuid.uuid4())
         first: Chunk | None = yield NextChunk(source)
         second: Chunk | None = (yield NextChunk(source)) if first else None
         if second is None:
@@ -152,8 +151,9 @@ class Flows:
                 error.add_note(f"job {job.id} could not be cancelled: {another.message}")
             raise
 
-    def create(self, head: Mapping[str, Any], key: str, chunk: Chunk, open: bool) -> Flow[wire.Job]:
-        """POST a job. `head`: the request without its documents. The same key and request make one job only."""
+    def create(self, head: Mapping[str, Any], key: str | None, chunk: Chunk, open: bool) -> Flow[wire.Job]:
+        """POST a job. `head`: the request without its documents. The same key and request make one job only; without
+        one, a key is made up, so that no retry makes two."""
         asked = {name: value for name, value in {**head, "open": open}.items() if value is not None}
         # The documents are JSON already: spliced in, not encoded again. allow_nan: NaN is no JSON.
         try:
@@ -161,7 +161,7 @@ class Flows:
         except (TypeError, ValueError) as error:
             raise errors.InvalidRequest(f"options and metadata must be JSON: {error}") from error
         content = start + b',"documents":' + chunk.array() + b"}"
-        headers = JSON | {"Idempotency-Key": key}
+        headers = JSON | {"Idempotency-Key": key or str(uuid.uuid4())}
         response = yield from self.ask(Call("POST", "/v1/jobs", {}, *self._packed(content, headers)))
         return wire.Job.model_validate_json(response.content)
 
@@ -261,23 +261,21 @@ class Flows:
         """The next page that has something in it, or the last one. While the job runs it waits for more."""
         pause = 0.25
         while True:
-            page = yield from self.results_now(job_id, cursor, state)
+            page = yield from self.page(job_id, cursor, state)
             if page.results or page.next_cursor is None:
                 return page
             if page.next_cursor == cursor:
                 pause = min(2 * pause, 5.0)
-                yield from self.pause_on(job_id, pause)
+                yield from self.look(job_id, pause)
             cursor = page.next_cursor
 
-    def results_now(
-        self, job_id: str, cursor: str | None, state: wire.ResultState | None, limit: int = PAGE
-    ) -> Flow[wire.ResultsPage]:
+    def page(self, job_id: str, cursor: str | None, state: wire.ResultState | None) -> Flow[wire.ResultsPage]:
         """One page as it is now."""
-        content = yield from self._get(f"{_path(job_id)}/results", cursor=cursor, state=state, limit=limit)
+        content = yield from self._get(f"{_path(job_id)}/results", cursor=cursor, state=state, limit=PAGE)
         return wire.ResultsPage.model_validate_json(content)
 
-    def pause_on(self, job_id: str, seconds: float) -> Flow[wire.Job]:
-        """Wait so long, or until the job has ended."""
+    def look(self, job_id: str, seconds: float) -> Flow[wire.Job]:
+        """The job after so long, or as soon as it has ended."""
         before = self.clock()
         job = yield from self.job(job_id, wait=seconds)
         left = seconds - (self.clock() - before)
