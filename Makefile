@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-quick check format bench-queue bench-tasks chaos migrate wheel clean
+.PHONY: help setup demo up test test-quick check format docs bench-queue bench-tasks chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -38,6 +38,9 @@ check: $(VENV)/.ready-dev  ## Linters, formatting, types, and who may import who
 format: $(VENV)/.ready-dev  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready-dev  ## Write the settings tables of docs/operations.md from the settings classes
+	$(BIN)/python docs/settings.py
 
 bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no model
 	$(BIN)/python -m benchmarks.queue $(ARGS)

@@ -1,0 +1,165 @@
+"""What the documents say is so: settings, commands, links, and the files that run the containers."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from api.settings import ApiSettings
+from store.settings import StoreSettings
+from textmill import errors
+from workers.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """YAML with compose's own tag."""
+
+
+ComposeLoader.add_constructor("!reset", lambda _loader, _node: None)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(read(name), Loader=ComposeLoader)
+    return document
+
+
+def environment_variables(settings: type[BaseSettings]) -> list[str]:
+    prefix = settings.model_config.get("env_prefix", "")
+    return [f"{prefix}{name}".upper() for name in settings.model_fields]
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_documented_as_its_class_says() -> None:
+    command = [sys.executable, "docs/settings.py", "--check"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_variable_sets_two_things() -> None:
+    # The standalone system gives one environment to all processes.
+    names = [name for kind in (StoreSettings, ApiSettings, WorkerSettings) for name in environment_variables(kind)]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+
+
+def test_every_variable_that_pages_name_exists() -> None:
+    known = {name for kind in (StoreSettings, ApiSettings, WorkerSettings) for name in environment_variables(kind)}
+    known |= {"TEXTMILL_GPUS", "TEXTMILL_URL", "TEXTMILL_API_KEY", "TEXTMILL_PUBLIC_PORT"}
+    for page in PAGES:
+        named = set(re.findall(r"\bTEXTMILL_[A-Z_]+\b", page.read_text(encoding="utf-8"))) - {"TEXTMILL_"}
+        assert named <= known, f"{page.name} names {named - known}"
+
+
+def test_every_make_target_is_documented() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):.*## ", read("Makefile"), re.MULTILINE)) - {"help"}
+    assert targets >= {"demo", "up", "test", "check", "bench-queue", "bench-tasks", "chaos", "migrate"}
+    pages = read("CONTRIBUTING.md")
+    assert [target for target in sorted(targets) if f"make {target}" not in pages] == []
+
+
+def test_make_alone_lists_the_targets() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in re.findall(r"^([a-z][a-z-]*):.*## ", read("Makefile"), re.MULTILINE):
+        assert re.search(rf"^  {target} +\S", shown, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_pages_compiles(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        ast.parse(block)
+
+
+def test_pages_name_error_codes_that_exist() -> None:
+    codes = set(errors.by_code())
+    for code in re.findall(r"fails? as `(\w+)`", read("docs/operations.md")):
+        assert code in codes
+
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+
+def test_compose_has_every_part() -> None:
+    services = compose()["services"]
+    assert set(services) == {"postgres", "redis", "migrate", "api", "worker", "flower"}
+    assert {name for name, service in services.items() if "healthcheck" not in service} == {"migrate", "worker"}
+    for name in ("api", "worker"):
+        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_compose_publishes_no_database_and_nothing_beyond_loopback() -> None:
+    services = compose()["services"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(published) == {"api", "flower"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_images_are_pinned_and_not_root() -> None:
+    images = [service["image"] for service in compose()["services"].values()]
+    dockerfile = read("Dockerfile")
+    images += re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    for image in images:
+        assert re.search(r":\d+\.\d+", image), f"{image} is not pinned"
+    assert re.search(r"^USER (?!root|0)\w+", dockerfile, re.MULTILINE)
+
+
+def test_every_value_that_compose_wants_is_explained() -> None:
+    wanted = set(re.findall(r"(?<!\$)\$\{(\w+)", read("docker-compose.yml")))
+    assert {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_PASSWORD"} <= wanted
+    for name in wanted:
+        assert name in read(".env.example")
+        assert f"`{name}`" in read("docs/operations.md")
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_PASSWORD"):
+        assert f"${{{name}:?" in read("docker-compose.yml"), f"{name} must not have a default"
+
+
+def test_the_worker_container_is_killed_only_after_its_drain() -> None:
+    grace = compose()["services"]["worker"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) >= WorkerSettings.model_fields["drain_seconds"].default + 20
+
+
+def test_containers_set_known_variables() -> None:
+    known = {"DATABASE_URL", "REDIS_URL", "FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT"}
+    known |= {name for kind in (StoreSettings, ApiSettings, WorkerSettings) for name in environment_variables(kind)}
+    for name in ("migrate", "api", "worker", "flower"):
+        assert set(compose()["services"][name]["environment"]) <= known
+    assert set(re.findall(r"\b(TEXTMILL_[A-Z_]+)=", read("Dockerfile"))) <= known
+
+
+def test_the_image_copies_every_room_that_runs() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \./\w+$", read("Dockerfile"), re.MULTILINE))
+    assert copied == {"textmill", "store", "api", "workers", "standalone", "migrations", "models"}
+
+
+def test_the_cpu_overlay_changes_only_what_a_machine_without_gpus_lacks() -> None:
+    overlay = compose("docker-compose.cpu.yml")["services"]
+    assert set(overlay) == {"worker"}
+    assert overlay["worker"]["command"][-2:] == ["--gpus", "none"]
