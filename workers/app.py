@@ -42,7 +42,7 @@ app.conf.update(
     worker_disable_prefetch=True,
     worker_prefetch_multiplier=1,
     # Flower lives on these.
-    worker_send_task_events=True,
+    worker_send_task_events=settings.task_events,
     # Redis coming back must not cost the work in progress: leases say whose it is, not the connection.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     # Prints are not log lines, and a library's progress bar is not a warning.

@@ -101,7 +101,7 @@ class Launcher:
     def _start(self, slot: Slot) -> None:
         # The command that may be typed by hand, too.
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--pool", "threads"]
-        command += ["--hostname", f"{slot.name}@%h", "--loglevel", self.settings.log_level, "--task-events"]
+        command += ["--hostname", f"{slot.name}@%h", "--loglevel", self.settings.log_level]
         # Gossip and mingle let Celery workers know of each other. These share nothing but the ledger, and gossip logs
         # an error whenever Redis comes back.
         command += ["--without-gossip", "--without-mingle"]

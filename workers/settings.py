@@ -63,6 +63,9 @@ class WorkerSettings(BaseSettings):
     cache_dir: Path = Path(".textmill/cache")
     """Where calibrations are kept."""
 
+    task_events: bool = True
+    """Send Celery's events about tasks: without them Flower shows no tasks."""
+
     worker_metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Port, on the loopback address, for Prometheus metrics; the launcher adds the child's number. 0: none served."""
 

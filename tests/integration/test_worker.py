@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from store import workers
-from store.queue import celery_app
 from store.session import Store
 from store.tables import results, shards
 from tests.worker_process import PLAIN, Producer, Worker, running, wait_until
@@ -159,10 +158,7 @@ def test_free_slots_are_filled_at_once_without_events(store: Store, producer: Pr
     """Celery alone notices a freed slot when an event is sent or its poll times out: a second for each shard."""
     one_each = Store(store.url, store.settings.model_copy(update={"shard_documents": 1, "minimum_window": 100}))
     many = Producer(one_each, producer.key_id)
-    with running(store, tmp_path, concurrency=1) as worker:
-        producer.wait(producer.submit(["the worker is up"]))
-        celery_app(store.settings.redis_url).control.disable_events()
-        wait_until(lambda: "Events of group {task} disabled" in worker.log, "events are off")
+    with running(store, tmp_path, concurrency=1, task_events=False) as worker:
         job = many.wait(many.submit(["x"] * 40))
         assert job.finished_at is not None
         assert job.started_at is not None
