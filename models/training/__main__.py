@@ -1,0 +1,28 @@
+"""How the bundled models came about, and how good they are: `python -m models.training TASK --help`."""
+
+import argparse
+import importlib
+import sys
+
+TASKS = {
+    "translation": "distil the English to Portuguese model",
+    "summarization": "train the model of one-sentence summaries",
+    "ner": "train the model of named entities",
+    "quality": "measure the shipped models on their test parts",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    for name, purpose in TASKS.items():
+        task = tasks.add_parser(name, help=purpose, description=purpose)
+        # Only the chosen module is imported: each needs packages that the others do without.
+        if name in sys.argv[1:2]:
+            importlib.import_module(f"models.training.{name}").add_arguments(task)
+    args = parser.parse_args()
+    importlib.import_module(f"models.training.{args.task}").main(args)
+
+
+if __name__ == "__main__":
+    main()

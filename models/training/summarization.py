@@ -1,0 +1,195 @@
+"""English text to a one-sentence summary, from Debian's descriptions and synopses and the translation model's weights.
+
+Three layers of Mozilla's encoder and its embeddings know English already; the decoder has to learn to write it.
+Training goes in two phases: first above a frozen part whose outputs are computed once, then the whole model.
+"""
+
+import argparse
+import gzip
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece as spm
+import torch
+from rouge_score.rouge_scorer import RougeScorer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import MarianConfig, MarianMTModel
+
+from models.training import debian, loop, mozilla, shipped, vocabulary
+
+MODEL = shipped.MODELS / "summarization-en-small"
+TEST, NAMES = "summarization_test.jsonl.gz", "package_names.txt.gz"
+TEST_SIZE = 1000
+GENERATION = {
+    "num_beams": 4,
+    "max_length": 48,
+    "early_stopping": True,
+    "length_penalty": 1.0,
+    "no_repeat_ngram_size": 4,
+}
+VOCABULARY = 7_600
+LAYERS, FROZEN = 3, 2
+"""Encoder layers that are kept, the lowest ones, and those of them that the first phase leaves alone."""
+SOURCE_LIMIT = 80
+"""Pieces of a description that training reads: half of the descriptions fit, and a synopsis rests on the start."""
+SMOOTHING = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    loop.add_common_arguments(parser)
+    parser.add_argument("--epochs", type=int, default=2, help="of the first phase")
+    parser.add_argument("--whole-epochs", type=int, default=1, help="of the second phase")
+    parser.add_argument("--decoder", type=Path, help="a translation checkpoint to take the decoder's layers from")
+
+
+class Summarizer(nn.Module):
+    """The model in training; while `frozen`, the outputs of its lowest layers are kept for the next epochs."""
+
+    def __init__(self, model: MarianMTModel) -> None:
+        super().__init__()
+        self.model = model.train()
+        self.encoder, self.decoder = model.model.encoder, model.model.decoder
+        self.lower: dict[int, Tensor] = {}
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        self.frozen = frozen
+        self.requires_grad_(True)
+        for part in (self.encoder.embed_positions, self.decoder.embed_positions):
+            part.requires_grad_(False)
+        if frozen:
+            self.model.model.shared.requires_grad_(False)
+            self.encoder.layers[:FROZEN].requires_grad_(False)
+
+    def groups(self, rate: float) -> list[dict[str, object]]:
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": rate}]
+
+    def loss(self, batch: loop.Batch) -> Tensor:
+        """Cross-entropy to the synopsis, with label smoothing."""
+        output = self.decoder(
+            input_ids=batch.inputs,
+            encoder_hidden_states=self._encode(batch),
+            encoder_attention_mask=batch.mask,
+            use_cache=False,
+        )
+        real = batch.labels != -100
+        logits = self.model.lm_head(output.last_hidden_state[real]) + self.model.final_logits_bias
+        # Smoothed over what the model may write: over the forbidden tokens the loss would be enormous.
+        scores = logits.log_softmax(-1)
+        allowed = self.model.final_logits_bias[0] > mozilla.NEVER
+        return (1 - SMOOTHING) * functional.nll_loss(scores, batch.labels[real]) - SMOOTHING * scores[:, allowed].mean()
+
+    def _encode(self, batch: loop.Batch) -> Tensor:
+        if not self.frozen:
+            return self.encoder(input_ids=batch.source, attention_mask=batch.mask).last_hidden_state
+        visible = batch.mask[:, None, None].bool()
+        if batch.number not in self.lower:
+            with torch.no_grad():
+                state = self.encoder.embed_tokens(batch.source) * self.encoder.embed_scale
+                state = state + self.encoder.embed_positions(batch.source.shape)
+                for layer in self.encoder.layers[:FROZEN].eval():
+                    state = layer(state, visible)
+            self.lower[batch.number] = state.half()
+        state = self.lower[batch.number].float()
+        for layer in self.encoder.layers[FROZEN:]:
+            state = layer(state, visible)
+        return state
+
+
+def start(pieces: list[int], counts: Counter[int], decoder: Path | None) -> MarianMTModel:
+    """Mozilla's embeddings and lowest encoder layers, and the translation student's decoder."""
+    whole = mozilla.transplant(mozilla.read_tensors(mozilla.model_dir() / mozilla.WEIGHTS), torch.tensor(pieces))
+    model = MarianMTModel(MarianConfig.from_dict(whole.config.to_dict() | {"encoder_layers": LAYERS}))
+    missing, unexpected = model.load_state_dict(whole.state_dict(), strict=False)
+    if missing or any(f"encoder.layers.{n}." in name for name in unexpected for n in range(LAYERS)):
+        raise ValueError(f"weights without a place: {missing} {unexpected}")
+    if decoder:
+        saved = torch.load(decoder)["model"]
+        model.model.decoder.layers.load_state_dict(
+            {name.removeprefix("layers."): value for name, value in saved.items() if name.startswith("layers.")}
+        )
+    # Mozilla's output bias is Portuguese's; here it is the frequency of the pieces in synopses, about a mean of zero.
+    bias = torch.tensor([math.log(counts[i] + 1.0) for i in range(len(pieces) + 1)])
+    bias -= bias.mean()
+    bias[[mozilla.UNK, len(pieces)]] = mozilla.NEVER
+    model.final_logits_bias.copy_(bias)
+    return model
+
+
+def examples(tokenizer: spm.SentencePieceProcessor, pairs: Sequence[tuple[str, str]]) -> list[loop.Example]:
+    """Piece ids; pairs whose synopsis has a character that the vocabulary lacks are left out."""
+    found = []
+    for description, synopsis in pairs:
+        source, target = tokenizer.encode(description), tokenizer.encode(synopsis)
+        if mozilla.UNK not in target:
+            found.append(loop.Example([*source[: SOURCE_LIMIT - 1], mozilla.EOS], [*target, mozilla.EOS]))
+    return found
+
+
+def prepare_tokenizer(pairs: Sequence[tuple[str, str]], folder: Path) -> list[int]:
+    """Choose the vocabulary from descriptions and synopses (counted five times), write it -> the kept ids."""
+    model = mozilla.model_dir() / mozilla.VOCABULARY
+    counts = vocabulary.count_pieces(model, (text for text, _ in pairs))
+    for piece, count in vocabulary.count_pieces(model, (synopsis for _, synopsis in pairs)).items():
+        counts[piece] += 5 * count
+    keep = vocabulary.choose(model, counts, VOCABULARY, prior=0)
+    vocabulary.write_tokenizer(model, keep, folder)
+    return keep
+
+
+def main(args: argparse.Namespace) -> None:
+    torch.set_num_threads(args.threads)
+    work: Path = args.work / "summarization"
+    lists = debian.fetch_indexes(args.work)
+    pairs = debian.summary_pairs(lists, held_out=False)
+    pieces = prepare_tokenizer(pairs, work / "model")
+    found = examples(spm.SentencePieceProcessor(str(work / "model" / "source.spm")), pairs)
+    summarizer = Summarizer(start(pieces, Counter(piece for e in found for piece in e.target), args.decoder))
+    for name, rate, epochs in (("upper", 5e-4, args.epochs), ("whole", 2e-4, args.whole_epochs)):
+        summarizer.freeze(name == "upper")
+        (work / name).mkdir(parents=True, exist_ok=True)
+        plan = loop.Plan(epochs=epochs, tokens=2400)
+        loop.fit(summarizer, summarizer.groups(rate), found, summarizer.loss, plan, len(pieces), work / name)
+    shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
+    test = debian.summary_pairs(lists, held_out=True)
+    shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
+    names = "\n".join(sorted(debian.package_names(lists)))
+    (shipped.DATA / NAMES).write_bytes(gzip.compress(names.encode(), mtime=0))
+    print(evaluate(MODEL))
+
+
+def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
+    """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
+    pairs = shipped.read_test(TEST, limit)
+    names = frozenset(gzip.decompress((shipped.DATA / NAMES).read_bytes()).decode().split("\n"))
+    outputs = shipped.generate(model_dir, [text for text, _ in pairs])
+    scorer = RougeScorer(["rougeL"])
+
+    def rouge(summaries: Sequence[str]) -> float:
+        scores = [
+            scorer.score(synopsis, s)["rougeL"].fmeasure for (_, synopsis), s in zip(pairs, summaries, strict=True)
+        ]
+        return sum(scores) / len(scores)
+
+    return {
+        "texts": len(pairs),
+        "ROUGE-L": rouge(outputs),
+        "ROUGE-L of the first sentence": rouge([debian.sentences(text)[0] for text, _ in pairs]),
+        "ROUGE-L of the first ten words": rouge([" ".join(text.split()[:10]) for text, _ in pairs]),
+        "outputs that repeat four words": sum(map(repeats, outputs)),
+        "outputs that name a package that the text does not": sum(
+            bool(debian.invented_names(text, output, names)) for (text, _), output in zip(pairs, outputs, strict=True)
+        ),
+        "outputs with an unknown sign": shipped.unknown_signs(outputs),
+    }
+
+
+def repeats(summary: str, size: int = 4) -> bool:
+    """Whether some `size` words in a row come twice."""
+    tokens = summary.split()
+    found = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
+    return len(set(found)) < len(found)
