@@ -8,7 +8,8 @@ import collections
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from store import workers
 from store.queue import NORMAL, RUN_SHARD, queue_name
 from store.session import db_time, settings_of
 from store.settings import StoreSettings
-from store.tables import ACTIVE, jobs, shards
+from store.tables import ACTIVE, OUT, PENDING, jobs, shards
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def caps(slots: int, settings: StoreSettings) -> Caps:
     return Caps(window, window * settings.key_windows, window * settings.queue_windows)
 
 
-def choose(candidates: Sequence[Candidate], key_out: dict[int, int], queue_out: int, caps: Caps) -> dict[int, int]:
+def choose(candidates: Sequence[Candidate], key_out: Mapping[int, int], queue_out: int, caps: Caps) -> dict[int, int]:
     """How many shards each job gets: each place goes to the key with the fewest shards out, then to its job least
     recently served, so that neither a huge job nor a key with a thousand jobs starves anybody.
 
@@ -79,7 +80,7 @@ def choose(candidates: Sequence[Candidate], key_out: dict[int, int], queue_out: 
         waiting[candidate.key_id].append(candidate)
     out = {key_id: key_out.get(key_id, 0) for key_id in waiting}
     job_out = {c.job_id: c.out for c in candidates}
-    chosen: dict[int, int] = collections.Counter()
+    chosen: Counter[int] = Counter()
     places = caps.queue - queue_out
     while places > 0:
         open_keys = [key_id for key_id in waiting if waiting[key_id] and out[key_id] < caps.key]
@@ -108,10 +109,8 @@ def release(tx: Connection, model: str) -> list[Released]:
     released: list[Released] = []
     exhausted: set[int] = set()
     while True:
-        candidates = [c for c in _candidates(tx, model) if c.job_id not in exhausted]
-        if not candidates:
-            return released
-        key_out: dict[int, int] = dict(tx.execute(_OUT_BY_KEY, {"model": model}).all())
+        job_out, key_out = _out(tx, model)
+        candidates = [c for c in _candidates(tx, model, job_out) if c.job_id not in exhausted]
         chosen = choose(candidates, key_out, sum(key_out.values()), limits)
         if not chosen:
             return released
@@ -124,15 +123,25 @@ def release(tx: Connection, model: str) -> list[Released]:
             return released
 
 
-def _candidates(tx: Connection, model: str) -> list[Candidate]:
+def _out(tx: Connection, model: str) -> tuple[Counter[int], Counter[int]]:
+    """Shards of the model that are out, by job and by key."""
+    by_job: Counter[int] = Counter()
+    by_key: Counter[int] = Counter()
+    for job_id, key_id, count in tx.execute(_OUT_OF_MODEL, {"model": model}):
+        by_job[job_id] = count
+        by_key[key_id] += count
+    return by_job, by_key
+
+
+def _candidates(tx: Connection, model: str, job_out: Mapping[int, int]) -> list[Candidate]:
     rows = tx.execute(_CANDIDATES, {"model": model})
-    return [Candidate(job_id, key_id, out, served_at) for job_id, key_id, out, served_at in rows]
+    return [Candidate(job_id, key_id, job_out.get(job_id, 0), served_at) for job_id, key_id, served_at in rows]
 
 
 def _take(tx: Connection, job_id: int, places: int) -> list[Released]:
     pending = (
         sa.select(shards.c.id)
-        .where(shards.c.job_id == job_id, shards.c.state == "pending")
+        .where(shards.c.job_id == job_id, PENDING)
         .order_by(shards.c.first)
         .limit(places)
         .with_for_update(skip_locked=True)
@@ -156,24 +165,22 @@ def mark_published(tx: Connection, shard_ids: Sequence[int], **changes: Any) -> 
     return [Released(*row) for row in rows]
 
 
-_OUT = shards.c.state.in_(("queued", "leased"))
-_OUT_BY_KEY = (
-    sa.select(jobs.c.key_id, sa.func.count())
+_OUT_OF_MODEL = (
+    sa.select(jobs.c.id, jobs.c.key_id, sa.func.count())
     .join_from(shards, jobs)
-    .where(_OUT, jobs.c.model == sa.bindparam("model"))
-    .group_by(jobs.c.key_id)
+    .where(OUT, ACTIVE, jobs.c.model == sa.bindparam("model"))
+    .group_by(jobs.c.id, jobs.c.key_id)
 )
 _CANDIDATES = sa.select(
     jobs.c.id,
     jobs.c.key_id,
-    sa.select(sa.func.count()).where(shards.c.job_id == jobs.c.id, _OUT).scalar_subquery(),
     # By an index on (job, released_at). Not a column of the job: updating another job's row here would break the
     # order in which rows are locked.
     sa.select(sa.func.max(shards.c.released_at)).where(shards.c.job_id == jobs.c.id).scalar_subquery(),
 ).where(
     ACTIVE,
     jobs.c.model == sa.bindparam("model"),
-    sa.exists().where(shards.c.job_id == jobs.c.id, shards.c.state == "pending"),
+    sa.exists().where(shards.c.job_id == jobs.c.id, PENDING),
 )
 
 

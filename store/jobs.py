@@ -19,7 +19,7 @@ from store import bulk, dispatch
 from store.dispatch import Released
 from store.queue import PRIORITY
 from store.session import TransactionOutrun, db_time, settings_of
-from store.tables import documents, jobs, results, shards
+from store.tables import ACTIVE, RUNNING, documents, jobs, results, shards
 from textmill.errors import (
     IdempotencyMismatch,
     JobClosed,
@@ -202,7 +202,7 @@ def close(tx: Connection, key_id: int, job_id: str) -> Job:
 def close_abandoned(tx: Connection) -> int:
     """Close open jobs to which nothing was appended for the time in the settings. Returns how many."""
     too_long_ago = db_time(-settings_of(tx).open_job_ttl_seconds)
-    abandoned = sa.select(jobs.c.id).where(jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
+    abandoned = sa.select(jobs.c.id).where(ACTIVE, jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
     closed = 0
     for internal_id in tx.execute(abandoned).scalars().all():
         still = sa.and_(jobs.c.id == internal_id, jobs.c.open, jobs.c.appended_at < too_long_ago)
@@ -216,7 +216,7 @@ def _end_if_finished(tx: Connection, internal_id: int) -> bool:
     transaction and with the job's row locked, so that exactly one of them ends it."""
     finished = sa.and_(
         jobs.c.id == internal_id,
-        jobs.c.state.in_(("queued", "running")),
+        RUNNING,
         sa.not_(jobs.c.open),
         jobs.c.remaining_shards == 0,
     )
@@ -265,9 +265,7 @@ def list_jobs(
 
 def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
     """Those of the jobs that have ended or are gone."""
-    active = sa.select(jobs.c.uuid).where(
-        jobs.c.uuid.in_(job_ids), jobs.c.state.in_(("queued", "running")), jobs.c.deleted_at.is_(None)
-    )
+    active = sa.select(jobs.c.uuid).where(jobs.c.uuid.in_(job_ids), ACTIVE)
     return set(job_ids) - set(tx.execute(active).scalars())
 
 
@@ -338,7 +336,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     ids = tx.execute(in_order.with_for_update()).scalars().all()
     if ids:
         tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(state="cancelled", token=None))
-    unchanged = sa.and_(jobs.c.id == row.id, jobs.c.total == row.total, jobs.c.state.in_(("queued", "running")))
+    unchanged = sa.and_(jobs.c.id == row.id, jobs.c.total == row.total, RUNNING)
     fenced = {
         "state": "cancelled",
         "open": False,

@@ -17,7 +17,7 @@ from store import dispatch, jobs, leases, workers
 from store.dispatch import Dispatcher, Released
 from store.queue import redis_lists
 from store.session import Store, db_time, settings_of
-from store.tables import ACTIVE, documents, duties, results, shards
+from store.tables import ACTIVE, OUT, documents, duties, results, shards
 from store.tables import jobs as jobs_table
 from textmill.errors import TextmillError
 from textmill.wire import ENDED_STATES
@@ -115,12 +115,12 @@ def models_at_work(tx: Connection) -> list[str]:
 def queued_shards(tx: Connection) -> Counter[str]:
     """Queued shards of each model."""
     query = (
-        sa.select(jobs_table.c.model, sa.func.count())
+        sa.select(jobs_table.c.model, sa.func.count().label("queued"))
         .join_from(shards, jobs_table)
-        .where(shards.c.state == "queued")
+        .where(OUT, shards.c.state == "queued")
         .group_by(jobs_table.c.model)
     )
-    return Counter(dict(tx.execute(query).tuples().all()))
+    return Counter({row.model: row.queued for row in tx.execute(query)})
 
 
 def stale(tx: Connection, model: str) -> list[Released]:
@@ -128,8 +128,8 @@ def stale(tx: Connection, model: str) -> list[Released]:
     too_long_ago = db_time(-settings_of(tx).republish_seconds)
     query = (
         sa.select(shards.c.id)
-        .where(shards.c.state == "queued", shards.c.published_at < too_long_ago)
-        .where(shards.c.job_id.in_(sa.select(jobs_table.c.id).where(jobs_table.c.model == model)))
+        .where(OUT, shards.c.state == "queued", shards.c.published_at < too_long_ago)
+        .where(shards.c.job_id.in_(sa.select(jobs_table.c.id).where(ACTIVE, jobs_table.c.model == model)))
         .order_by(shards.c.id)
         .with_for_update(skip_locked=True)
     )
@@ -141,9 +141,11 @@ def retire(tx: Connection) -> None:
     seconds = settings_of(tx).retention_seconds
     if seconds is None:
         return
+    # In a subquery: PostgreSQL looks a time that could change from row to row up in no index.
+    too_long_ago = sa.select(db_time(-seconds)).scalar_subquery()
     over = sa.and_(
         jobs_table.c.state.in_(ENDED_STATES),
-        jobs_table.c.finished_at < db_time(-seconds),
+        jobs_table.c.finished_at < too_long_ago,
         jobs_table.c.deleted_at.is_(None),
     )
     tx.execute(sa.update(jobs_table).where(over).values(deleted_at=db_time(), idempotency_key=None))

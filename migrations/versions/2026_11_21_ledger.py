@@ -137,6 +137,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("deleted_at IS NOT NULL"),
             sqlite_where=sa.text("deleted_at IS NOT NULL"),
         )
+        batch_op.create_index("ix_jobs_finished", ["finished_at"], unique=False)
         batch_op.create_index("ix_jobs_key_newest", ["key_id", "id"], unique=False)
 
     op.create_table(
@@ -168,22 +169,22 @@ def upgrade() -> None:
             "ix_shards_leased",
             ["lease_expires_at"],
             unique=False,
-            postgresql_where=sa.text("state = 'leased'"),
-            sqlite_where=sa.text("state = 'leased'"),
+            postgresql_where=sa.text("state IN ('leased')"),
+            sqlite_where=sa.text("state IN ('leased')"),
         )
         batch_op.create_index(
             "ix_shards_pending",
             ["job_id", "first"],
             unique=False,
-            postgresql_where=sa.text("state = 'pending'"),
-            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state IN ('pending')"),
+            sqlite_where=sa.text("state IN ('pending')"),
         )
         batch_op.create_index(
-            "ix_shards_queued",
-            ["job_id", "first"],
+            "ix_shards_out",
+            ["job_id"],
             unique=False,
-            postgresql_where=sa.text("state = 'queued'"),
-            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state IN ('queued', 'leased')"),
+            sqlite_where=sa.text("state IN ('queued', 'leased')"),
         )
 
     op.execute("INSERT INTO duties (name) VALUES ('sweep')")
@@ -191,23 +192,16 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     with op.batch_alter_table("shards", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_shards_queued", postgresql_where=sa.text("state = 'queued'"), sqlite_where=sa.text("state = 'queued'")
-        )
-        batch_op.drop_index(
-            "ix_shards_pending",
-            postgresql_where=sa.text("state = 'pending'"),
-            sqlite_where=sa.text("state = 'pending'"),
-        )
-        batch_op.drop_index(
-            "ix_shards_leased", postgresql_where=sa.text("state = 'leased'"), sqlite_where=sa.text("state = 'leased'")
-        )
+        batch_op.drop_index("ix_shards_out")
+        batch_op.drop_index("ix_shards_pending")
+        batch_op.drop_index("ix_shards_leased")
         batch_op.drop_index("ix_shards_job_served")
         batch_op.drop_index("ix_shards_job_first")
 
     op.drop_table("shards")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index("ix_jobs_key_newest")
+        batch_op.drop_index("ix_jobs_finished")
         batch_op.drop_index(
             "ix_jobs_deleted",
             postgresql_where=sa.text("deleted_at IS NOT NULL"),

@@ -1,0 +1,77 @@
+"""The statements of the hot path find their rows by an index, so that a ledger of millions of rows is not slower."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from store import dispatch, jobs, leases, results, sweep
+from store.session import Store
+from tests.integration.ledger_steps import MODEL, claim, documents, finish, outcomes, submit
+
+LARGE = ("documents", "jobs", "results", "shards")
+
+Statement = tuple[str, Any]
+
+
+def work(store: Store, key_id: int) -> None:
+    """Everything that happens again and again while jobs run."""
+    job, released = submit(store, key_id, 4, open=True)
+    store.write(jobs.append, key_id, job.id, documents(2), 4)
+    lease = claim(store, released[0].shard_id, "w")
+    store.write(leases.renew, "w", [lease.token])
+    store.write(leases.attempt, lease, 0)
+    store.write(leases.settle, lease, outcomes([0]), False)
+    finish(store, lease)
+    store.write(leases.release, claim(store, released[1].shard_id, "w"))
+    for step in (leases.expire, jobs.close_abandoned, sweep.retire, sweep.purge):
+        store.write(step)
+    store.write(leases.expire_worker, "w")
+    store.write(dispatch.release, MODEL)
+    store.write(sweep.stale, MODEL)
+    store.read(sweep.queued_shards)
+    store.read(sweep.models_at_work)
+    store.read(jobs.get, key_id, job.id)
+    store.read(jobs.ended, [job.id])
+    store.read(jobs.list_jobs, key_id, None, None, 10, None)
+    store.read(results.page, key_id, job.id, 0, 10)
+    store.read(results.one, key_id, job.id, "0")
+    store.write(jobs.close, key_id, job.id)
+    store.write(jobs.cancel, key_id, job.id)
+    store.write(jobs.retry, key_id, job.id, None)
+
+
+def plan(tx: sa.Connection, statement: Statement) -> list[str]:
+    if tx.dialect.name == "sqlite":
+        return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])]
+    tx.exec_driver_sql("SET LOCAL enable_seqscan = off")  # tables this small would be read whole
+    return [row[0].strip() for row in tx.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement[0]}", statement[1])]
+
+
+def reads_everything(step: str) -> bool:
+    return any(f"Seq Scan on {table}" in step or step == f"SCAN {table}" for table in LARGE)
+
+
+@pytest.fixture
+def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
+    """The store, and each statement that `work` ran on it."""
+    store = make_store(shard_documents=1, minimum_window=2, retention_seconds=1000)
+    statements: dict[str, Statement] = {}
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
+        if statement.split()[0] in ("SELECT", "UPDATE", "DELETE") and not many:
+            statements.setdefault(statement, (statement, parameters))
+
+    sa.event.listen(store.engine, "before_cursor_execute", note)
+    work(store, key_id)
+    sa.event.remove(store.engine, "before_cursor_execute", note)
+    assert len(statements) > 30
+    return store, list(statements.values())
+
+
+def test_no_statement_reads_a_whole_table(seen: tuple[Store, list[Statement]]) -> None:
+    store, statements = seen
+    with store.engine.begin() as tx:
+        offenders = {s[0]: steps for s in statements if any(map(reads_everything, steps := plan(tx, s)))}
+    assert not offenders
