@@ -1,6 +1,5 @@
 """`make up`: the system comes up, works, and goes, with real processes and real signals."""
 
-import os
 import signal
 import stat
 import subprocess
@@ -15,7 +14,9 @@ import redis
 
 from tests.acceptance.conftest import SECONDS, Running, eventually
 
-DOCUMENTS = 600
+pytestmark = pytest.mark.timeout(600)
+
+DOCUMENTS = 400
 SLOW = "[[echo:sleep=0.02]]"
 
 
@@ -56,7 +57,7 @@ def test_redis_wants_the_password(system: Running) -> None:
 def test_a_job_runs_to_its_end(system: Running) -> None:
     with system.client() as mill:
         job = mill.submit("translation", ["one", "two", "three"], model="echo")
-        job.wait(timeout=60)
+        job.wait(timeout=SECONDS)
         assert [result.output.translation_text for result in job.results() if result.output] == ["one", "two", "three"]
 
 
@@ -65,7 +66,7 @@ def test_flower_shows_a_task_by_names_and_no_text(system: Running) -> None:
     text = "Confidential: the merger of Alpha and Omega."
     with system.client() as mill:
         job = mill.submit("ner", [text] * 3, model="echo")
-        job.wait(timeout=60)
+        job.wait(timeout=SECONDS)
     assert httpx.get(f"{state['flower_url']}/api/tasks").status_code == 401
 
     def shown() -> dict[str, str] | None:
@@ -104,9 +105,13 @@ def test_a_killed_process_costs_no_document(system: Running, part: str) -> None:
     assert {result.state for result in results} == {"succeeded"}
 
 
-def test_ctrl_c_leaves_nothing_behind(fresh: Callable[..., Running]) -> None:
+def test_ctrl_c_leaves_nothing_behind_and_the_next_start_goes_on(
+    system: Running, fresh: Callable[..., Running]
+) -> None:
     running = fresh().start()
-    key = running.state()["api_key"]
+    state = running.state()
+    # Beside a system that has the usual ports (or somebody else on this machine has them).
+    assert {state["api_url"], state["flower_url"], state["redis_url"]}.isdisjoint(map(str, system.state().values()))
     with running.client() as mill:
         job = mill.submit("ner", [f"{SLOW} {number}" for number in range(DOCUMENTS)], model="echo")
         eventually(lambda: job.refresh().counts.succeeded, "the job has begun")
@@ -115,20 +120,10 @@ def test_ctrl_c_leaves_nothing_behind(fresh: Callable[..., Running]) -> None:
     assert running.left_behind() == []
     assert not (running.data / "standalone.json").exists()
 
-    # The next start finds the same key and goes on with the work.
     running.start()
-    assert running.state()["api_key"] == key
+    assert running.state()["api_key"] == state["api_key"]
     with running.client() as mill:
         assert mill.job(job.id).wait(timeout=SECONDS).counts.succeeded == DOCUMENTS
-
-
-def test_a_killed_supervisor_takes_its_processes_along(fresh: Callable[..., Running]) -> None:
-    running = fresh().start()
-    running.look()
-    assert running.process is not None
-    running.process.kill()
-    running.process.wait()
-    eventually(lambda: not running.left_behind(), "all processes have ended")
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -141,14 +136,13 @@ def test_given_servers_replace_the_embedded_ones(
     assert state["pids"]["redis"] == []
     with running.client() as mill:
         job = mill.submit("ner", ["a", "b"], model="echo")
-        job.wait(timeout=60)
+        job.wait(timeout=SECONDS)
         assert job.counts.succeeded == 2
     assert not list(running.data.glob("*.sqlite3"))
 
-
-def test_taken_ports_are_avoided(system: Running, fresh: Callable[..., Running]) -> None:
-    # The first system of this module has the usual ports, or somebody else on this machine has.
-    other = fresh().start()
-    assert other.state()["api_url"] != system.state()["api_url"]
-    assert other.state()["flower_url"] != system.state()["flower_url"]
-    assert os.getpid() not in {process.pid for process in other.look()}
+    # A supervisor that is killed outright takes its processes along.
+    running.look()
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait()
+    eventually(lambda: not running.left_behind(), "all processes have ended")
