@@ -1,0 +1,150 @@
+"""`python -m workers models check [NAME ...]` and `python -m workers models pull NAME [--convert FOLDER]`.
+
+check loads what the catalogue offers, as a worker would, on the CPU; pull fetches a hub model ahead of time, so that no
+job waits for a download. Safetensors only, and never a checkpoint's own code: what has neither is refused here.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
+from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification, AutoTokenizer
+
+from store.catalogue import Catalogue, Entry, load
+from store.model_folder import FolderError, inspect
+from store.settings import StoreSettings
+from textmill.errors import ModelUnavailable, TextmillError
+from workers.runners.loading import Checkpoint
+
+FILES = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")
+"""What is fetched of a repository: settings, tokenizers, weights; no pickles, no other frameworks' weights, no code."""
+FOLDERS = ("*/*",)
+"""What is not: repositories keep exports for other engines in folders."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0: all is well, 1: a model is not, 2: wrong usage or a wrong catalogue."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workers models", description="Check or fetch the catalogue's models."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser("check", help="load models, as a worker would")
+    checking.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: all; a hub model not yet fetched is passed over"
+    )
+    pulling = commands.add_parser("pull", help="fetch a hub model ahead of time, and check it")
+    pulling.add_argument("name", metavar="NAME")
+    pulling.add_argument(
+        "--convert",
+        type=Path,
+        metavar="FOLDER",
+        help="for a model without safetensors: read its pickle with torch's weights-only loader, and write safetensors "
+        "to this folder, which then becomes the entry's source",
+    )
+    args = parser.parse_args(argv)
+    try:
+        catalogue = load(StoreSettings().catalogue)
+        if args.command == "check":
+            return check(catalogue, args.names)
+        return pull(catalogue.get(args.name), args.convert)
+    except TextmillError as error:
+        print(error.message, file=sys.stderr)
+        return 1 if isinstance(error, ModelUnavailable) else 2
+
+
+def check(catalogue: Catalogue, names: Sequence[str]) -> int:
+    """Load each model; a line each. Only what was named, or lies in a folder, has to be there."""
+    wrong = 0
+    for entry in [catalogue.get(name) for name in names] or list(catalogue.entries.values()):
+        try:
+            verdict = describe(entry, folder_of(entry))
+        except NotFetched as error:
+            verdict = f"not fetched: {error.message}"
+            wrong += entry.name in names
+        except ModelUnavailable as error:
+            verdict = f"WRONG: {error.message}"
+            wrong += 1
+        print(f"{entry.name}: {verdict}", flush=True)
+    return 1 if wrong else 0
+
+
+def pull(entry: Entry, convert_to: Path | None = None) -> int:
+    """Fetch into the hub's cache (HF_HOME) at the pinned revision, and check. Raises ModelUnavailable."""
+    if entry.local:
+        print(f"{entry.name}: in {entry.path}, nothing to fetch; {describe(entry, folder_of(entry))}")
+        return 0
+    if convert_to is not None:
+        return convert(entry, convert_to)
+    path = Path(_snapshot(entry, FILES, offline=False))
+    if not any(path.glob("*.safetensors")):
+        raise ModelUnavailable(
+            f"{entry.source} has no safetensors at revision {entry.revision or 'main'}. Pin a revision that has them "
+            f"(the hub's conversion robot offers one as a pull request, refs/pr/N), or use --convert FOLDER"
+        )
+    print(f"{entry.name}: {describe(entry, path)}, in {path}")
+    return 0
+
+
+def convert(entry: Entry, folder: Path) -> int:
+    """Fetch the pickle, read its tensors without running anything in it, write the folder as safetensors."""
+    path = _snapshot(entry, (*FILES, "pytorch_model*.bin"), offline=False)
+    auto = AutoModelForTokenClassification if entry.task == "ner" else AutoModelForSeq2SeqLM
+    # weights_only: torch's unpickler then builds tensors and nothing else.
+    model = auto.from_pretrained(path, trust_remote_code=False, use_safetensors=False, weights_only=True)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path, trust_remote_code=False).save_pretrained(folder)
+    print(f'{entry.name}: {describe(entry, folder)}. In the catalogue: source = "{folder.resolve()}"')
+    return 0
+
+
+class NotFetched(ModelUnavailable):
+    """The hub model is not in this machine's cache: fetch it with `python -m workers models pull NAME`."""
+
+
+def folder_of(entry: Entry) -> Path:
+    """Where the model's files are on this machine. Raises NotFetched."""
+    if entry.path is not None:
+        return entry.path
+    return Path(_snapshot(entry, FILES, offline=True))
+
+
+def _snapshot(entry: Entry, files: Sequence[str], offline: bool) -> str:
+    """The cached snapshot's folder, fetched unless offline. Raises NotFetched, ModelUnavailable."""
+    at = f"{entry.source} (revision {entry.revision or 'main'})"
+    try:
+        return snapshot_download(
+            entry.source,
+            revision=entry.revision,
+            allow_patterns=list(files),
+            ignore_patterns=list(FOLDERS),
+            local_files_only=offline,
+        )
+    except LocalEntryNotFoundError as error:
+        if offline:
+            raise NotFetched(
+                f"{at} is not in this machine's cache: python -m workers models pull {entry.name}"
+            ) from error
+        raise ModelUnavailable(f"{at} could not be fetched: the hub cannot be reached from here") from error
+    except RevisionNotFoundError as error:
+        raise ModelUnavailable(f"{at}: the hub has no such revision") from error
+    except HfHubHTTPError as error:
+        raise ModelUnavailable(f"{at} could not be fetched: {str(error).splitlines()[0]}") from error
+
+
+def describe(entry: Entry, path: Path) -> str:
+    """Load the model from the folder as a worker would, and say what it is. Raises ModelUnavailable."""
+    if entry.task is None:
+        return "ok"
+    try:
+        folder = inspect(path, entry.task, entry.window)
+    except FolderError as error:
+        raise ModelUnavailable(str(error)) from error
+    auto = AutoModelForTokenClassification if entry.task == "ner" else AutoModelForSeq2SeqLM
+    checkpoint = Checkpoint(str(path))
+    checkpoint.tokenizer()
+    model = checkpoint.weights(auto, torch.device("cpu"), torch.float32)
+    return f"ok: {folder.architecture}, {model.num_parameters() / 1e6:.1f} M parameters"
