@@ -16,6 +16,7 @@ import httpx
 
 from textmill import wire
 from textmill.documents import Chunk, Chunker, DocumentLike, Documents, async_chunks, chunks
+from textmill.errors import InvalidRequest
 from textmill.flows import Call, Effect, Flow, Flows, NextChunk, Source
 from textmill.progress import Bar
 
@@ -46,6 +47,9 @@ class _Base:
 
     def __init__(self, url: str, api_key: str, settings: Settings) -> None:
         self.url = url.rstrip("/")
+        api_key = api_key.strip()
+        if not (api_key and api_key.isascii() and api_key.isprintable()):
+            raise InvalidRequest("the API key has characters that no key has, or none at all")
         # Measured: compressing costs more than loopback does, and less than most networks.
         compress = settings.get("compress", urlsplit(self.url).hostname not in LOCAL)
         self._flows = Flows(settings.get("patience", 300), settings.get("first_patience", 10), compress)

@@ -1,14 +1,16 @@
 """A progress bar for a job. rich is imported when a bar is asked for."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from textmill import wire
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+T = TypeVar("T")
 
 
 class Bar:
@@ -23,6 +25,15 @@ class Bar:
     def none() -> contextlib.AbstractContextManager[None]:
         """No bar."""
         return contextlib.nullcontext()
+
+    @staticmethod
+    def counted(documents: Iterable[T], job: wire.Job, show: Callable[[wire.Job], None] | None) -> Iterator[T]:
+        """The documents, counted on the bar as they are read."""
+        for number, document in enumerate(documents, start=1):
+            if show and number % 100 == 0:
+                counts = job.counts.model_copy(update={"total": number})
+                show(job.model_copy(update={"counts": counts}))
+            yield document
 
     def __enter__(self) -> Callable[[wire.Job], None]:
         from rich.console import Console
@@ -54,8 +65,9 @@ class Bar:
         left = f", {job.eta_seconds:.0f} s left" if job.eta_seconds and not job.open else ""
         self._progress.update(
             self._bar,
-            description=f"{job.task} {job.state}",
-            total=None if job.open else counts.total,  # while documents are still coming nobody knows the total
-            completed=counts.total - counts.pending,
+            # While documents are still coming nobody knows the total, and the bar counts those.
+            description=f"{job.task} {'uploading' if job.open else job.state}",
+            total=None if job.open else counts.total,
+            completed=counts.total if job.open else counts.total - counts.pending,
             rate=f"{speed}{left}{failed}",
         )

@@ -1,0 +1,190 @@
+"""The command line as a process against the real api."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store.session import Store
+from tests.conftest import free_port
+from tests.integration.serving import Running, serving, work
+from textmill import Client, cli
+
+TIMEOUT = 120
+
+
+@pytest.fixture
+def api(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.chdir(tmp_path)
+    with serving(store) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """SQLite alone: what differs between the databases lies behind the api, and is tested there."""
+    return str(request.param)
+
+
+def environment(url: str, key: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "TEXTMILL_URL": url,
+        "TEXTMILL_API_KEY": key,
+        "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    }
+
+
+def start(api: Running, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "from textmill.cli import main; main()", *arguments],
+        env=environment(api.url, api.secret), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(api: Running, *arguments: str, code: int = 0, given: str | None = None) -> str:
+    process = start(api, *arguments, stdin=subprocess.PIPE if given is not None else None)
+    out, err = process.communicate(given, timeout=TIMEOUT)
+    assert process.returncode == code, err
+    return out if code in (0, 1) else err
+
+
+class Worker:
+    """Works until the block ends."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        while not self.done.wait(0.01):
+            work(self.store)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_run_writes_results_and_knows_its_job(api: Running, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.txt").write_text(f"text {name}")
+    command = ["run", "summarization", "*.txt", "-m", "echo", "-O", "num_beams=2", "-o", "out/results.jsonl"]
+    with Worker(api.store):
+        run(api, *command)
+    out = tmp_path / "out" / "results.jsonl"
+    assert [(line["id"], line["output"]) for line in lines(out)] == [
+        ("a.txt", {"summary_text": "text a"}),
+        ("b.txt", {"summary_text": "text b"}),
+    ]
+    notes = json.loads((tmp_path / "out" / "results.jsonl.job").read_text())
+    with Client(api.url, api.secret) as mill:
+        assert mill.job(notes["job_id"]).info.options == {"num_beams": 2}
+        run(api, *command)  # nothing is left to do
+        assert "other files" in run(api, *command, "-O", "num_beams=3", code=2)
+        (tmp_path / "a.txt").write_text("changed")
+        assert "other files" in run(api, *command, code=2)
+        (tmp_path / "a.txt").write_text("fail")
+        with Worker(api.store):
+            run(api, *command, "--restart", code=1)
+        assert len(list(mill.jobs())) == 2
+    assert [line["state"] for line in lines(out)] == ["failed", "succeeded"]
+    (tmp_path / "mine.txt").write_text("not to be overwritten")
+    assert "has content" in run(api, "run", "ner", "a.txt", "-m", "echo", "-o", "mine.txt", code=2)
+    assert (tmp_path / "mine.txt").read_text() == "not to be overwritten"
+
+
+def test_a_run_that_was_refused_can_be_mended(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    command = ["run", "summarization", "a.txt", "-m", "echo", "-o", "out.jsonl"]
+    assert "invalid_options" in run(api, *command, "-O", "beams=3", code=2)
+    with Worker(api.store):
+        run(api, *command)
+    assert len(lines(tmp_path / "out.jsonl")) == 1
+
+
+def test_an_interrupted_run_goes_on(api: Running, tmp_path: Path) -> None:
+    count = 2_500
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(count)))
+    command = ["run", "summarization", "in.jsonl", "-m", "echo", "-o", "out.jsonl"]
+    out = tmp_path / "out.jsonl"
+    process = start(api, *command)
+    with Client(api.url, api.secret) as mill:
+        for _ in range(10_000):
+            work(api.store, most=1)
+            if out.exists() and out.read_text().count("\n") >= 500:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130, err
+        assert "goes on from here" in err
+        with out.open("a") as torn:
+            torn.write('{"id": "torn')
+        with Worker(api.store):
+            run(api, *command)
+        assert len(list(mill.jobs())) == 1
+    assert [line["position"] for line in lines(out)] == list(range(count))
+
+
+def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(30)]
+    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    from textmill import resume
+
+    # As a run leaves it that was killed in the middle of its upload.
+    with Client(api.url, api.secret) as mill:
+        plan = resume.plan("summarization", ["in.txt"], "lines", "echo", "normal", None, {})
+        job = mill.open_job("summarization", model="echo", idempotency_key="k")
+        job.upload(texts[:7])
+        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+        with Worker(api.store):
+            run(api, *command)
+        assert len(list(mill.jobs())) == 1
+    assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": text} for text in texts]
+    # And one whose job was closed by the server before it came back.
+    with Client(api.url, api.secret) as mill:
+        job = mill.open_job("summarization", model="echo").upload(texts[:7]).close()
+        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+    assert "closed with 7 of 30" in run(api, *command, code=2)
+
+
+def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Running) -> None:
+    job_id = run(api, "submit", "summarization", "-", "-m", "echo", "--priority", "high", given="fail\nfine\n").strip()
+    assert f"{job_id}  summarization  echo  queued  0/2 documents" in run(api, "status", job_id)
+    assert json.loads(run(api, "status", job_id, "--json"))["priority"] == "high"
+    run(api, "wait", job_id, "--timeout", "0.1", code=1)
+    work(api.store)
+    assert "completed_with_errors" in run(api, "wait", job_id, code=1)
+    found = [json.loads(line) for line in run(api, "results", job_id, code=1).splitlines()]
+    assert [result["state"] for result in found] == ["failed", "succeeded"]
+    run(api, "results", job_id, "--state", "succeeded", "-o", "fine.jsonl", code=1)
+    assert [line["output"] for line in lines(Path("fine.jsonl"))] == [{"summary_text": "fine"}]
+    assert "1/2 documents" in run(api, "retry", job_id, "--code", "processing_failed")
+    assert "cancelled" in run(api, "cancel", job_id)
+    assert job_id in run(api, "jobs", "--state", "cancelled")
+    assert run(api, "jobs", "--task", "ner") == ""
+    assert run(api, "models").startswith("echo  any task")
+    assert json.loads(run(api, "models", "--json"))["name"] == "echo"
+    assert run(api, "workers") == ""
+    assert "job_not_found" in run(api, "status", "nobody", code=2)
+
+
+def test_nobody_answers_is_3(api: Running) -> None:
+    away = Running(f"http://127.0.0.1:{free_port()}", "key", api.store, api.server)
+    assert "server_unreachable" in run(away, "models", code=3)

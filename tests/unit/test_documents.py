@@ -1,0 +1,120 @@
+"""Files and iterables -> documents -> chunks."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from textmill import documents
+from textmill.documents import Chunker, chunks, each, expand, from_file, from_files
+from textmill.errors import InvalidRequest, InvalidText
+from textmill.wire import Document
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["a", ("1", "b"), {"id": "2", "text": "c"}, {"text": "d"}, Document(id="3", text="e"), (None, "f")],
+         [(None, "a"), ("1", "b"), ("2", "c"), (None, "d"), ("3", "e"), (None, "f")]),
+        (io.StringIO("one\ntwo\r\n\nlast"), [(None, "one"), (None, "two"), (None, ""), (None, "last")]),
+        ((text for text in ()), []),
+    ],
+)  # fmt: skip
+def test_what_can_be_a_document(given: object, found: list[tuple[str | None, str]]) -> None:
+    assert list(each(given)) == found  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["one text", b"bytes", {"id": "1", "text": "x"}, Path("x"), Document(text="x")])
+def test_one_document_is_not_a_list_of_them(given: object) -> None:
+    with pytest.raises(InvalidRequest, match="not one"):
+        list(each(given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [5, None, b"x", ("1", "2", "3"), (1, "x"), ["1", "x"], {"text": "x", "title": "y"}, {}]
+)
+def test_what_cannot_be_a_document_is_named_by_its_number(wrong: object) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        list(each(["fine", wrong]))  # type: ignore[list-item]
+    assert raised.value.details == {"index": 1}
+
+
+def test_files_by_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b.txt").write_bytes("\ufeffzwei\r\nZeilen\n".encode())
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("eins")
+    (tmp_path / "c.jsonl").write_text('{"id": "x", "text": "drei"}\n\n{"text": "vier"}\n')
+    monkeypatch.chdir(tmp_path)
+    names = expand(["c.jsonl", "**/*.txt"])
+    assert names == ["c.jsonl", "b.txt", "sub/a.txt"]
+    whole = [("b.txt", "zwei\r\nZeilen\n"), ("sub/a.txt", "eins")]  # offsets count in the file as it is
+    assert list(from_files(names)) == [("x", "drei"), (None, "vier"), *whole]
+    assert list(from_file(Path("b.txt"), "lines")) == [(None, "zwei"), (None, "Zeilen")]
+    assert list(each([Path("sub/a.txt"), "text"])) == [("sub/a.txt", "eins"), (None, "text")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("l1\nl2\n"))
+    assert list(from_files(["-"])) == [(None, "l1"), (None, "l2")]
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "l1"}\n'))
+    assert list(from_files(["-"], "jsonl")) == [(None, "l1")]
+    with pytest.raises(InvalidRequest, match="no such file"):
+        expand(["*.pdf"])
+
+
+def test_broken_files_say_where(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InvalidText, match="byte 3"):
+        list(from_file(tmp_path / "latin.txt"))
+    (tmp_path / "x.jsonl").write_text('{"text": "fine"}\n{"txt": "x"}\n')
+    with pytest.raises(InvalidRequest, match="line 2: text: Field required") as raised:
+        list(from_file(tmp_path / "x.jsonl"))
+    assert raised.value.details["line"] == 2
+
+
+@pytest.mark.parametrize("text", ["ab\0", "ab\ud800"])
+def test_what_cannot_be_stored_is_refused_before_it_is_sent(text: str) -> None:
+    with pytest.raises(InvalidText) as raised:
+        list(chunks(["fine", text], Chunker()))
+    assert raised.value.details == {"index": 1, "field": "text", "character": 2}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_documents", "max_bytes", "split"),
+    [
+        ([1, 1, 1, 1, 1], 2, 1_000, [2, 2, 1]),
+        ([10, 10, 10], 100, 2 * (10 + 12), [2, 1]),  # {"text":""} and a newline are 12 bytes
+        ([10, 500, 10], 100, 100, [1, 1, 1]),  # larger than a chunk: alone
+        ([], 2, 100, []),
+    ],
+)
+def test_chunks(sizes: list[int], max_documents: int, max_bytes: int, split: list[int]) -> None:
+    texts = ["x" * size for size in sizes]
+    found = list(chunks(texts, Chunker(max_documents, max_bytes)))
+    assert [len(chunk.lines) for chunk in found] == split
+    assert [json.loads(line)["text"] for chunk in found for line in chunk.ndjson().splitlines()] == texts
+    assert [document["text"] for chunk in found for document in json.loads(chunk.array())] == texts
+
+
+def test_no_more_than_two_chunks_are_read_ahead() -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "text"
+
+    source = chunks(endless(), Chunker(max_documents=10))
+    next(source)
+    next(source)
+    assert read == 21
+
+
+def test_skipped_documents_are_not_encoded() -> None:
+    found = list(chunks(["bad \0", "good"], Chunker(), skip=1))
+    assert [chunk.lines for chunk in found] == [[b'{"text":"good"}']]
+
+
+def test_lines_keep_white_space() -> None:
+    assert list(each(io.StringIO("  a \n\tb\r\n"))) == [(None, "  a "), (None, "\tb")]
+    assert documents.encode(("é", "ü"), 0) == '{"id":"é","text":"ü"}'.encode()

@@ -1,0 +1,312 @@
+"""The `textmill` command. What takes time to import is imported by the command that needs it."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from textmill import errors
+
+if TYPE_CHECKING:
+    from textmill.client import Client, Job
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+STANDALONE = Path(".textmill/standalone.json")
+# Written out, since importing them from textmill.wire brings pydantic: a test compares.
+TASKS = ("summarization", "translation", "ner")
+PRIORITIES = ("high", "normal", "low")
+STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
+RESULT_STATES = ("succeeded", "failed", "cancelled")
+FORMATS = ("auto", "text", "lines", "jsonl")
+
+
+class Commands(click.Group):
+    """Turns Textmill's errors into messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (errors.ServerUnreachable, errors.Unavailable) as error:
+            self._fail(ctx, error, UNREACHABLE)
+        except errors.WaitTimeout as error:
+            self._fail(ctx, error, SOME_FAILED)
+        except errors.TextmillError as error:
+            self._fail(ctx, error, USAGE)
+        except BrokenPipeError:
+            # `textmill results ... | head`: nobody reads on. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(SOME_FAILED)
+
+    def _fail(self, ctx: click.Context, error: errors.TextmillError, code: int) -> None:
+        click.echo(f"textmill: {error.message} [{error.code}]", err=True)
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"textmill: {note}", err=True)
+        ctx.exit(code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="textmill")
+def main() -> None:
+    """Submit bulk text-processing jobs, follow them, read their results.
+
+    \b
+    Exit codes: 0 all succeeded, 1 some documents failed (or are not decided yet), 2 usage,
+    3 the server could not be reached.
+    """
+
+
+# --- options that commands share --------------------------------------------------------------------------------------
+
+
+def connection(command: F) -> F:
+    """--server and --api-key."""
+    key = click.option("--api-key", envvar="TEXTMILL_API_KEY", help="API key [env TEXTMILL_API_KEY]")
+    server = click.option("--server", envvar="TEXTMILL_URL", help="address of the server [env TEXTMILL_URL]")
+    return server(key(command))
+
+
+def job_options(command: F) -> F:
+    """What makes a job, besides its documents."""
+    for option in (
+        click.option("--metadata", help="JSON object, kept with the job"),
+        click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True),
+        click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE",
+                     help="an option of the task, such as num_beams=4; the value is JSON, or text"),
+        click.option("-t", "--target-lang", help="language to translate to"),
+        click.option("-s", "--source-lang", help="language to translate from"),
+        click.option("-m", "--model", help="a model of the catalogue (`textmill models`); else the task's default"),
+        click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True,
+                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; "
+                          "auto: by the suffix, lines for -"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "json_", is_flag=True, help="as JSON, a line for each")
+
+
+def client_of(server: str | None, api_key: str | None) -> "Client":
+    """The client for options, environment or the standalone system of this folder, in this order."""
+    from textmill.client import Client
+
+    if not (server and api_key) and STANDALONE.is_file():
+        here = json.loads(STANDALONE.read_text())
+        # A key belongs to its server: that of the standalone system is not sent anywhere else.
+        if not server or server.rstrip("/") == here["api_url"].rstrip("/"):
+            server, api_key = here["api_url"], api_key or here["api_key"]
+    if not server or not api_key:
+        raise click.UsageError("name the server and the key: --server, --api-key, or TEXTMILL_URL, TEXTMILL_API_KEY")
+    return Client(server, api_key)
+
+
+def parsed_options(options: tuple[str, ...], source_lang: str | None, target_lang: str | None) -> dict[str, Any]:
+    """NAME=VALUE pairs and the languages as the task's options."""
+    found: dict[str, Any] = {}
+    for pair in options:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--option {pair}: expected NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    named = {"source_lang": source_lang, "target_lang": target_lang}
+    return found | {name: value for name, value in named.items() if value is not None}
+
+
+def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
+    """The --metadata option."""
+    if metadata is None:
+        return None
+    try:
+        found = json.loads(metadata)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"--metadata: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise click.UsageError("--metadata: expected a JSON object")
+    return found
+
+
+def exit_code(job: "Job") -> int:
+    """0 where every document succeeded."""
+    return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("task", type=click.Choice(TASKS))
+@click.argument("files", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
+@click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
+@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@job_options
+@connection
+def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
+    """Submit FILES, follow the job, write its results to a file as JSON lines.
+
+    FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
+    where an interrupted one stopped: OUTPUT.job remembers the place.
+    """
+    from textmill import resume
+    from textmill.documents import expand
+
+    options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
+    metadata = parsed_metadata(given["metadata"])
+    plan = resume.plan(task, expand(files), given["format_"], given["model"], given["priority"], metadata, options)
+    progress = not quiet and sys.stderr.isatty()
+    with client_of(given["server"], given["api_key"]) as client:
+        try:
+            place = resume.run(client, plan, output, restart, progress, lambda text: click.echo(text, err=True))
+        except KeyboardInterrupt:
+            click.echo("textmill: interrupted; the same command goes on from here", err=True)
+            sys.exit(128 + signal.SIGINT)
+        except errors.ServerUnreachable as error:
+            error.add_note("the same command goes on from here")
+            raise
+    sys.exit(ALL_SUCCEEDED if place.state == "completed" else SOME_FAILED)
+
+
+@main.command()
+@click.argument("task", type=click.Choice(TASKS))
+@click.argument("files", nargs=-1, required=True)
+@job_options
+@connection
+def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
+    """Submit FILES and print the job's id."""
+    from textmill.documents import expand, from_files
+
+    options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
+    with client_of(given["server"], given["api_key"]) as client:
+        job = client.submit(
+            task, from_files(expand(files), given["format_"]), model=given["model"], priority=given["priority"],
+            metadata=parsed_metadata(given["metadata"]), **options,
+        )  # fmt: skip
+        click.echo(job.id)
+
+
+@main.command()
+@click.argument("job_id")
+@as_json
+@connection
+def status(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
+    """Show a job."""
+    with client_of(server, api_key) as client:
+        _show_job(client.job(job_id), json_)
+
+
+@main.command()
+@click.argument("job_id")
+@click.option("--timeout", type=float, help="seconds; the job goes on after them")
+@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@connection
+def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, api_key: str | None) -> None:
+    """Wait until a job has ended."""
+    with client_of(server, api_key) as client:
+        job = client.job(job_id).wait(timeout, progress=not quiet and sys.stderr.isatty())
+        _show_job(job, json_=False)
+        sys.exit(exit_code(job))
+
+
+@main.command()
+@click.argument("job_id")
+@click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-", help="instead of standard output")
+@click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
+@connection
+def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
+    """Print a job's results as JSON lines, in document order; while it runs, as they come."""
+    from textmill.resume import result_line
+
+    with client_of(server, api_key) as client:
+        job = client.job(job_id)
+        for result in job.results(state):
+            output.write(result_line(result))
+        sys.exit(exit_code(job.refresh()))
+
+
+@main.command()
+@click.argument("job_id")
+@connection
+def cancel(job_id: str, server: str | None, api_key: str | None) -> None:
+    """Cancel what has no outcome yet."""
+    with client_of(server, api_key) as client:
+        _show_job(client.job(job_id).cancel(), json_=False)
+
+
+@main.command()
+@click.argument("job_id")
+@click.option("--code", "codes", multiple=True, help="only documents that failed with this code; may be repeated")
+@connection
+def retry(job_id: str, codes: tuple[str, ...], server: str | None, api_key: str | None) -> None:
+    """Process the failed documents of an ended job again."""
+    with client_of(server, api_key) as client:
+        _show_job(client.job(job_id).retry(codes or None), json_=False)
+
+
+@main.command()
+@click.option("--state", type=click.Choice(STATES))
+@click.option("--task", type=click.Choice(TASKS))
+@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True)
+@as_json
+@connection
+def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api_key: str | None) -> None:
+    """List jobs, newest first."""
+    with client_of(server, api_key) as client:
+        for number, job in enumerate(client.jobs(state, task), start=1):
+            _show_job(job, json_)
+            if number == limit:
+                break
+
+
+@main.command()
+@as_json
+@connection
+def models(json_: bool, server: str | None, api_key: str | None) -> None:
+    """List the models that the server offers."""
+    with client_of(server, api_key) as client:
+        for model in client.models():
+            if json_:
+                click.echo(json.dumps(model, ensure_ascii=False))
+                continue
+            langs = [",".join(model.get(side) or ()) for side in ("source_langs", "target_langs")]
+            pair = f"  {langs[0]} -> {langs[1]}" if any(langs) else ""
+            default = "  (default)" if model.get("default") else ""
+            click.echo(f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}")
+
+
+@main.command()
+@as_json
+@connection
+def workers(json_: bool, server: str | None, api_key: str | None) -> None:
+    """List the live workers."""
+    with client_of(server, api_key) as client:
+        for worker in client.workers():
+            if json_:
+                click.echo(worker.model_dump_json())
+                continue
+            resident = ", ".join(worker.resident) or "no model loaded"
+            click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {worker.load:.0%} busy  {resident}")
+
+
+def _show_job(job: "Job", json_: bool) -> None:
+    if json_:
+        click.echo(job.info.model_dump_json())
+        return
+    counts = job.counts
+    parts = [f"{counts.total - counts.pending}/{counts.total} documents"]
+    parts += [f"{counts.failed} failed"] if counts.failed else []
+    parts += [f"{counts.cancelled} cancelled"] if counts.cancelled else []
+    parts += [f"{job.info.documents_per_second:.1f}/s"] if job.info.documents_per_second else []
+    parts += [f"{job.info.eta_seconds:.0f} s left"] if job.info.eta_seconds else []
+    parts += [f"{job.info.error.code}: {job.info.error.message}"] if job.info.error else []
+    click.echo(f"{job.id}  {job.info.task}  {job.info.model}  {job.state}  {', '.join(parts)}")

@@ -1,0 +1,210 @@
+"""`textmill run`: submit, follow, write; and go on after whatever interrupted it.
+
+What a run must remember stands in a small JSON file beside the output (OUT.job), replaced as a whole at each step:
+before the job is made its idempotency key, then its id, then the results' cursor with the length of the output up to
+it. A torn last line of the output lies beyond that length and is cut off.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from textmill import wire
+from textmill.client import Client, Job
+from textmill.documents import Format, from_files
+from textmill.errors import InvalidRequest
+from textmill.progress import Bar
+
+SAVE_BYTES = 1024 * 1024
+"""Output between two notes of the place: losing less than this to an interruption is cheaper than more fsyncs."""
+
+
+class Plan(BaseModel):
+    """What is to be run: the same plan again means to go on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: wire.Task
+    model: str | None
+    priority: wire.Priority
+    metadata: dict[str, JsonValue] | None
+    options: dict[str, JsonValue]
+    files: list[str]
+    format: Format
+    inputs: list[tuple[str, int | None, int | None]]
+    """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
+
+
+class Place(BaseModel):
+    """OUT.job."""
+
+    server: str
+    plan: Plan
+    idempotency_key: str
+    job_id: str | None = None
+    uploaded: bool = False
+    cursor: str | None = None
+    written: int = 0
+    state: wire.JobState | None = None
+    """Set when everything is written."""
+
+
+def plan(
+    task: wire.Task, files: list[str], format: Format, model: str | None, priority: wire.Priority,
+    metadata: dict[str, Any] | None, options: dict[str, Any],
+) -> Plan:  # fmt: skip
+    """The plan for files as they are now."""
+    inputs: list[tuple[str, int | None, int | None]] = []
+    for name in files:
+        facts = None if name == "-" else os.stat(name)
+        inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
+    return Plan(
+        task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
+        inputs=inputs,
+    )  # fmt: skip
+
+
+def result_line(result: wire.Result) -> str:
+    """A result as a line of JSON, its output as the server gives it: without the fields of other tasks."""
+    shown = result.model_dump(mode="json")
+    if result.output is not None:
+        shown["output"] = result.output.model_dump(mode="json", exclude_none=True)
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:
+    """Bring the results of the plan into `out`. Returns the place at the end.
+
+    Raises InvalidRequest where OUT.job is of another plan, OUT exists without it, or another run is at work.
+    """
+    with _locked(out) as file:
+        notes = out.with_name(out.name + ".job")
+        place = _place(client, plan, file, notes, restart)
+        if place.state is not None:
+            say(f"job {place.job_id}: {place.state}, and all results are in {out}")
+            return place
+        job = _uploaded(client, place, notes, progress, say)
+        _collect(job, place, file, notes, progress)
+        say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
+        return place
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[IO[bytes]]:
+    """The output, open for appending, and nobody else's meanwhile."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidRequest(f"another run writes to {out}") from error
+        yield file
+
+
+def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: bool) -> Place:
+    """Where an earlier run of this plan stopped, or the start."""
+    place = None if restart else _noted(notes)
+    if place is None and out.tell() and not restart:
+        raise InvalidRequest(f"{out.name} has content, and no {notes.name} says whose it is: --restart overwrites it")
+    if place is not None and (place.server, place.plan) != (client.url, plan):
+        if place.job_id is not None:
+            raise InvalidRequest(
+                f"{notes} is of a run with other files, options or server: repeat that one, or --restart begins anew"
+            )
+        place = None  # that one never got its job, it was refused perhaps: nothing is lost
+    if place is None:
+        place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
+        _save(notes, place)
+    out.truncate(place.written)
+    out.seek(0, os.SEEK_END)
+    return place
+
+
+def _noted(notes: Path) -> Place | None:
+    try:
+        return Place.model_validate_json(notes.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise InvalidRequest(f"{notes} is not readable as a run's notes: --restart begins anew") from error
+
+
+def _save(notes: Path, place: Place) -> None:
+    fresh = notes.with_name(notes.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(place.model_dump_json(indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(notes)
+
+
+def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Callable[[str], None]) -> Job:
+    """The job with all of its documents: made, found again, or its upload gone on with."""
+    plan = place.plan
+    if place.job_id is None:
+        job = client.open_job(
+            plan.task, model=plan.model, priority=plan.priority, metadata=plan.metadata,
+            idempotency_key=place.idempotency_key, **plan.options,
+        )  # fmt: skip
+        place.job_id = job.id
+        _save(notes, place)
+    else:
+        job = client.job(place.job_id)
+        say(f"going on with job {job.id}: {_counted(job.counts)}")
+    if not place.uploaded:
+        documents = from_files(plan.files, plan.format)
+        if job.info.open:
+            if "-" in plan.files and job.counts.total:
+                raise InvalidRequest("the standard input cannot be read again: --restart begins anew")
+            with Bar(job.info) if progress else Bar.none() as bar:
+                job.upload(Bar.counted(documents, job.info, bar)).close()
+        elif (count := sum(1 for _ in documents)) != job.counts.total:
+            raise InvalidRequest(
+                f"job {job.id} was closed with {job.counts.total} of {count} documents: --restart begins anew"
+            )
+        place.uploaded = True
+        _save(notes, place)
+    return job
+
+
+def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool) -> None:
+    """Append results from the noted place on, in document order, until the last one is written."""
+    with Bar(job.info) if progress else Bar.none() as show:
+        noted = place.written
+        while True:
+            page = job.page(place.cursor)
+            out.writelines(result_line(result).encode() for result in page.results)
+            moved = page.next_cursor != place.cursor
+            place.cursor, place.written = page.next_cursor, out.tell()
+            if page.next_cursor is None:
+                break
+            if place.written - noted >= SAVE_BYTES or not moved:
+                noted = _note(out, notes, place) if place.written > noted else noted
+            if not moved:
+                job.refresh(wait=1)
+                if show:
+                    show(job.info)
+        place.state = job.refresh().state
+        if show:
+            show(job.info)
+        _note(out, notes, place)
+
+
+def _note(file: IO[bytes], notes: Path, place: Place) -> int:
+    file.flush()
+    os.fsync(file.fileno())  # the results first: notes that run ahead of them would lose some
+    _save(notes, place)
+    return place.written
+
+
+def _counted(counts: wire.Counts) -> str:
+    parts = [f"{counts.total} documents", f"{counts.succeeded} succeeded"]
+    parts += [f"{number} {what}" for what in ("failed", "cancelled", "pending") if (number := getattr(counts, what))]
+    return ", ".join(parts)
