@@ -95,6 +95,7 @@ def fit(text: str, limit: int, starts: Callable[[str], Sequence[int]]) -> list[S
             cut = best_cut(window, first, last)
         segments += _trimmed(window[:cut])
         position += cut
+        stretch = max(64, cut * 3 // 2)  # what the next piece is likely to take, and some more
     return segments
 
 
