@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from api.settings import ApiSettings
 from store.settings import StoreSettings
 from textmill import errors
+from textmill.cli import main
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,6 +65,10 @@ def test_every_make_target_is_documented() -> None:
     assert targets >= {"demo", "up", "test", "check", "bench-queue", "bench-tasks", "chaos", "migrate"}
     pages = read("CONTRIBUTING.md")
     assert [target for target in sorted(targets) if f"make {target}" not in pages] == []
+
+
+def test_every_command_is_documented() -> None:
+    assert [name for name in main.commands if f"textmill {name}" not in read("README.md")] == []
 
 
 def test_make_alone_lists_the_targets() -> None:
