@@ -7,11 +7,12 @@ no request and no task ever waits for (`Dispatcher`). What a crash in between lo
 import collections
 import itertools
 import logging
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -50,7 +51,8 @@ class Candidate:
     job_id: int
     key_id: int
     out: int
-    served_at: datetime | None
+    served_at: datetime
+    """When one of its shards was last released; until then, when the job was made."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,14 @@ def caps(slots: int, settings: StoreSettings) -> Caps:
 
 def choose(candidates: Sequence[Candidate], key_out: Mapping[int, int], queue_out: int, caps: Caps) -> dict[int, int]:
     """How many shards each job gets: each place goes to the key with the fewest shards out, then to its job least
-    recently served, so that neither a huge job nor a key with a thousand jobs starves anybody.
+    recently served, so that neither a huge job nor a key with a thousand jobs starves anybody. Keys with as many out
+    come in the order of the candidates.
 
     Returns {job_id: shards}. Pure; `candidates` is not changed.
     """
-    never = datetime.min.replace(tzinfo=UTC)
+    turn = {key_id: n for n, key_id in enumerate(dict.fromkeys(c.key_id for c in candidates))}
     waiting: dict[int, collections.deque[Candidate]] = collections.defaultdict(collections.deque)
-    for candidate in sorted(candidates, key=lambda c: (c.served_at or never, c.job_id)):
+    for candidate in sorted(candidates, key=lambda c: (c.served_at, c.job_id)):
         waiting[candidate.key_id].append(candidate)
     out = {key_id: key_out.get(key_id, 0) for key_id in waiting}
     job_out = {c.job_id: c.out for c in candidates}
@@ -86,7 +89,7 @@ def choose(candidates: Sequence[Candidate], key_out: Mapping[int, int], queue_ou
         open_keys = [key_id for key_id in waiting if waiting[key_id] and out[key_id] < caps.key]
         if not open_keys:
             break
-        key_id = min(open_keys, key=lambda k: (out[k], waiting[k][0].served_at or never, waiting[k][0].job_id))
+        key_id = min(open_keys, key=lambda k: (out[k], turn[k]))
         candidate = waiting[key_id].popleft()
         if job_out[candidate.job_id] >= caps.job:
             continue
@@ -111,6 +114,10 @@ def release(tx: Connection, model: str) -> list[Released]:
     while True:
         job_out, key_out = _out(tx, model)
         candidates = [c for c in _candidates(tx, model, job_out) if c.job_id not in exhausted]
+        # Keys with as many out draw lots. In any fixed order, by their ids or by the age of their jobs, the last of
+        # more keys than places would starve.
+        lot = {c.key_id: random.random() for c in candidates}
+        candidates.sort(key=lambda c: lot[c.key_id])
         chosen = choose(candidates, key_out, sum(key_out.values()), limits)
         if not chosen:
             return released
@@ -176,7 +183,11 @@ _CANDIDATES = sa.select(
     jobs.c.key_id,
     # By an index on (job, released_at). Not a column of the job: updating another job's row here would break the
     # order in which rows are locked.
-    sa.select(sa.func.max(shards.c.released_at)).where(shards.c.job_id == jobs.c.id).scalar_subquery(),
+    sa.func.coalesce(
+        sa.select(sa.func.max(shards.c.released_at)).where(shards.c.job_id == jobs.c.id).scalar_subquery(),
+        # Not as if long ago: then a key's new jobs, as long as some come, would starve its old ones.
+        jobs.c.created_at,
+    ),
 ).where(
     ACTIVE,
     jobs.c.model == sa.bindparam("model"),
