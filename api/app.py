@@ -61,7 +61,7 @@ def create_app(
 def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.threads
+        anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
         parts.dispatcher.start()
         if sweeper:
             sweeper.start()

@@ -17,7 +17,7 @@ class ApiSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     """The port to listen on; 0 takes a free one."""
 
-    threads: int = Field(default=8, ge=1)
+    request_threads: int = Field(default=8, ge=1)
     """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""
 
     access_log: bool = False
