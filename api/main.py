@@ -65,12 +65,13 @@ def main(context: click.Context) -> None:
     """Textmill's HTTP process. Settings come from the environment; without a command it serves."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if context.invoked_subcommand is None:
-        settings = ApiSettings()
         try:
+            settings = ApiSettings()
             app = build(settings, StoreSettings())
         except (TextmillError, ValueError) as error:
             raise click.ClickException(str(error)) from error
         server(app, settings).run()
+        app.state.parts.store.close()
 
 
 @main.group("keys")
