@@ -114,7 +114,10 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
 
 def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
     same = sa.and_(jobs.c.key_id == new.key_id, jobs.c.idempotency_key == new.idempotency_key)
-    if tx.execute(sa.select(jobs.c.body_hash).where(same)).scalar() != new.body_hash:
+    row = tx.execute(sa.select(jobs.c.body_hash).where(same)).one_or_none()
+    if row is None:
+        raise TransactionOutrun  # it was deleted this moment, which frees the key
+    if row.body_hash != new.body_hash:
         raise IdempotencyMismatch
     return Submitted(_job(tx, same), False, [])
 
@@ -327,7 +330,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     Cancelling an ended job changes nothing. Raises JobNotFound.
     """
     mine = _mine(key_id, job_id)
-    row = tx.execute(sa.select(jobs.c.id, jobs.c.total, jobs.c.state).where(mine)).one_or_none()
+    row = tx.execute(sa.select(jobs.c.id, jobs.c.state).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state in ENDED_STATES:
@@ -336,7 +339,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     ids = tx.execute(in_order.with_for_update()).scalars().all()
     if ids:
         tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(state="cancelled", token=None))
-    unchanged = sa.and_(jobs.c.id == row.id, jobs.c.total == row.total, RUNNING)
+    all_fenced = sa.and_(jobs.c.id == row.id, RUNNING, jobs.c.remaining_shards == len(ids))
     fenced = {
         "state": "cancelled",
         "open": False,
@@ -344,9 +347,9 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
         "cancelled": jobs.c.total - jobs.c.succeeded - jobs.c.failed,
         "finished_at": db_time(),
     }
-    if tx.execute(sa.update(jobs).where(unchanged).values(**fenced)).rowcount == 0:
-        # An append added shards that were not fenced, or the job has just ended. Fencing them now would lock shards
-        # after the job's row: begin again instead.
+    if tx.execute(sa.update(jobs).where(all_fenced).values(**fenced)).rowcount == 0:
+        # An append or a retry added shards that were not fenced, or the job has just ended. Fencing them now would lock
+        # shards after the job's row: begin again instead.
         raise TransactionOutrun
     return _job(tx, mine)
 
