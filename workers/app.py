@@ -94,7 +94,21 @@ class ProcessStep(bootsteps.StartStopStep):
         self.process.drain_requested.set()
 
 
+class ConsumingEnded(bootsteps.StartStopStep):
+    """Starts after the pool and stops before it, but after the consumer, which Celery always stops first."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def stop(self, worker: WorkController) -> None:
+        assert process is not None
+        process.consuming_ended.set()
+
+    def terminate(self, worker: WorkController) -> None:
+        self.stop(worker)
+
+
 app.steps["worker"].add(ProcessStep)
+app.steps["worker"].add(ConsumingEnded)
 
 
 def _wake_for(worker: Any, task_id: str) -> None:

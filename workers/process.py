@@ -6,6 +6,7 @@ Knows nothing of Celery but the app that it publishes with. Made by the first bo
 import contextlib
 import logging
 import os
+import signal
 import socket
 import threading
 import uuid
@@ -58,6 +59,8 @@ class DeviceProcess:
         device = describe_device(settings.device)
         self.drain_requested = threading.Event()
         """Set by the signal handler, which does nothing else."""
+        self.consuming_ended = threading.Event()
+        """Set when Celery takes no more messages: what is published from then on goes to other processes."""
         self._drained = threading.Event()
         self.worker = WorkerRow(
             str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
@@ -164,6 +167,7 @@ class DeviceProcess:
         log.info("draining: shards in work may finish for %.0f s", self._settings.drain_seconds)
         if self._drained.wait(self._settings.drain_seconds):
             return
+        self.consuming_ended.wait(LAST_WORDS_SECONDS)
         held = self._keeper.held()
         log.info("drain time is over: handing back %d shards", len(held))
         self.inbox.drain()
@@ -173,6 +177,9 @@ class DeviceProcess:
     def _overdue(self) -> None:
         """The engine hangs: hand back the shards that are not in its batch, and end. For those in it it is a loss."""
         threading.Timer(LAST_WORDS_SECONDS, os._exit, (EXIT_OVERDUE,)).start()
+        # A free slot of this very process would take the messages that follow, and die with them.
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.consuming_ended.wait(LAST_WORDS_SECONDS / 2)
         in_batch = {waiting.owner for waiting in self._watch.batch}
         for lease, ticket in self._keeper.held():
             if ticket not in in_batch:

@@ -1,0 +1,136 @@
+"""What a worker survives: real processes, real signals, real rows."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from store.session import Store
+from store.tables import results, shards
+from tests.conftest import ValkeyProcess
+from tests.worker_process import Producer, Worker, running, wait_until
+
+ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""Where the database plays no part."""
+
+
+@pytest.fixture
+def producer(store: Store, key_id: int) -> Iterator[Producer]:
+    producer = Producer(store, key_id)
+    yield producer
+    producer.close()
+
+
+def count_results(store: Store) -> int:
+    return store.read(lambda tx: tx.execute(sa.select(sa.func.count()).select_from(results)).scalar_one())
+
+
+def losses(store: Store) -> list[int]:
+    return list(store.read(lambda tx: tx.execute(sa.select(shards.c.losses).order_by(shards.c.id)).scalars().all()))
+
+
+def kill_child(worker: Worker) -> int:
+    [pid] = worker.children
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_a_killed_worker_loses_nothing(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path) as worker:
+        texts = [f"text {n}" if n % 100 else "[[echo:sleep=0.05]]" for n in range(10_000)]
+        job = producer.submit(texts, "summarization")
+        for goal in (1_000, 4_000):
+            wait_until(lambda goal=goal: count_results(store) >= goal, f"{goal} results")  # type: ignore[misc]
+            killed = kill_child(worker)
+            wait_until(lambda pid=killed: worker.children not in ([], [pid]), "another one starts")  # type: ignore[misc]
+        job = producer.wait(job, 120)
+        assert (job.state, job.counts.succeeded) == ("completed", 10_000)
+        rows = producer.results(job)
+        assert [row.position for row in rows] == list(range(10_000))
+        assert all(json.loads(row.output or "") == {"summary_text": texts[row.position]} for row in rows)
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("marker", "how"),
+    [("kill", "SIGKILL"), ("fatal", "the device failed"), ("hang", "a batch ran past its deadline")],
+)
+@ONE_DATABASE
+def test_a_document_that_takes_its_worker_down_fails_alone(
+    marker: str, how: str, store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    settings = {"max_attempts": 2, "batch_deadline_seconds": 1}
+    with running(store, tmp_path, **settings) as worker:
+        texts = [f"text {n}" for n in range(60)]
+        texts[41] = f"[[echo:{marker}]]"
+        job = producer.wait(producer.submit(texts), 120)
+        assert (job.state, job.counts.succeeded, job.counts.failed) == ("completed_with_errors", 59, 1)
+        failed = producer.results(job)[41]
+        assert (failed.error_code, failed.attempts) == ("worker_lost", 2)
+        # Twice with its neighbours, twice alone.
+        assert worker.log.count(f"ended ({how})") == 4, worker.log
+        assert worker.stop() == 0
+
+
+@ONE_DATABASE
+def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, batch_deadline_seconds=3) as worker:
+        hangs = producer.submit(["[[echo:hang]]"])
+        wait_until(lambda: "loaded" in worker.log, "the batch runs")
+        waits = producer.submit(["innocent"])
+        assert producer.wait(waits, 60).state == "completed"
+        assert losses(store)[1] == 0
+        assert losses(store)[0] >= 1
+        assert producer.get(hangs).state == "running"
+
+
+@ONE_DATABASE
+def test_work_goes_on_when_redis_comes_back_empty(
+    make_store: Callable[..., Store], key_id: int, own_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    quick = {"redis_url": own_valkey.url, "sweep_seconds": 0.3, "republish_seconds": 1}
+    store = make_store()
+    store = Store(store.url, store.settings.model_copy(update=quick))
+    producer = Producer(store, key_id)
+    with running(store, tmp_path, sweep_seconds=0.3, republish_seconds=1) as worker:
+        job = producer.submit(["[[echo:sleep=0.02]]" if n % 50 == 0 else "x" for n in range(20_000)])
+        wait_until(lambda: count_results(store) >= 1_000, "it has begun")
+        own_valkey.kill()
+        own_valkey.start()
+        job = producer.wait(job, 120)
+        assert (job.state, job.counts.succeeded) == ("completed", 20_000)
+        assert worker.stop() == 0
+    producer.close()
+    store.close()
+
+
+@ONE_DATABASE
+def test_a_worker_ends_with_its_launcher(store: Store, tmp_path: Path) -> None:
+    with running(store, tmp_path) as worker:
+        wait_until(lambda: "ready." in worker.log, "it is up")
+        [child] = worker.children
+        worker.process.kill()
+        worker.process.wait()
+        wait_until(lambda: not psutil.pid_exists(child), "the child ends", 30)
+
+
+@ONE_DATABASE
+def test_a_new_launcher_expires_what_dead_workers_held(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path) as worker:
+        job = producer.submit(["[[echo:sleep=3]]"])
+        wait_until(lambda: "loaded" in worker.log, "the batch runs")
+        [child] = worker.children
+        worker.process.send_signal(signal.SIGSTOP)  # it must not see its child die
+        os.kill(child, signal.SIGKILL)
+        worker.process.kill()
+        worker.process.wait()
+    # The leases would last for a minute more.
+    with running(store, tmp_path) as worker:
+        assert producer.wait(job, 40).state == "completed"
+        assert losses(store) == [1]
+        assert worker.stop() == 0
