@@ -191,7 +191,7 @@ def _seq2seq(
 def _lively(model: Any) -> Any:
     """Random models repeat themselves whatever they read, and hardly ever end: more weight on what they read, and on
     the end's embedding, makes their answers differ and stop."""
-    model.generation_config.max_length = 16
+    model.generation_config.max_length = 14
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "encoder_attn.out_proj" in name or "EncDecAttention.o" in name:

@@ -9,7 +9,7 @@ import transformers as tf
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import DEVICE, SEQ2SEQ_FAMILIES
-from workers.runners.generation import Generated
+from workers.runners.protocol import Item
 from workers.runners.seq2seq import Seq2SeqRunner
 
 SENTENCES = [
@@ -29,9 +29,9 @@ LANGUAGES = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "greedy": {},
-    "beams": {"num_beams": 4, "early_stopping": False, "length_penalty": 0.6, "max_length": 14},
+    "beams": {"num_beams": 4, "early_stopping": False, "length_penalty": 0.6, "max_length": 12},
     "beams, early": {"num_beams": 3, "early_stopping": True, "min_length": 5},
-    "beams, never": {"num_beams": 3, "early_stopping": "never", "length_penalty": 2.0, "max_new_tokens": 12},
+    "beams, never": {"num_beams": 3, "early_stopping": "never", "length_penalty": 2.0, "max_new_tokens": 9},
     "penalties": {"num_beams": 2, "no_repeat_ngram_size": 2, "repetition_penalty": 1.4},
 }
 
@@ -74,12 +74,12 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return runner, Reference(folder, request.param)
 
 
-def run(runner: Seq2SeqRunner, family: str, together: bool, **settings: Any) -> list[Generated]:
+def prepared(runner: Seq2SeqRunner, family: str, **settings: Any) -> list[Item]:
     source, target = LANGUAGES.get(family, (None, None))
     options = {"source_lang": source, "target_lang": target, **settings}
     items = [item for text in SENTENCES for item in runner.prepare(text, options).items]
     assert len(items) == len(SENTENCES)
-    return list(runner.run(items)) if together else [runner.run([item])[0] for item in items]
+    return items
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
@@ -88,8 +88,10 @@ def test_batched_equals_one_by_one_equals_generate(pair: tuple[Seq2SeqRunner, Re
     settings = SETTINGS[name]
     expected = [reference.tokens(text, **settings) for text in SENTENCES]
     assert len({tuple(tokens) for tokens in expected}) > 3, "the random model must answer differently"
-    assert [g.ids for g in run(runner, reference.family, False, **settings)] == expected
-    assert [g.ids for g in run(runner, reference.family, True, **settings)] == expected
+    items = prepared(runner, reference.family, **settings)
+    assert [g.ids for g in runner.run(items)] == expected
+    # `generate()` ran them one by one; that the runner does the same alone is seen on the shortest and the longest.
+    assert [runner.run([items[i]])[0].ids for i in (0, 3)] == [expected[i] for i in (0, 3)]
 
 
 def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[Seq2SeqRunner, Reference]) -> None:
@@ -107,5 +109,14 @@ def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[Seq2SeqR
 def test_some_items_end_by_themselves_and_some_at_the_limit(pair: tuple[Seq2SeqRunner, Reference]) -> None:
     """Otherwise the equality above would say nothing about stopping."""
     runner, reference = pair
-    limits = {g.hit_limit for name in SETTINGS for g in run(runner, reference.family, True, **SETTINGS[name])}
+    limits = {
+        g.hit_limit for name in SETTINGS for g in runner.run(prepared(runner, reference.family, **SETTINGS[name]))
+    }
     assert limits == {True, False}
+
+
+def test_the_canary_runs(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+    """It must work without options: nobody is there to name languages."""
+    runner, _ = pair
+    [generated] = runner.run([runner.canary()])
+    assert generated.ids
