@@ -43,7 +43,7 @@ class Running:
 def serving(store: Store, port: int = 0, secret: str | None = None, **settings: object) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
-    chosen = ApiSettings(port=port, **{"key_cache_seconds": 0, "wait_poll_seconds": 0.02, **settings})
+    chosen = ApiSettings.model_validate({"port": port, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
     running = server(create_app(chosen, store, ECHO_ONLY, dispatcher, None), chosen)
     listening = socket.socket()

@@ -5,6 +5,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -349,7 +350,12 @@ def test_options_are_kept_under_their_canonical_names(http: httpx.Client) -> Non
 
 
 def test_bodies_have_limits(store: Store) -> None:
-    limits = {"max_chunk_bytes": 2_000, "max_chunk_documents": 5, "max_job_bytes": 1_000, "max_job_documents": 3}
+    limits: dict[str, Any] = {
+        "max_chunk_bytes": 2_000,
+        "max_chunk_documents": 5,
+        "max_job_bytes": 1_000,
+        "max_job_documents": 3,
+    }
     with serving(store, **limits) as api, api.http() as http:
         assert problem(http.post("/v1/jobs", json=job_of(texts(4))), 413, "too_many_documents").details == {
             "maximum": 3

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from textmill import cli, documents, wire
@@ -85,5 +86,5 @@ def test_the_standalone_systems_key_goes_to_no_other_server(nowhere: Path) -> No
         assert client.url == "http://h:1"
     with cli.client_of("http://h:1/", None) as client:
         assert client.url == "http://h:1"
-    with pytest.raises(cli.click.UsageError):
+    with pytest.raises(UsageError):
         cli.client_of("http://elsewhere:1", None)

@@ -2,14 +2,14 @@
 
 import gzip
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from textmill import errors, wire
-from textmill.documents import Chunker, chunks
+from textmill.documents import Chunk, Chunker, chunks
 from textmill.flows import Call, Flow, Flows, NextChunk, Pause, error_of
 
 JOB = {
@@ -50,7 +50,7 @@ class Play:
             self.calls.append(effect)
             return self.server(effect)
         if isinstance(effect, NextChunk):
-            return next(effect.source, None)  # type: ignore[call-overload]
+            return next(cast(Iterator[Chunk], effect.source), None)
         assert isinstance(effect, Pause)
         self.pauses.append(effect.seconds)
         self.now += effect.seconds

@@ -19,7 +19,7 @@ from textmill.wire import Document
         (["a", ("1", "b"), {"id": "2", "text": "c"}, {"text": "d"}, Document(id="3", text="e"), (None, "f")],
          [(None, "a"), ("1", "b"), ("2", "c"), (None, "d"), ("3", "e"), (None, "f")]),
         (io.StringIO("one\ntwo\r\n\nlast"), [(None, "one"), (None, "two"), (None, ""), (None, "last")]),
-        ((text for text in ()), []),
+        (iter(()), []),
     ],
 )  # fmt: skip
 def test_what_can_be_a_document(given: object, found: list[tuple[str | None, str]]) -> None:
