@@ -22,6 +22,7 @@ from store.session import Store
 from store.sweep import Sweeper
 from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
+from workers import metrics
 from workers.budget import Budgets
 from workers.calibration import Calibrator
 from workers.engine import Engine
@@ -76,6 +77,7 @@ class DeviceProcess:
         self._surroundings = contextlib.ExitStack()
         self._torch_is_set_up = False
         self.inbox = Inbox(self._budgets)
+        metrics.WAITING.set_function(lambda: len(self.inbox))
         self.engine = Engine(
             self.inbox,
             self.residency,

@@ -85,12 +85,13 @@ def test_a_model_that_fails_on_its_canary_is_an_error_of_the_job(worker: Worker,
     assert producer.wait(producer.submit(["fine"])).state == "completed"
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # it imports torch, which is slow: once is enough
 def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(worker: Worker, producer: Producer) -> None:
     absent = producer.submit(["a", "b"], model="absent")
     echo = producer.submit(["c"])
 
     assert producer.wait(echo).state == "completed"
-    failed = producer.wait(absent)
+    failed = producer.wait(absent, 200)
     assert failed.state == "failed"
     assert failed.error is not None
     assert failed.error.code == "model_unavailable"
