@@ -1,0 +1,71 @@
+"""The labelled texts of the entity model: made once, split, and dealt out in lessons."""
+
+import argparse
+import hashlib
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from models.training import debian, ner_names, ner_prose
+from models.training.ner_figures import Chunk
+from models.training.ner_prose import is_test
+
+
+def prepare(work: Path) -> list[Chunk]:
+    """The labelled prose, made once: fetched, cut into chunks, labelled by the teacher (ten minutes on a free core)."""
+    done = work / "labelled.jsonl"
+    if not done.exists():
+        lists = debian.fetch_indexes(work.parent)
+        found = debian.descriptions(lists, "en").values()
+        mixed = sorted(found, key=lambda d: hashlib.md5(d.package.encode()).digest())
+        ner_prose.fetch(work)
+        chunks = list(ner_prose.collect(work, ((d.source, p) for d in mixed for p in d.paragraphs)))
+        partial = done.with_suffix(".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            for chunk in tqdm(ner_prose.label(chunks), total=len(chunks), desc="labelling"):
+                file.write(json.dumps(chunk, ensure_ascii=False) + "\n")
+        partial.rename(done)
+    with done.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def held_out(chunk: Chunk) -> bool:
+    """Test part: its source package, or (the Wikipedia articles in gensim) its own article."""
+    return is_test(chunk["source"])
+
+
+def split(chunks: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
+    """Training and test part; a test text with a sentence that also occurs in training is dropped."""
+    train, test = [], []
+    for chunk in chunks:
+        (test if held_out(chunk) else train).append(chunk)
+    seen = {sentence for chunk in train for sentence in chunk["text"].split(". ") if len(sentence) > 20}
+    return train, [chunk for chunk in test if not seen.intersection(chunk["text"].split(". "))]
+
+
+def select(train: list[Chunk], seed: int) -> list[Chunk]:
+    """What is learnt from, mixed: texts with entities, a quarter of those without, fewer package descriptions."""
+    rng = random.Random(seed)
+    named = {prose.source for prose in (*ner_prose.DEBIAN, *ner_prose.PYPI)}
+    keep = [(1.0 if c["spans"] else 0.25) * (1.0 if c["source"].split("/")[0] in named else 0.5) for c in train]
+    chosen = [chunk for chunk, share in zip(train, keep, strict=True) if rng.random() < share]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def lesson(train: list[Chunk], names: ner_names.Names, number: int, args: argparse.Namespace) -> list[Chunk]:
+    """The next `args.lesson` chunks: prose, other names in four of ten, one templated text to eight of prose.
+
+    A few texts are shouted, so that capitals alone make no entity.
+    """
+    rng = random.Random(f"{args.seed}/{number}")
+    chunks = [train[i % len(train)] for i in range(number * args.lesson, (number + 1) * args.lesson)]
+    chunks = [ner_names.swapped(c, names, rng) if rng.random() < 0.4 else c for c in chunks]
+    chunks += ner_names.sentences(names, False, args.lesson // 8, args.seed * 1000 + number)
+    uppers = [c["text"].upper() if rng.random() < 0.02 else c["text"] for c in chunks]
+    chunks = [c | {"text": u} if len(u) == len(c["text"]) else c for c, u in zip(chunks, uppers, strict=True)]
+    rng.shuffle(chunks)
+    return chunks

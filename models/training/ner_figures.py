@@ -1,0 +1,133 @@
+"""How good the entity model is: the test part that ships with the code, and the figures of the model card."""
+
+import gzip
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Encoding, Tokenizer
+from transformers import pipeline
+
+from models.training import ner_names, ner_prose
+from models.training.ner_prose import Span
+from models.training.ner_student import LABELS, WINDOW, load
+
+Chunk = dict[str, Any]
+"""{"source", "text", "spans"}; of the test part also "part"."""
+
+MODEL = Path(__file__).parent.parent / "ner-en-small"
+TEST = Path(__file__).parent / "data" / "ner_test.jsonl.gz"
+SENTENCE = "My name is Sylvain and I work at Hugging Face in Brooklyn."
+SENTENCE_ENTITIES = {("Sylvain", "PER"), ("Hugging Face", "ORG"), ("Brooklyn", "LOC")}
+
+
+def group(tags: Sequence[str], encoding: Encoding) -> list[Span]:
+    """Pieces to spans as transformers' `aggregation_strategy="first"` does it.
+
+    A word has the tag of its first piece; B- or another kind begins a new entity.
+    """
+    spans: list[Span] = []
+    last, word = "O", None
+    for name, (start, end), current in zip(tags, encoding.offsets, encoding.word_ids, strict=False):
+        if current is None:
+            continue
+        if current == word:
+            if last != "O":
+                spans[-1] = (spans[-1][0], end, last[2:])
+            continue
+        if name != "O":
+            if name[0] == "I" and last[2:] == name[2:]:
+                spans[-1] = (spans[-1][0], end, name[2:])
+            else:
+                spans.append((start, end, name[2:]))
+        last, word = name, current
+    return spans
+
+
+def predict(model: torch.nn.Module, tokenizer: Tokenizer, chunks: list[Chunk]) -> list[list[Span]]:
+    """Entities of each chunk (its first window), in batches; for the training loop, where a pipeline is too slow."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[list[Span]] = [[] for _ in chunks]
+    encoded = tokenizer.encode_batch([c["text"] for c in chunks])
+    order = sorted(range(len(chunks)), key=lambda i: len(encoded[i].ids))
+    for start in range(0, len(order), 32):
+        rows = order[start : start + 32]
+        length = min(WINDOW, max(len(encoded[i].ids) for i in rows))
+        ids = torch.tensor([(encoded[i].ids + [0] * length)[:length] for i in rows], device=device)
+        with torch.inference_mode():
+            best = model(input_ids=ids, attention_mask=(ids != 0).long()).logits.argmax(-1).tolist()
+        for i, tags in zip(rows, best, strict=True):
+            found[i] = group([LABELS[t] for t in tags[: len(encoded[i].ids)]], encoded[i])
+    return found
+
+
+def figures(chunks: Sequence[Chunk], found: Sequence[Sequence[Span]]) -> dict[str, Any]:
+    """Precision, recall and F1 of whole entities (start, end and label must agree), by part and overall."""
+    hits, guessed, wanted = Counter[str](), Counter[str](), Counter[str]()
+    for chunk, answer in zip(chunks, found, strict=True):
+        gold, mine = {tuple(s) for s in chunk["spans"]}, {tuple(s) for s in answer}
+        for label in ("", " PER", " ORG", " LOC", " MISC"):
+            for counter, spans in ((hits, gold & mine), (guessed, mine), (wanted, gold)):
+                counter[chunk["part"] + label] += sum(span[2] == label[1:] or not label for span in spans)
+    return {
+        key: {
+            "precision": round(hits[key] / max(1, guessed[key]), 3),
+            "recall": round(hits[key] / max(1, wanted[key]), 3),
+            "f1": round(2 * hits[key] / max(1, guessed[key] + wanted[key]), 3),
+            "entities": wanted[key],
+        }
+        for key in sorted(wanted)
+    }
+
+
+def part_of(chunk: Chunk) -> str:
+    """Which figure a test text counts for.
+
+    prose: quotations and documentation of unseen packages. articles: unseen Wikipedia articles, of a package whose
+    others were trained on. descriptions: Debian's, of unseen packages. templates: unseen frames with unseen names.
+    """
+    source = chunk["source"]
+    if "/" in source:
+        return "articles"
+    named = {prose.source for prose in (*ner_prose.DEBIAN, *ner_prose.PYPI)}
+    return source if source == "templates" else "prose" if source in named else "descriptions"
+
+
+def dev_part(test: list[Chunk], unseen: ner_names.Names) -> list[Chunk]:
+    """A small sample of the test part, for the curve only: nothing is chosen by it."""
+    chunks = random.Random(1).sample(test, min(600, len(test))) + list(ner_names.sentences(unseen, True, 200, seed=2))
+    return [chunk | {"part": part_of(chunk)} for chunk in chunks]
+
+
+def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
+    """The part that ships with the code, so that the figures can be had without teacher and downloads."""
+    chunks = sorted(test, key=lambda c: hashlib.md5(c["text"].encode()).digest())
+    kept = [c | {"part": part_of(c)} for c in chunks + list(ner_names.sentences(unseen, True, 1000, seed=3))]
+    data = "".join(json.dumps(c, ensure_ascii=False) + "\n" for c in kept).encode()
+    TEST.write_bytes(gzip.compress(data, mtime=0))
+
+
+def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any]:
+    """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part."""
+    chunks = [json.loads(line) for line in gzip.decompress(TEST.read_bytes()).decode().splitlines()]
+    if limit is not None:
+        taken = Counter[str]()
+        chunks = [c for c in chunks if taken.update([c["part"]]) or taken[c["part"]] <= limit]
+    model, tokenizer = load(model_dir)
+    pipe = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=32)
+    found = [
+        [(e["start"], e["end"], e["entity_group"]) for e in answer] for answer in pipe([c["text"] for c in chunks])
+    ]
+    strategies = {}
+    for strategy in ("simple", "first", "average", "max"):
+        answer = {
+            (SENTENCE[e["start"] : e["end"]], e["entity_group"]) for e in pipe(SENTENCE, aggregation_strategy=strategy)
+        }
+        strategies[strategy] = answer == SENTENCE_ENTITIES
+    return figures(chunks, found) | {"sentence": strategies}
