@@ -71,7 +71,7 @@ def _written(texts: Iterable[str]) -> Counter[str]:
 
 
 def build(tokenizer: Tokenizer, layers: int, width: int) -> BertForTokenClassification:
-    """The student before training: MiniLM's tensors, cut to `layers` layers and `width` feed-forward neurons in each."""
+    """The student before training: MiniLM's tensors, cut to so many layers and feed-forward neurons in each."""
     base = BertModel.from_pretrained(base_folder(), dtype=torch.float32)
     config = BertConfig(
         **{
