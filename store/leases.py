@@ -196,8 +196,12 @@ def _require_all_decided(tx: Connection, lease: Lease) -> None:
 
 def release(tx: Connection, lease: Lease) -> list[Released]:
     """Give the shard back: the worker is draining. No loss is counted. Empty where the lease was lost meanwhile."""
-    undone = sa.case((shards.c.suspect_attempts > 0, shards.c.suspect_attempts - 1), else_=0)
-    back = {"state": "queued", "token": None, "worker_id": None, "suspect_attempts": undone if lease.single_file else 0}
+    as_claimed = sa.and_(
+        shards.c.suspect.is_not_distinct_from(lease.suspect), shards.c.suspect_attempts == lease.suspect_attempts
+    )
+    # An attempt that was noted under this lease is taken back: its document did not get to show what it does.
+    attempts = shards.c.suspect_attempts - sa.case((as_claimed, 0), else_=1)
+    back = {"state": "queued", "token": None, "worker_id": None, "suspect_attempts": attempts}
     if tx.execute(sa.update(shards).where(_held(lease)).values(**back)).rowcount == 0:
         return []
     return mark_published(tx, [lease.shard_id])

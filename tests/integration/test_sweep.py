@@ -1,0 +1,262 @@
+"""Rule 8, and who sweeps: lost messages are published again, not too early, by the one process that holds the duty."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from store import jobs, leases, sweep
+from store.dispatch import Dispatcher, Released
+from store.queue import celery_app, redis_lists
+from store.session import Store, db_time
+from store.sweep import Sweeper
+from store.tables import duties, shards
+from tests.conftest import ValkeyProcess
+from tests.integration.interleaving import Contender
+from tests.integration.ledger_steps import (
+    MODEL,
+    change,
+    claim,
+    let_lease_run_out,
+    new_key,
+    run,
+    shard_row,
+    shard_states,
+    submit,
+)
+
+MakeStore = Callable[..., Store]
+
+
+class Publisher(Dispatcher):
+    """A dispatcher whose `publish` sends at once, on the caller's thread: the test sees Redis as it then is."""
+
+    def publish(self, released: Any) -> None:
+        for shard in released:
+            self._send(shard)
+
+
+@pytest.fixture
+def publisher(redis_url: str) -> Publisher:
+    return Publisher(celery_app(redis_url))
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
+
+
+def messages(client: redis.Redis, model: str = MODEL) -> int:
+    return sum(int(client.llen(name)) for name in redis_lists(model))
+
+
+def age(store: Store, released: list[Released], seconds: float) -> None:
+    """As if the last message had been sent so long ago."""
+    ids = [shard.shard_id for shard in released]
+    change(store, shards, shards.c.id.in_(ids), published_at=db_time(-seconds))
+
+
+# --- lost messages ----------------------------------------------------------------------------------------------------
+
+
+def test_what_redis_lost_is_published_again_on_the_second_sweep(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store(shard_documents=1)
+    _, released = submit(store, key_id, 4)
+    publisher.publish(released)
+    assert messages(redis_client) == 4
+    age(store, released, 11)
+    sweeper = Sweeper(store, publisher)
+    assert sweeper.sweep()
+    assert messages(redis_client) == 4, "nothing is lost"
+    redis_client.flushall()
+    assert sweeper.sweep()
+    assert messages(redis_client) == 0, "one sweep is not enough: a message may be on its way"
+    assert sweeper.sweep()
+    assert messages(redis_client) == 4
+    for _ in range(3):
+        assert sweeper.sweep()
+    assert messages(redis_client) == 4, "they are back, and young"
+
+
+def test_only_messages_that_are_old_enough_are_published_again(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store(shard_documents=1)
+    _, released = submit(store, key_id, 4)
+    age(store, released[:2], 11)
+    sweeper = Sweeper(store, publisher)
+    for _ in range(4):
+        sweeper.sweep()
+    assert messages(redis_client) == 2
+    age(store, released, 11)
+    sweeper.sweep()
+    sweeper.sweep()
+    assert messages(redis_client) == 6, "two are there twice, which is harmless"
+    for shard in released[:2]:
+        run(store, shard.shard_id)
+        assert store.write(leases.claim, shard.shard_id, "w") is None, "a second message finds nothing to do"
+
+
+def test_a_shortage_that_passes_is_no_loss(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store(shard_documents=1, minimum_window=2)
+    _, released = submit(store, key_id, 2)
+    publisher.publish(released)
+    age(store, released, 11)
+    sweeper = Sweeper(store, publisher)
+    redis_client.lpop(redis_lists(MODEL)[1])  # taken by a worker that has not claimed it yet
+    sweeper.sweep()
+    claim(store, released[0].shard_id)
+    sweeper.sweep()
+    redis_client.lpop(redis_lists(MODEL)[1])
+    sweeper.sweep()
+    assert messages(redis_client) == 0, "never short on two sweeps running"
+
+
+def test_the_messages_of_all_priorities_count(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store()
+    for priority in ("low", "normal", "high"):
+        _, released = submit(store, key_id, 1, priority=priority)
+        publisher.publish(released)
+        age(store, released, 11)
+    sweeper = Sweeper(store, publisher)
+    for _ in range(3):
+        sweeper.sweep()
+    assert [redis_client.llen(name) for name in redis_lists(MODEL)] == [1, 1, 1]
+
+
+def test_one_models_messages_do_not_stand_for_anothers(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store()
+    for model in ("one", "two"):
+        _, released = submit(store, key_id, 1, model=model)
+        publisher.publish(released)
+        age(store, released, 11)
+    redis_client.delete(*redis_lists("two"))
+    sweeper = Sweeper(store, publisher)
+    sweeper.sweep()
+    sweeper.sweep()
+    assert (messages(redis_client, "one"), messages(redis_client, "two")) == (1, 1)
+
+
+def test_without_redis_the_rest_of_the_sweep_goes_on(store: Store, key_id: int, own_valkey: ValkeyProcess) -> None:
+    elsewhere = Store(store.url, store.settings.model_copy(update={"redis_url": own_valkey.url}))
+    job, released = submit(store, key_id)
+    let_lease_run_out(store, claim(store, released[0].shard_id).shard_id)
+    own_valkey.kill()
+    assert Sweeper(elsewhere, Dispatcher(celery_app(own_valkey.url))).sweep()
+    assert shard_states(store, job) == ["queued"]
+    elsewhere.close()
+
+
+# --- what else a sweep does -------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_tops_up_what_no_settle_releases(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store(shard_documents=1, minimum_window=2, key_windows=1, queue_windows=1)
+    first, _ = submit(store, key_id, 3)
+    second, none = submit(store, key_id, 3)
+    assert none == []
+    store.write(jobs.cancel, key_id, first.id)
+    Sweeper(store, publisher).sweep()
+    assert shard_states(store, second) == ["queued", "queued", "pending"]
+    assert messages(redis_client) == 2
+
+
+def test_a_sweep_queues_what_dead_workers_held(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store()
+    _, released = submit(store, key_id)
+    let_lease_run_out(store, claim(store, released[0].shard_id).shard_id)
+    Sweeper(store, publisher).sweep()
+    assert shard_row(store, released[0].shard_id)["losses"] == 1
+    assert messages(redis_client) == 1
+
+
+def test_a_sweep_closes_and_purges(make_store: MakeStore, key_id: int, publisher: Publisher) -> None:
+    store = make_store(purge_rows=10)
+    abandoned, _ = submit(store, key_id, 0, open=True)
+    gone, _ = submit(store, key_id)
+    store.write(jobs.cancel, key_id, gone.id)
+    store.write(jobs.delete, key_id, gone.id)
+    later = make_store(open_job_ttl_seconds=1e-6, purge_rows=10)
+    sweeper = Sweeper(later, publisher)
+    sweeper.sweep()
+    sweeper.sweep()
+    assert store.read(jobs.get, key_id, abandoned.id).state == "completed"
+    assert submit(store, new_key(store))[0]
+    assert [job.id for job in store.read(jobs.list_jobs, key_id, None, None, 9, None)[0]] == [abandoned.id]
+
+
+# --- the duty ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_sweepers_one_holds_the_duty_and_passes_it_on(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store()
+    _, released = submit(store, key_id)
+    age(store, released, 11)
+    one, two = Sweeper(store, publisher), Sweeper(make_store(), publisher)
+    one.start()  # its first sweep is some seconds away: the test sweeps in its place
+    assert [one.sweep(), two.sweep(), two.sweep()] == [True, False, False]
+    assert messages(redis_client) == 0, "three sweeps, but one of them only by each who holds the duty"
+    one.stop()
+    assert two.sweep(), "at once, since the other one said that it stops"
+    assert messages(redis_client) == 0, "what the other sweeper suspected is not known to this one"
+    assert two.sweep()
+    assert messages(redis_client) == 1
+
+
+def test_the_duty_of_a_sweeper_that_died_runs_out(make_store: MakeStore, store: Store, publisher: Publisher) -> None:
+    dead, heir = Sweeper(store, publisher), Sweeper(make_store(), publisher)
+    assert dead.sweep()
+    assert not heir.sweep()
+    change(store, duties, duties.c.name == "sweep", held_until=db_time(-1))
+    assert heir.sweep()
+    assert not dead.sweep(), "it had stalled, and finds that another one took over"
+
+
+def test_two_who_reach_for_a_free_duty_at_once(make_store: MakeStore, store: Store) -> None:
+    with store.engine.begin() as tx:
+        assert sweep.hold_duty(tx, "one")
+        late = Contender(make_store(), sweep.hold_duty, "two")
+    assert not late.result()
+
+
+def test_the_thread_sweeps_by_itself_and_survives_an_error(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    store = make_store(sweep_seconds=0.01, minimum_window=1, shard_documents=1)
+    job, _ = submit(store, key_id, 2)
+    store.write(jobs.cancel, key_id, job.id)
+    waiting, _ = submit(store, key_id, 1)
+    change(store, shards, shards.c.state == "queued", state="pending")
+    sweeper = Sweeper(store, publisher)
+    failed: list[Any] = []
+    original = store.write
+
+    def fail_once(work: Any, *args: Any, **kwargs: Any) -> Any:
+        if not failed:
+            failed.append(work)
+            raise OSError("the database is away")
+        return original(work, *args, **kwargs)
+
+    store.write = fail_once  # type: ignore[method-assign]
+    sweeper.start()
+    assert redis_client.blmove(redis_lists(MODEL)[1], "seen", 30, "LEFT", "RIGHT"), "released and published"
+    sweeper.stop()
+    assert failed
+    assert shard_states(store, waiting) == ["queued"]
