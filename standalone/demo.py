@@ -73,7 +73,10 @@ def main() -> int:
     arguments = parser.parse_args()
     state = json.loads(arguments.state.read_text(encoding="utf-8"))
     with Client(state["api_url"], api_key=state["api_key"]) as mill:
-        bad = run(mill, documents(arguments.documents), arguments.output, Console())
+        try:
+            bad = run(mill, documents(arguments.documents), arguments.output, Console())
+        except KeyboardInterrupt:
+            return 130  # the supervisor heard Ctrl-C as well, and says what there is to say
     return 1 if bad else 0
 
 

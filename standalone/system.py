@@ -138,7 +138,8 @@ class System:
 
     def _worker(self) -> Command:
         gpus = self.environment.get("TEXTMILL_GPUS", "auto")
-        return Command([sys.executable, "-m", "workers", "--gpus", gpus], self._environment(), ROOT)
+        environment = self._environment(TEXTMILL_DRAIN_SECONDS=str(self._drain_seconds))
+        return Command([sys.executable, "-m", "workers", "--gpus", gpus], environment, ROOT)
 
     def _flower(self) -> Command:
         options = {
