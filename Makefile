@@ -32,7 +32,7 @@ test-quick: $(VENV)/.ready-dev  ## The unit tests alone
 check: $(VENV)/.ready-dev  ## Linters, formatting, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy textmill store api workers standalone migrations docs examples
+	$(BIN)/mypy textmill store api workers standalone migrations benchmarks docs examples
 	$(BIN)/lint-imports
 
 format: $(VENV)/.ready-dev  ## Mend what ruff can mend

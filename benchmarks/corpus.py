@@ -25,7 +25,8 @@ def load(count: int = 2_000) -> list[tuple[str, str]]:
 
 def descriptions(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(package, long description) from the paragraphs of an index of descriptions."""
-    package, text, inside = "", [], False
+    package, inside = "", False
+    text: list[str] = []
     for line in lines:
         if line.startswith("Package: "):
             package, text, inside = line.split()[1], [], False

@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -83,7 +84,7 @@ def _measure(arm: str, mill: servers.Textmill, documents: list[str]) -> Run:
         )
 
 
-def _pushed(redis) -> int:
+def _pushed(redis: Any) -> int:
     return int(redis.info("commandstats").get("cmdstat_lpush", {}).get("calls", 0))
 
 

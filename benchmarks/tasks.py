@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,13 +22,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import corpus, servers
 from benchmarks.peers import plain_transformers
 from textmill import Client
+from textmill.wire import Task
 
-MODELS = {
+MODELS: dict[Task, str] = {
     "ner": "ner-en-small",
     "summarization": "summarization-en-small",
     "translation": "translation-en-pt-small",
 }
-OPTIONS = {"ner": {}, "summarization": {}, "translation": {"target_lang": "pt"}}
+OPTIONS: dict[Task, dict[str, Any]] = {"ner": {}, "summarization": {}, "translation": {"target_lang": "pt"}}
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Measured:
     busy: float = 0.0
 
 
-def run_textmill(task: str, texts: list[str], beams: int, folder: Path) -> Measured:
+def run_textmill(task: Task, texts: list[str], beams: int, folder: Path) -> Measured:
     """A whole system on PostgreSQL, started for this run, its model loaded before the clock starts."""
     port = servers.free_port()
     settings = {"TEXTMILL_WORKER_METRICS_PORT": str(port), "TEXTMILL_CACHE_DIR": str(folder.parent / "cache")}
@@ -71,7 +73,7 @@ def _metrics(port: int) -> dict[str, float]:
     return sums
 
 
-def run_plain(task: str, texts: list[str], beams: int, folder: Path, arguments: argparse.Namespace) -> Measured:
+def run_plain(task: Task, texts: list[str], beams: int, folder: Path, arguments: argparse.Namespace) -> Measured:
     """One Celery task a document."""
     with servers.postgres(folder / "pg", "plain") as server, servers.valkey(folder) as redis_url:
         seconds = plain_transformers.bench(

@@ -45,7 +45,7 @@ def bench(redis_url: str, database: str, texts: Sequence[str], folder: Path) -> 
         connection.execute("DROP TABLE IF EXISTS plain")
         connection.execute("CREATE TABLE plain (position int PRIMARY KEY, output text NOT NULL)")
         environment = {**os.environ, "PLAIN_REDIS": redis_url, "PLAIN_DATABASE": database}
-        app.conf.broker_url = redis_url
+        app.conf.update(broker_url=redis_url)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.plain_celery", "worker"]
         command += ["--concurrency", str(PROCESSES), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
         with (folder / "plain.log").open("wb") as log:

@@ -96,7 +96,7 @@ def bench(
             "PLAIN_THREADS": str(threads),
             "PLAIN_DTYPE": dtype,
         }
-        app.conf.broker_url = redis_url
+        app.conf.update(broker_url=redis_url)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.plain_transformers", "worker"]
         command += ["--concurrency", str(processes), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
         with (folder / "plain.log").open("wb") as log:
