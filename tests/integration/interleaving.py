@@ -6,6 +6,8 @@ waits at its BEGIN, and what is tested is that the outcome in that order is righ
 """
 
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +87,29 @@ class Contender(Generic[T]):
         if self._error:
             raise self._error[0]
         return self._result[0]
+
+
+HOLD_THE_WRITE_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def write_lock_held_elsewhere(file: str) -> Iterator[Callable[[], None]]:
+    """Another process holds the write lock of an SQLite file until the function that this gives is called."""
+    command = [sys.executable, "-c", HOLD_THE_WRITE_LOCK, file]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        try:
+            yield holder.stdin.close
+        finally:
+            holder.stdin.close()
 
 
 @contextlib.contextmanager

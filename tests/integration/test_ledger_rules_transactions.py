@@ -1,7 +1,5 @@
 """Rule 1: transactions are retried as a whole where the database asks for it, and time is the database's own."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ import store.session
 from store import jobs, leases, results
 from store.session import Store, TransactionOutrun, db_time
 from store.tables import jobs as jobs_table
-from tests.integration.interleaving import PATIENCE, before, lost_reply_to_commit, row_locks
+from tests.integration.interleaving import PATIENCE, before, lost_reply_to_commit, row_locks, write_lock_held_elsewhere
 from tests.integration.ledger_steps import change, job_row, run, shard_row, submit
 from textmill.errors import StoreBusy
 
@@ -79,15 +77,6 @@ def test_a_connection_that_the_server_ends_is_replaced(store: Store, key_id: int
     assert len(attempts) == 2
 
 
-HOLD_THE_WRITE_LOCK = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.mark.parametrize("backend", ["sqlite"])  # PostgreSQL has no lock on the whole database
 def test_the_write_lock_of_another_process_is_waited_for(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
@@ -96,12 +85,6 @@ def test_the_write_lock_of_another_process_is_waited_for(
     ours = make_store()
     file = ours.engine.url.database
     assert file is not None
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD_THE_WRITE_LOCK, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    assert holder.stdin is not None
-    assert holder.stdout.readline() == b"held\n"
     refused = threading.Event()
     tries: list[int] = []
 
@@ -115,12 +98,12 @@ def test_the_write_lock_of_another_process_is_waited_for(
     thread = threading.Thread(
         target=lambda: done.append(ours.write(lambda tx: tx.exec_driver_sql("SELECT 7").scalar_one()))
     )
-    thread.start()
-    assert refused.wait(PATIENCE), "SQLITE_BUSY was not retried"
-    assert not done
-    holder.stdin.close()
-    assert holder.wait(PATIENCE) == 0
-    thread.join(PATIENCE)
+    with write_lock_held_elsewhere(file) as release:
+        thread.start()
+        assert refused.wait(PATIENCE), "SQLITE_BUSY was not retried"
+        assert not done
+        release()
+        thread.join(PATIENCE)
     assert done == [7]
 
 

@@ -1,0 +1,190 @@
+"""The migrations make the schema that the tables describe, forwards and back, also where processes start at once."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+
+from store import keys, sweep
+from store.session import Store, engine_url, migrate
+from store.tables import metadata
+from tests.integration.interleaving import PATIENCE, write_lock_held_elsewhere
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with nothing in it."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'folder' / 'empty.sqlite3'}"
+        return
+    server: sa.URL = request.getfixturevalue("postgres_server")
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE empty")
+    yield server.set(database="empty").render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE empty WITH (FORCE)")
+    admin.dispose()
+
+
+def alembic(url: str) -> Config:
+    config = Config(ROOT / "alembic.ini")
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+def condition(index: Any) -> object:
+    """The WHERE of a partial index."""
+    options = index.get("dialect_options", {})
+    return options.get("sqlite_where", options.get("postgresql_where"))
+
+
+def schema(url: str) -> dict[str, Any]:
+    """Everything about the schema that the database can tell, but the order of columns and constraints."""
+    engine = sa.create_engine(engine_url(url))
+    inspector = sa.inspect(engine)
+    found = {
+        table: {
+            "columns": {
+                column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)
+            },
+            "primary key": inspector.get_pk_constraint(table),
+            "foreign keys": sorted(map(str, inspector.get_foreign_keys(table))),
+            "unique": sorted(str(sorted(u.items(), key=str)) for u in inspector.get_unique_constraints(table)),
+            "checks": sorted(str(check["sqltext"]) for check in inspector.get_check_constraints(table)),
+            "indexes": {
+                (index["name"], str(index["column_names"]), index["unique"], str(condition(index)))
+                for index in inspector.get_indexes(table)
+            },
+        }
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+    }
+    engine.dispose()
+    return found
+
+
+def test_an_upgrade_makes_a_working_ledger(empty_url: str) -> None:
+    migrate(empty_url)
+    store = Store(empty_url)
+    created = store.write(keys.create, "first")
+    assert store.read(keys.authenticate, created.secret) == created.id
+    assert store.write(sweep.hold_duty, "a sweeper"), "the duty's row came with the schema"
+    store.close()
+
+
+def test_an_upgrade_makes_what_the_tables_describe(empty_url: str, backend: str, tmp_path: Path) -> None:
+    """`alembic check` compares neither conditions of indexes nor check constraints: this does."""
+    migrate(empty_url)
+    migrated = schema(empty_url)
+    command.downgrade(alembic(empty_url), "base")
+    store = Store(empty_url)
+    with store.engine.begin() as tx:
+        metadata.create_all(tx)
+    store.close()
+    assert migrated == schema(empty_url)
+    assert set(migrated) == set(metadata.tables)
+
+
+def test_there_is_no_drift(empty_url: str) -> None:
+    migrate(empty_url)
+    command.check(alembic(empty_url))  # raises where a migration is missing
+
+
+def test_a_drift_would_be_seen(empty_url: str) -> None:
+    migrate(empty_url)
+    store = Store(empty_url)
+    with store.engine.begin() as tx:
+        tx.exec_driver_sql("ALTER TABLE keys DROP COLUMN name")
+    store.close()
+    with pytest.raises(CommandError, match="New upgrade operations"):
+        command.check(alembic(empty_url))
+
+
+def test_back_and_forth(empty_url: str) -> None:
+    migrate(empty_url)
+    migrated = schema(empty_url)
+    command.downgrade(alembic(empty_url), "base")
+    assert schema(empty_url) == {}
+    migrate(empty_url)
+    assert schema(empty_url) == migrated
+    migrate(empty_url)  # nothing to do
+    assert schema(empty_url) == migrated
+
+
+def test_one_line_of_revisions(empty_url: str) -> None:
+    from alembic.script import ScriptDirectory
+
+    assert len(ScriptDirectory.from_config(alembic(empty_url)).get_heads()) == 1
+
+
+MIGRATE = """
+import sys
+from store import keys
+from store.session import Store, migrate
+print("ready", flush=True)
+sys.stdin.readline()
+migrate(sys.argv[1])
+store = Store(sys.argv[1])
+store.write(keys.create, "mine")
+store.close()
+"""
+
+
+def test_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MIGRATE, empty_url],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), errors
+    store = Store(empty_url)
+    assert store.read(lambda tx: tx.exec_driver_sql("SELECT count(*) FROM keys").scalar()) == len(processes)
+    assert store.read(lambda tx: tx.exec_driver_sql("SELECT count(*) FROM duties").scalar()) == 1
+    store.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_migrating_waits_for_another_process(empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that open a new file at once, one may be refused the change to WAL without being let wait."""
+    monkeypatch.setattr("store.session.BUSY_SECONDS", 0.01)
+    file = tmp_path / "folder" / "empty.sqlite3"
+    file.parent.mkdir()
+    refused = threading.Event()
+    tries: list[object] = []
+
+    def count(connection: object, _record: object) -> None:
+        tries.append(connection)
+        if len(tries) == 2:
+            refused.set()
+
+    sa.event.listen(sa.pool.Pool, "connect", count, insert=True)
+    migration = threading.Thread(target=migrate, args=(empty_url,))
+    with write_lock_held_elsewhere(str(file)) as release:
+        migration.start()
+        assert refused.wait(PATIENCE), "not tried again"
+        release()
+        migration.join(PATIENCE)
+    sa.event.remove(sa.pool.Pool, "connect", count)
+    assert set(schema(empty_url)) == set(metadata.tables)
