@@ -26,14 +26,14 @@ class ApiSettings(BaseSettings):
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long a stopping process lets running requests finish."""
 
-    max_job_bytes: int = Field(default=CHUNK_BYTES, ge=1)
-    """Largest body of `POST /v1/jobs`, decompressed."""
+    max_job_bytes: int = Field(default=4 * CHUNK_BYTES, ge=1)
+    """Largest body of `POST /v1/jobs`, decompressed. Also the longest text that can be submitted at all."""
 
-    max_job_documents: int = Field(default=CHUNK_DOCUMENTS, ge=0)
+    max_job_documents: int = Field(default=25_000, ge=0)
     """Most documents inside one `POST /v1/jobs`; a larger job is opened, and its documents appended."""
 
     max_chunk_bytes: int = Field(default=CHUNK_BYTES, ge=1)
-    """Largest body of one append, decompressed. Also the longest text that can be submitted at all."""
+    """Largest body of one append, decompressed."""
 
     max_chunk_documents: int = Field(default=CHUNK_DOCUMENTS, ge=1)
     """Most documents in one append."""
