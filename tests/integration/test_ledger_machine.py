@@ -1,0 +1,397 @@
+"""The ledger as a state machine: whatever producers, workers and time do in whatever order, its invariants hold.
+
+One database for each backend in a run. Each example has keys and a model of its own, and leaves nothing unfinished.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from store import dispatch, jobs, leases, sweep
+from store.jobs import NewJob
+from store.leases import Lease
+from store.session import Store, db_time
+from store.settings import StoreSettings
+from store.tables import documents as documents_table
+from store.tables import jobs as jobs_table
+from store.tables import results as results_table
+from store.tables import shards as shards_table
+from tests.integration.ledger_steps import documents, let_lease_run_out, new_key, outcomes
+from textmill.errors import JobClosed, JobNotEnded, LeaseLost, NothingToRetry
+from textmill.wire import ENDED_STATES
+
+UNFINISHED = ("pending", "queued", "leased")
+COUNTS = ("state", "open", "total", "succeeded", "failed", "cancelled", "finished_at")
+
+_examples = itertools.count()
+
+picks = st.integers(0, 1_000_000)
+"""Which of the things that there are at that moment: taken modulo their number."""
+
+
+class Seen(NamedTuple):
+    """All rows of this example, read at one moment."""
+
+    jobs: dict[int, sa.RowMapping]
+    shards: dict[int, list[sa.RowMapping]]
+    documents: dict[int, list[int]]
+    results: dict[int, dict[int, sa.RowMapping]]
+
+
+def read_everything(tx: sa.Connection, model: str) -> Seen:
+    mine = {row["id"]: row for row in tx.execute(sa.select(jobs_table).where(jobs_table.c.model == model)).mappings()}
+    shards: dict[int, list[sa.RowMapping]] = defaultdict(list)
+    decided: dict[int, dict[int, sa.RowMapping]] = defaultdict(dict)
+    there: dict[int, list[int]] = defaultdict(list)
+    for row in tx.execute(sa.select(shards_table).where(shards_table.c.job_id.in_(mine))).mappings():
+        shards[row["job_id"]].append(row)
+    for row in tx.execute(sa.select(results_table).where(results_table.c.job_id.in_(mine))).mappings():
+        assert row["position"] not in decided[row["job_id"]], "two outcomes of one document"
+        decided[row["job_id"]][row["position"]] = row
+    query = sa.select(documents_table.c.job_id, documents_table.c.position)
+    for job_id, position in tx.execute(query.where(documents_table.c.job_id.in_(mine))):
+        there[job_id].append(position)
+    return Seen(mine, shards, there, decided)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    store: ClassVar[Store]
+
+    @initialize()
+    def begin(self) -> None:
+        self.model = f"model-{next(_examples)}"
+        self.keys = [new_key(self.store), new_key(self.store)]
+        self.owner: dict[str, int] = {}
+        self.leases: list[Lease] = []
+        """All that were ever given out, most of them stale."""
+        self.ended: dict[str, tuple[Any, ...]] = {}
+        """How each job ended, until it is retried."""
+        self.written: dict[tuple[int, int], str] = {}
+        """(job, position) -> the mark of the first outcome that was accepted."""
+        self.marks = (f"mark-{n}" for n in itertools.count())
+
+    # --- producers ---
+
+    @rule(
+        key=st.integers(0, 1), count=st.integers(0, 7), open_=st.booleans(), priority=st.sampled_from(["low", "normal"])
+    )
+    def submit(self, key: int, count: int, open_: bool, priority: Any) -> None:
+        new = NewJob(self.keys[key], "ner", self.model, open=open_, priority=priority)
+        job = self.store.write(jobs.submit, new, documents(count)).job
+        self.owner[job.id] = self.keys[key]
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks, count=st.integers(0, 4), again=st.booleans())
+    def append(self, pick: int, count: int, again: bool) -> None:
+        uuid, key = self._job(pick)
+        job = self.store.read(jobs.get, key, uuid)
+        total = job.counts.total
+        if not job.open:
+            if count:
+                with pytest.raises(JobClosed):
+                    self.store.write(jobs.append, key, uuid, documents(count), total)
+            return
+        assert self.store.write(jobs.append, key, uuid, documents(count), total)[:2] == (count, total + count)
+        if again and count:
+            assert self.store.write(jobs.append, key, uuid, documents(count), total)[:2] == (0, total + count)
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks)
+    def close(self, pick: int) -> None:
+        uuid, key = self._job(pick)
+        assert not self.store.write(jobs.close, key, uuid).open
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        uuid, key = self._job(pick)
+        assert self.store.write(jobs.cancel, key, uuid).state in ENDED_STATES
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks, codes=st.sampled_from([None, ["processing_failed"], ["worker_lost"]]))
+    def retry(self, pick: int, codes: list[str] | None) -> None:
+        uuid, key = self._job(pick)
+        try:
+            retried = self.store.write(jobs.retry, key, uuid, codes)
+        except (JobNotEnded, NothingToRetry):
+            return
+        assert uuid in self.ended, "only an ended job runs again"
+        assert retried.job.state == "queued"
+        del self.ended[uuid]
+        seen = self._see()
+        (job_id,) = (row["id"] for row in seen.jobs.values() if row["uuid"] == uuid)
+        for job, position in list(self.written):
+            if job == job_id and position not in seen.results[job_id]:
+                del self.written[job, position]
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks, purged=st.booleans())
+    def delete(self, pick: int, purged: bool) -> None:
+        uuid, key = self._job(pick)
+        try:
+            self.store.write(jobs.delete, key, uuid)
+        except JobNotEnded:
+            assert uuid not in self.ended
+            return
+        del self.ended[uuid], self.owner[uuid]
+        if purged:
+            self._purge()
+
+    # --- workers and time ---
+
+    @rule(pick=picks, worker=st.sampled_from(["w1", "w2"]))
+    def claim(self, pick: int, worker: str) -> None:
+        """Prefers a queued shard; otherwise any, which must be refused unless its lease has run out."""
+        shards = self._all_shards()
+        queued = [shard for shard in shards if shard["state"] == "queued"]
+        if not shards:
+            return
+        shard = (queued or shards)[pick % len(queued or shards)]
+        lease = self.store.write(leases.claim, shard["id"], worker)
+        assert (lease is None) == (not queued)
+        if lease is not None:
+            self.leases.append(lease)
+
+    @precondition(lambda self: self.leases)
+    @rule(pick=picks, some=st.sets(st.integers(0, 6)), failing=st.sets(st.integers(0, 6)), close=st.booleans())
+    def settle(self, pick: int, some: set[int], failing: set[int], close: bool) -> None:
+        """Of a stale lease or of one that holds: some documents, or all that are left and the shard closed."""
+        lease = self._lease(pick)
+        holds = self._holds(lease)
+        left = [text.position for text in self.store.read(leases.undecided, lease, -1, 100)]
+        positions = left if close else [p for p in range(lease.first, lease.last + 1) if p - lease.first in some]
+        mark = next(self.marks)
+        wrong = [p for p in positions if p - lease.first in failing]
+        try:
+            self.store.write(leases.settle, lease, outcomes(positions, wrong, mark), close)
+        except LeaseLost:
+            assert not holds
+            return
+        if not holds:
+            assert close, "a stale token was accepted"
+            return  # the repetition of a close that was committed: nothing is written, as the invariants will see
+        for position in positions:
+            self.written.setdefault((lease.job_id, position), mark)
+
+    @precondition(lambda self: self.leases)
+    @rule(pick=picks)
+    def settle_too_little(self, pick: int) -> None:
+        lease = self._lease(pick)
+        if self._holds(lease) and self.store.read(leases.undecided, lease, -1, 100):
+            with pytest.raises(RuntimeError, match="undecided"):
+                self.store.write(leases.settle, lease, [], True)
+
+    @precondition(lambda self: self.leases)
+    @rule(worker=st.sampled_from(["w1", "w2"]))
+    def renew(self, worker: str) -> None:
+        mine = {lease.token for lease in self.leases if lease.worker_id == worker}
+        leased = {shard["token"] for shard in self._all_shards() if shard["state"] == "leased"}
+        holding = mine & leased
+        assert self.store.write(leases.renew, worker, mine) == holding
+
+    @precondition(lambda self: self.leases)
+    @rule(pick=picks)
+    def drain(self, pick: int) -> None:
+        lease = self._lease(pick)
+        holds = self._holds(lease)
+        assert bool(self.store.write(leases.release, lease)) == holds
+
+    @precondition(lambda self: self.leases)
+    @rule(pick=picks, attempts=st.booleans(), how=st.sampled_from(["expire", "claim", "worker"]))
+    def lose(self, pick: int, attempts: bool, how: str) -> None:
+        """A worker dies: its lease runs out, or is taken by a second message, or is given up by its launcher."""
+        lease = self._lease(pick)
+        if not self._holds(lease):
+            return
+        if attempts:
+            self.store.write(leases.attempt, lease, lease.first)
+        if how == "worker":
+            lost = self.store.write(leases.expire_worker, lease.worker_id)
+            assert lease.shard_id in {shard.shard_id for shard in lost}
+            return
+        let_lease_run_out(self.store, lease.shard_id)
+        if how == "expire":
+            assert [shard.shard_id for shard in self.store.write(leases.expire)] == [lease.shard_id]
+            return
+        taken = self.store.write(leases.claim, lease.shard_id, "w2")
+        assert taken is not None
+        assert taken.losses == lease.losses + 1
+        self.leases.append(taken)
+
+    @rule()
+    def top_up(self) -> None:
+        self.store.write(dispatch.release, self.model)
+
+    @precondition(lambda self: self.owner)
+    @rule(pick=picks)
+    def abandon(self, pick: int) -> None:
+        uuid, _ = self._job(pick)
+        ago = sa.update(jobs_table).where(jobs_table.c.uuid == uuid).values(appended_at=db_time(-1e6))
+        self.store.write(lambda tx: tx.execute(ago))
+        self.store.write(jobs.close_abandoned)
+
+    # --- what always holds ---
+
+    @invariant()
+    def the_ledger_is_consistent(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        seen = self._see()
+        for job_id, job in seen.jobs.items():
+            if job["deleted_at"] is None:
+                self._check_counts(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
+                self._check_nothing_orphaned(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
+        self._check_ended_stays_ended(seen)
+        self._check_outcomes_stay(seen)
+
+    def _check_counts(self, job: Any, shards: list[Any], there: list[int], decided: dict[int, Any]) -> None:
+        states = [row["state"] for row in decided.values()]
+        assert job["total"] == len(there)
+        assert sorted(there) == list(range(len(there)))
+        assert (job["succeeded"], job["failed"]) == (states.count("succeeded"), states.count("failed"))
+        assert job["remaining_shards"] == sum(shard["state"] in UNFINISHED for shard in shards)
+        if job["state"] in ENDED_STATES:
+            assert not job["open"]
+            assert job["remaining_shards"] == 0
+            assert job["finished_at"] is not None
+            assert job["succeeded"] + job["failed"] + job["cancelled"] == job["total"]
+            assert job["cancelled"] == 0 or job["state"] == "cancelled"
+        else:
+            assert job["cancelled"] == 0
+            assert job["finished_at"] is None
+            assert job["open"] or job["remaining_shards"], "finished, and not ended"
+
+    def _check_nothing_orphaned(self, job: Any, shards: list[Any], there: list[int], decided: dict[int, Any]) -> None:
+        for shard in shards:
+            if shard["state"] in UNFINISHED:
+                assert job["state"] not in ENDED_STATES, "a shard that nobody will finish"
+            if shard["state"] == "leased":
+                assert shard["token"] is not None
+                assert shard["lease_expires_at"] is not None
+            if shard["state"] == "queued":
+                assert shard["token"] is None
+                assert shard["published_at"] is not None, "the sweep would never publish it again"
+            if shard["state"] == "done":
+                assert all(position in decided for position in range(shard["first"], shard["last"] + 1))
+        if job["state"] not in ENDED_STATES:
+            ranges = [(shard["first"], shard["last"]) for shard in shards if shard["state"] in UNFINISHED]
+            for position in set(there) - set(decided):
+                assert sum(first <= position <= last for first, last in ranges) == 1, "in no shard, or in two"
+
+    def _check_ended_stays_ended(self, seen: Seen) -> None:
+        for job in seen.jobs.values():
+            if job["deleted_at"] is None and job["state"] in ENDED_STATES:
+                facts = tuple(job[column] for column in COUNTS)
+                assert self.ended.setdefault(job["uuid"], facts) == facts
+        running = {job["uuid"] for job in seen.jobs.values() if job["state"] not in ENDED_STATES}
+        assert not running & set(self.ended), "an ended job runs again, though nobody retried it"
+
+    def _check_outcomes_stay(self, seen: Seen) -> None:
+        for job_id, decided in seen.results.items():
+            if seen.jobs[job_id]["deleted_at"] is None:
+                for position, row in decided.items():
+                    assert self.written[job_id, position] in (row["output"] or row["error_message"])
+                written = sum(job == job_id for job, _ in self.written)
+                assert written == len(decided), "an outcome is gone"
+
+    def teardown(self) -> None:
+        """Let everything run to its end, as one worker would: every document has exactly one outcome then."""
+        if not hasattr(self, "model"):
+            return
+        for uuid, key in self.owner.items():
+            self.store.write(jobs.close, key, uuid)
+        self.store.write(leases.expire_worker, "w1")
+        self.store.write(leases.expire_worker, "w2")
+        self.store.write(dispatch.release, self.model)
+        while queued := [shard for shard in self._all_shards() if shard["state"] == "queued"]:
+            for shard in queued:
+                lease = self.store.write(leases.claim, shard["id"], "last")
+                assert lease is not None
+                self.leases.append(lease)
+                left = [text.position for text in self.store.read(leases.undecided, lease, -1, 100)]
+                mark = next(self.marks)
+                self.store.write(leases.settle, lease, outcomes(left, mark=mark), True)
+                self.written.update({(lease.job_id, position): mark for position in left})
+        self.the_ledger_is_consistent()
+        seen = self._see()
+        for job_id, job in seen.jobs.items():
+            assert job["state"] in ENDED_STATES, "nobody would ever finish it"
+            if job["deleted_at"] is None and job["state"] != "cancelled":
+                assert sorted(seen.results[job_id]) == sorted(seen.documents[job_id])
+        for uuid, key in self.owner.items():
+            self.store.write(jobs.delete, key, uuid)
+        self._purge()
+        assert self._see() == ({}, {}, {}, {}), "rows are left behind"
+
+    # --- looking ---
+
+    def _see(self) -> Seen:
+        return self.store.read(read_everything, self.model)
+
+    def _all_shards(self) -> list[sa.RowMapping]:
+        mine = sa.select(jobs_table.c.id).where(jobs_table.c.model == self.model)
+        query = sa.select(shards_table).where(shards_table.c.job_id.in_(mine)).order_by(shards_table.c.id)
+        return list(self.store.read(lambda tx: tx.execute(query).mappings().all()))
+
+    def _job(self, pick: int) -> tuple[str, int]:
+        return list(self.owner.items())[pick % len(self.owner)]
+
+    def _lease(self, pick: int) -> Lease:
+        """Most often the newest: an old one is stale."""
+        newest = self.leases[-3:]
+        return (newest if pick % 4 else self.leases)[pick % len(newest if pick % 4 else self.leases)]
+
+    def _holds(self, lease: Lease) -> bool:
+        held = sa.and_(shards_table.c.id == lease.shard_id, shards_table.c.state == "leased")
+        token = sa.select(shards_table.c.token).where(held)
+        return self.store.read(lambda tx: tx.execute(token).scalar()) == lease.token
+
+    def _purge(self) -> None:
+        deleted = sa.select(sa.func.count()).where(jobs_table.c.deleted_at.is_not(None))
+        while self.store.read(lambda tx: tx.execute(deleted).scalar_one()):
+            self.store.write(sweep.purge)
+
+
+@pytest.fixture
+def machine_store(backend: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A database with small shards and a small window, so that few documents bring much about."""
+    url = request.getfixturevalue("database_url")
+    store = Store(url, StoreSettings(shard_documents=2, minimum_window=1, key_windows=2, queue_windows=3, purge_rows=3))
+    yield store
+    store.close()
+
+
+EXAMPLES = {"sqlite": 60, "postgresql": 20}
+"""Fewer where each statement is a round trip to a server."""
+
+
+def test_the_ledger_keeps_its_invariants(machine_store: Store, backend: str) -> None:
+    class Machine(LedgerMachine):
+        store = machine_store
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=EXAMPLES[backend],
+            stateful_step_count=30,
+            derandomize=True,  # the same examples in every run
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
