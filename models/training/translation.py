@@ -28,7 +28,8 @@ HUMAN_WEIGHT = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="of the first phase, which trains the decoder")
+    parser.add_argument("--whole-epochs", type=int, default=1, help="of the second phase, which trains the whole model")
     parser.add_argument("--distilled", type=int, default=8_000, help="sentences for the teacher to translate")
 
 
@@ -41,14 +42,23 @@ class Distillation(nn.Module):
         self.student = teacher.student().requires_grad_(False).train()
         self.decoder = self.student.model.decoder
         self.decoder.layers.requires_grad_(True)
+        self.thawed = False
         self.lessons: dict[int, tuple[Tensor, list[Tensor]]] = {}
 
+    def thaw(self) -> None:
+        """Let everything learn: the trimmed vocabulary spells words in pieces that the encoder has not met."""
+        self.thawed = True
+        self.student.requires_grad_(True)
+        for part in (self.student.model.encoder.embed_positions, self.decoder.embed_positions):
+            part.requires_grad_(False)
+
     def groups(self) -> list[dict[str, object]]:
-        """The new self-attention learns fast, the rest of the decoder slowly."""
-        named = list(self.decoder.layers.named_parameters())
+        """The new self-attention learns fast, the rest of the decoder slower, what is Mozilla's slowest."""
+        named = [(name, p) for name, p in self.student.named_parameters() if p.requires_grad]
         return [
-            {"params": [p for name, p in named if ".self_attn." in name], "lr": 1e-3},
-            {"params": [p for name, p in named if ".self_attn." not in name], "lr": 3e-4},
+            {"params": [p for name, p in named if "decoder.layers" in name and ".self_attn." in name], "lr": 1e-3},
+            {"params": [p for name, p in named if "decoder.layers" in name and ".self_attn." not in name], "lr": 3e-4},
+            {"params": [p for name, p in named if "decoder.layers" not in name], "lr": 1e-4},
         ]
 
     def lesson(self, batch: loop.Batch) -> tuple[Tensor, list[Tensor]]:
@@ -64,6 +74,8 @@ class Distillation(nn.Module):
     def loss(self, batch: loop.Batch) -> Tensor:
         """Cross-entropy to the teacher's distribution and to people's words, and the distance of the layers' states."""
         memory, wanted = self.lesson(batch)
+        if self.thawed:
+            memory = self.student.model.encoder(input_ids=batch.source, attention_mask=batch.mask).last_hidden_state
         output = self.decoder(
             input_ids=batch.inputs,
             encoder_hidden_states=memory,
@@ -146,8 +158,12 @@ def main(args: argparse.Namespace) -> None:
     examples = [loop.Example(s, t, genuine=False) for s, t in pairs if max(len(s), len(t)) < 120]
     examples += genuine_examples(tokenizer, debian.human_pairs(lists, held_out=False))
     distillation = Distillation(teacher)
-    plan = loop.Plan(epochs=args.epochs, tokens=1200)
-    loop.fit(distillation.decoder, distillation.groups(), examples, distillation.loss, plan, len(pieces), work)
+    for name, epochs in (("decoder", args.epochs), ("whole", args.whole_epochs)):
+        (work / name).mkdir(exist_ok=True)
+        if name == "whole":
+            distillation.thaw()
+        plan = loop.Plan(epochs=epochs, tokens=1200, warmup=100, checkpoint_every=100)
+        loop.fit(distillation.student, distillation.groups(), examples, distillation.loss, plan, len(pieces), work / name)
     shipped.save(distillation.student, work / "model", MODEL, GENERATION)
     shipped.write_test(TEST, debian.test_pairs(lists))
     print(evaluate(MODEL))
