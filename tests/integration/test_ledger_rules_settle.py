@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from store import jobs, leases
+from store import jobs, leases, results
+from store.bulk import DocumentOutcome
 from store.session import Store
 from tests.integration.interleaving import Contender, lost_reply_to_commit
 from tests.integration.ledger_steps import (
@@ -93,6 +94,26 @@ def test_only_results_that_are_new_are_stored_and_counted(store: Store, key_id: 
     store.write(leases.settle, again, outcomes([0, 1, 2, 3], mark="second"), True)
     assert counts(store, job) == ("completed_with_errors", 3, 1, 0)
     assert result_marks(store, job) == {0: "first", 1: "first", 2: "second", 3: "second"}
+
+
+def test_an_outcome_is_read_as_it_was_written(store: Store, key_id: int) -> None:
+    job, released = submit(store, key_id)
+    texts = [
+        '{"summary_text":"a \\"quoted\\" \\u0000 \\n line"}',
+        '{"entities":[{"word":"Zürich 日本 🎈","score":0.5}]}',
+    ]
+    good = [DocumentOutcome(n, text, None, None, "r1", 7, 8, 2, True, 3) for n, text in enumerate(texts)]
+    bad = DocumentOutcome(2, None, "processing_failed", 'a "quoted" \\ {message}, NULL\n')
+    store.write(leases.settle, claim(store, released[0].shard_id), [*good, bad], True)
+    rows = store.read(results.page, key_id, job.id, 0, 9).rows
+    assert [row.output for row in rows] == [*texts, None]
+    assert [(row.error_code, row.error_message) for row in rows] == [(None, None)] * 2 + [bad[2:4]]
+    first, last = rows[0], rows[2]
+    assert (first.model_revision, first.input_tokens, first.output_tokens, first.pieces) == ("r1", 7, 8, 2)
+    assert (first.truncated, first.attempts, first.state) == (True, 3, "succeeded")
+    assert (last.model_revision, last.input_tokens, last.output_tokens, last.pieces) == (None, None, None, None)
+    assert (last.truncated, last.attempts, last.state) == (False, 1, "failed")
+    assert store.read(results.one, key_id, job.id, "0").output == texts[0]
 
 
 def test_a_shard_with_undecided_documents_is_not_closed(store: Store, key_id: int) -> None:
