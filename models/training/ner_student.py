@@ -138,6 +138,7 @@ def save(model: BertForTokenClassification, tokenizer: Tokenizer, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     config = model.config.to_dict() | {"architectures": ["BertForTokenClassification"], "dtype": "float32"}
     config.pop("_name_or_path", None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
