@@ -96,19 +96,19 @@ class _Poller(threading.Thread):
         self.job: str | None = None
         self.seconds: list[float] = []
         self._http = httpx.Client(base_url=mill.url, headers={"Authorization": f"Bearer {mill.key}"}, timeout=30)
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def __enter__(self) -> "_Poller":
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._over.set()
         self.join()
         self._http.close()
 
     def run(self) -> None:
-        while not self._stop.wait(0.1):
+        while not self._over.wait(0.1):
             path = "/v1/jobs?limit=1" if self.job is None else f"/v1/jobs/{self.job}"
             begin = time.perf_counter()
             self._http.get(path).raise_for_status()
