@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=2, help="of the first phase")
     parser.add_argument("--whole-epochs", type=int, default=1, help="of the second phase")
-    parser.add_argument("--decoder", type=Path, help="a translation checkpoint to take the decoder's layers from")
 
 
 class Summarizer(nn.Module):
@@ -100,18 +99,16 @@ class Summarizer(nn.Module):
         return state
 
 
-def start(pieces: list[int], counts: Counter[int], decoder: Path | None) -> MarianMTModel:
+def start(pieces: list[int], counts: Counter[int], decoder: Path) -> MarianMTModel:
     """Mozilla's embeddings and lowest encoder layers, and the translation student's decoder."""
     whole = mozilla.transplant(mozilla.read_tensors(mozilla.model_dir() / mozilla.WEIGHTS), torch.tensor(pieces))
     model = MarianMTModel(MarianConfig.from_dict(whole.config.to_dict() | {"encoder_layers": LAYERS}))
     missing, unexpected = model.load_state_dict(whole.state_dict(), strict=False)
     if missing or any(f"encoder.layers.{n}." in name for name in unexpected for n in range(LAYERS)):
         raise ValueError(f"weights without a place: {missing} {unexpected}")
-    if decoder:
-        saved = torch.load(decoder)["model"]
-        model.model.decoder.layers.load_state_dict(
-            {name.removeprefix("layers."): value for name, value in saved.items() if name.startswith("layers.")}
-        )
+    prefix = "model.decoder.layers."
+    saved = torch.load(decoder)["model"].items()
+    model.model.decoder.layers.load_state_dict({k.removeprefix(prefix): v for k, v in saved if k.startswith(prefix)})
     # Mozilla's output bias is Portuguese's; here it is the frequency of the pieces in synopses, about a mean of zero.
     bias = torch.tensor([math.log(counts[i] + 1.0) for i in range(len(pieces) + 1)])
     bias -= bias.mean()
@@ -148,7 +145,10 @@ def main(args: argparse.Namespace) -> None:
     pairs = debian.summary_pairs(lists, held_out=False)
     pieces = prepare_tokenizer(pairs, work / "model")
     found = examples(spm.SentencePieceProcessor(str(work / "model" / "source.spm")), pairs)
-    summarizer = Summarizer(start(pieces, Counter(piece for e in found for piece in e.target), args.decoder))
+    translation = args.work / "translation" / "decoder" / "checkpoint.pt"
+    if not translation.exists():
+        raise SystemExit(f"{translation} is missing: train the translation model first, its decoder is the start")
+    summarizer = Summarizer(start(pieces, Counter(piece for e in found for piece in e.target), translation))
     for name, rate, epochs in (("upper", 5e-4, args.epochs), ("whole", 2e-4, args.whole_epochs)):
         summarizer.freeze(name == "upper")
         (work / name).mkdir(parents=True, exist_ok=True)

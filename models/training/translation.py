@@ -22,15 +22,15 @@ PRIOR = 5e6
 """Pieces of general text that the choice of the vocabulary adds to Debian's."""
 COMMON, RANDOM = 400, 1000
 """Pieces in every step's softmax beside the batch's own: Mozilla's most frequent ones, and ones drawn at random."""
-HUMAN_WEIGHT = 0.5
-"""Weight of people's translations against the teacher's distribution, where both are known."""
+PHASES = {"decoder": 0.5, "whole": 0.5, "words": 0.85}
+"""Each phase's weight of people's translations against the teacher's distribution, where both are known."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=3, help="of the first phase, which trains the decoder")
-    parser.add_argument("--whole-epochs", type=int, default=1, help="of the second phase, which trains the whole model")
-    parser.add_argument("--distilled", type=int, default=8_000, help="sentences for the teacher to translate")
+    parser.add_argument("--whole-epochs", type=int, default=1, help="of the other two, which train the whole model")
+    parser.add_argument("--distilled", type=int, default=0, help="sentences for the teacher to translate")
 
 
 class Distillation(nn.Module):
@@ -43,6 +43,7 @@ class Distillation(nn.Module):
         self.decoder = self.student.model.decoder
         self.decoder.layers.requires_grad_(True)
         self.thawed = False
+        self.human_weight = 0.0
         self.lessons: dict[int, tuple[Tensor, list[Tensor]]] = {}
 
     def thaw(self) -> None:
@@ -90,7 +91,7 @@ class Distillation(nn.Module):
         scores = functional.linear(states[-1], weight, bias).log_softmax(-1)
         distilled = -(functional.linear(wanted[-1], weight, bias).softmax(-1) * scores).sum(-1)
         human = functional.nll_loss(scores, labels, reduction="none")
-        share = HUMAN_WEIGHT * batch.genuine[:, None].expand_as(real)[real]
+        share = self.human_weight * batch.genuine[:, None].expand_as(real)[real]
         distance = sum(functional.mse_loss(mine, goal) for mine, goal in zip(states, wanted, strict=True))
         return ((1 - share) * distilled + share * human).mean() + distance
 
@@ -158,12 +159,15 @@ def main(args: argparse.Namespace) -> None:
     examples = [loop.Example(s, t, genuine=False) for s, t in pairs if max(len(s), len(t)) < 120]
     examples += genuine_examples(tokenizer, debian.human_pairs(lists, held_out=False))
     distillation = Distillation(teacher)
-    for name, epochs in (("decoder", args.epochs), ("whole", args.whole_epochs)):
+    for name, weight in PHASES.items():
         (work / name).mkdir(exist_ok=True)
-        if name == "whole":
+        distillation.human_weight = weight
+        if name != "decoder":
             distillation.thaw()
+        epochs = args.epochs if name == "decoder" else args.whole_epochs
         plan = loop.Plan(epochs=epochs, tokens=1200, warmup=100, checkpoint_every=100)
-        loop.fit(distillation.student, distillation.groups(), examples, distillation.loss, plan, len(pieces), work / name)
+        student, groups = distillation.student, distillation.groups()
+        loop.fit(student, groups, examples, distillation.loss, plan, len(pieces), work / name)
     shipped.save(distillation.student, work / "model", MODEL, GENERATION)
     shipped.write_test(TEST, debian.test_pairs(lists))
     print(evaluate(MODEL))
