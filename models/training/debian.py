@@ -50,7 +50,7 @@ def fetch_indexes(work: Path) -> Path:
         return lists
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     sources = work / "apt" / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {RELEASE} main\n")
+    sources.write_text(f"deb [signed-by={KEYRING}] {_archive()} {RELEASE} main\n")
     settings = {
         "Dir::State::lists": lists,
         "Dir::State::status": "/dev/null",
@@ -64,6 +64,16 @@ def fetch_indexes(work: Path) -> Path:
     options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
     subprocess.run(["apt-get", *options, "update"], check=True)
     return lists
+
+
+def _archive() -> str:
+    """The archive that this machine's own apt uses. Raises RuntimeError where it knows none."""
+    known = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages", "Component: main"]
+    for line in subprocess.run(known, check=True, capture_output=True, text=True).stdout.splitlines():
+        address, _, release = line.partition(" ")
+        if "-" not in release:  # neither the updates nor the security archive
+            return address
+    raise RuntimeError("apt knows no archive here: run `apt-get update` on a Debian system first")
 
 
 def _stanzas(path: Path) -> Iterator[dict[str, str]]:
