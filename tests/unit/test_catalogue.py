@@ -215,6 +215,16 @@ def test_options_within_the_model_pass(catalogue: Catalogue, model: str, options
     check_options(catalogue.get(model), options)
 
 
+def test_the_catalogue_that_ships_offers_a_default_for_each_bundled_task() -> None:
+    shipped = load(Path(__file__).parents[2] / "models" / "catalogue.toml")
+    bundled = {entry.name: entry for entry in shipped.entries.values() if entry.local}
+    assert bundled
+    for entry in bundled.values():
+        assert entry.default
+        assert entry.task is not None
+        assert shipped.resolve(entry.task, None, {}) is entry
+
+
 def refused(path: Path) -> CatalogueError:
     with pytest.raises(CatalogueError) as caught:
         load(path)
