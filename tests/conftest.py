@@ -94,8 +94,8 @@ def redis_url(valkey_server: ValkeyProcess) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
-    """A PostgreSQL server, reached through a socket in a folder of its own: not in pytest's, of which it keeps a few and
-    removes the others, those of a session that still runs among them.
+    """A PostgreSQL server, reached through a socket in a folder of its own: not one of pytest's, which keeps only a few
+    and removes the others, those of a session that still runs among them.
 
     Its settings are the defaults but for two: no fsync (nothing outlives the tests), and no autovacuum, which now and
     then opens the template database while a test is copying it.
