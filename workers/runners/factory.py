@@ -1,8 +1,15 @@
 """From a catalogue entry to its runner. Torch is imported when the first model that needs it is made."""
 
+import threading
 from typing import Any
 
 from workers.runners.protocol import Runner
+
+
+_importing = threading.Lock()
+"""transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
+breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when the
+first jobs of three models arrived together."""
 
 
 def make(entry: Any, device: str = "auto") -> Runner:
@@ -16,6 +23,9 @@ def make(entry: Any, device: str = "auto") -> Runner:
         from workers.runners.echo import Echo
 
         return Echo(entry.name)
+    with _importing:
+        from workers.runners.seq2seq import Seq2SeqRunner
+        from workers.runners.token_classification import TokenClassificationRunner
     source = str(entry.path) if entry.path else entry.source
     common = {
         "source": source,
@@ -26,12 +36,8 @@ def make(entry: Any, device: str = "auto") -> Runner:
         "device": device,
     }
     if entry.task == "ner":
-        from workers.runners.token_classification import TokenClassificationRunner
-
         return TokenClassificationRunner(entry.name, **common)
     if entry.task in ("summarization", "translation"):
-        from workers.runners.seq2seq import Seq2SeqRunner
-
         return Seq2SeqRunner(
             entry.name,
             entry.task,
