@@ -389,7 +389,7 @@ def machine_store(backend: str, request: pytest.FixtureRequest) -> Iterator[Stor
     store.close()
 
 
-EXAMPLES = {"sqlite": 150, "postgresql": 25}
+EXAMPLES = {"sqlite": 110, "postgresql": 20}
 """Fewer where each statement is a round trip to a server."""
 
 
