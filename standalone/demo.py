@@ -13,6 +13,7 @@ from rich.console import Console
 
 from standalone.show import show_sample, show_summary
 from textmill import Client
+from textmill.resume import result_line
 from textmill.wire import TASKS, Result, Task
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -54,7 +55,7 @@ def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> 
         results: dict[str, Result] = {}
         with path.open("w", encoding="utf-8") as file:
             for result in job.results():
-                file.write(result.model_dump_json() + "\n")
+                file.write(result_line(result))
                 results[result.id] = result
         bad += sum(result.state != "succeeded" for result in results.values())
         for wanted in SAMPLES[task]:

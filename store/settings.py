@@ -65,7 +65,7 @@ class StoreSettings(BaseSettings):
     """Ended jobs are deleted, with their texts and results, this long after their end. Unset: kept."""
 
     purge_rows: int = Field(default=5_000, ge=1)
-    """Documents of a deleted job that one sweep removes in one transaction."""
+    """Documents of a deleted job that are removed in one transaction. A sweep goes on until none is left."""
 
     database_pool: int = Field(default=8, ge=1)
     """Connections to the database that a process keeps."""

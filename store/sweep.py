@@ -67,8 +67,11 @@ class Sweeper:
         for model in self._store.read(models_at_work):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
-        for step in (jobs.close_abandoned, retire, purge, workers.forget_dead):
+        for step in (jobs.close_abandoned, retire, workers.forget_dead):
             self._store.write(step)
+        # One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
+        while self._store.write(purge) and not self._stopping.is_set() and self._store.write(hold_duty, self._id):
+            pass
         return True
 
     def _publish(self, what: str, step: Callable[..., list[Released]], *args: str) -> None:
@@ -151,16 +154,17 @@ def retire(tx: Connection) -> None:
     tx.execute(sa.update(jobs_table).where(over).values(deleted_at=db_time(), idempotency_key=None))
 
 
-def purge(tx: Connection) -> None:
-    """Remove a step's worth of rows of one deleted job, and the job itself with the last of them."""
+def purge(tx: Connection) -> bool:
+    """Remove a step's worth of rows of one deleted job, and the job itself with the last of them. False: none left."""
     job_id = tx.execute(sa.select(jobs_table.c.id).where(jobs_table.c.deleted_at.is_not(None)).limit(1)).scalar()
     if job_id is None:
-        return
+        return False
     first = tx.execute(sa.select(sa.func.min(documents.c.position)).where(documents.c.job_id == job_id)).scalar()
     if first is not None:
         end = first + settings_of(tx).purge_rows
         for table in (results, documents):
             tx.execute(sa.delete(table).where(table.c.job_id == job_id, table.c.position < end))
-        return
+        return True
     tx.execute(sa.delete(shards).where(shards.c.job_id == job_id))
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
+    return True

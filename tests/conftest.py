@@ -142,7 +142,7 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
     server: sa.URL = request.getfixturevalue("postgres_server")
     template = request.getfixturevalue("migrated_template")
     name = f"t_{uuid.uuid4().hex[:12]}"
-    _run_on_server(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _run_on_server(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield server.set(database=name).render_as_string(hide_password=False)
     _run_on_server(server, f"DROP DATABASE {name} WITH (FORCE)")
 

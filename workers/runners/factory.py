@@ -5,11 +5,10 @@ from typing import Any
 
 from workers.runners.protocol import Runner
 
-
 _importing = threading.Lock()
 """transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
-breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when the
-first jobs of three models arrived together."""
+breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when
+the first jobs of three models arrived together."""
 
 
 def make(entry: Any, device: str = "auto") -> Runner:
