@@ -43,7 +43,7 @@ def in_thread(work: Callable[[], Any]) -> "Future[Any]":
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - it is the answer to who asked
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
