@@ -45,27 +45,24 @@ def bench(redis_url: str, database: str, texts: Sequence[str], folder: Path) -> 
         connection.execute("DROP TABLE IF EXISTS plain")
         connection.execute("CREATE TABLE plain (position int PRIMARY KEY, output text NOT NULL)")
         environment = {**os.environ, "PLAIN_REDIS": redis_url, "PLAIN_DATABASE": database}
-        app.conf.update(broker_url=redis_url)
+        # An app of its own: the module's keeps the connections of the run before.
+        sender = Celery("sender", broker=redis_url, set_as_current=False)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.plain_celery", "worker"]
         command += ["--concurrency", str(PROCESSES), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
         with (folder / "plain.log").open("wb") as log:
             worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             try:
-                _count(connection, _send(-1, "warm-up"), 1)
+                sender.send_task(process.name, (-1, "warm-up"), queue=QUEUE)
+                _count(connection, time.perf_counter(), 1)
                 begin = time.perf_counter()
-                with app.producer_pool.acquire() as producer:
+                with sender.producer_pool.acquire() as producer:
                     for position, text in enumerate(texts):
-                        process.apply_async((position, text), producer=producer)
+                        sender.send_task(process.name, (position, text), queue=QUEUE, producer=producer)
                 _count(connection, begin, len(texts) + 1)
                 return time.perf_counter() - begin
             finally:
                 worker.terminate()
                 worker.wait(60)
-
-
-def _send(position: int, text: str) -> float:
-    process.apply_async((position, text))
-    return time.perf_counter()
 
 
 def _count(connection: psycopg.Connection, begin: float, wanted: int) -> None:

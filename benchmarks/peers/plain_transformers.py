@@ -96,7 +96,8 @@ def bench(
             "PLAIN_THREADS": str(threads),
             "PLAIN_DTYPE": dtype,
         }
-        app.conf.update(broker_url=redis_url)
+        # An app of its own: the module's keeps the connections of the run before.
+        sender = Celery("sender", broker=redis_url, set_as_current=False)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.plain_transformers", "worker"]
         command += ["--concurrency", str(processes), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
         with (folder / "plain.log").open("wb") as log:
@@ -104,11 +105,11 @@ def bench(
             try:
                 # Enough to wake every process, so that each has its model loaded.
                 for position in range(-4 * processes, 0):
-                    run.apply_async((position, task, texts[position % len(texts)], beams))
+                    sender.send_task(run.name, (position, task, texts[position % len(texts)], beams), queue=QUEUE)
                 _wait(connection, 4 * processes)
                 begin = time.perf_counter()
                 for position, text in enumerate(texts):
-                    run.apply_async((position, task, text, beams))
+                    sender.send_task(run.name, (position, task, text, beams), queue=QUEUE)
                 _wait(connection, 4 * processes + len(texts))
                 return time.perf_counter() - begin
             finally:
