@@ -44,8 +44,10 @@ def environment(url: str, key: str) -> dict[str, str]:
 
 
 def start(api: Running, *arguments: str) -> "subprocess.Popen[str]":
+    # A shell that runs these tests in the background has them ignore SIGINT, and what they start inherits it.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", "from textmill.cli import main; main()", *arguments],
+        [sys.executable, "-c", f"{heed}; from textmill.cli import main; main()", *arguments],
         env=environment(api.url, api.secret), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
