@@ -131,6 +131,6 @@ def test_a_new_launcher_expires_what_dead_workers_held(store: Store, producer: P
         worker.process.wait()
     # The leases would last for a minute more.
     with running(store, tmp_path) as worker:
-        assert producer.wait(job, 40).state == "completed"
+        assert producer.wait(job, 55).state == "completed"
         assert losses(store) == [1]
         assert worker.stop() == 0
