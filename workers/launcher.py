@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import leases, workers
@@ -169,7 +170,7 @@ class Launcher:
             log.warning("the registry of workers cannot be read: %s", error)
             return
         for worker in registered:
-            if worker.host == socket.gethostname() and not _is_alive(worker.pid):
+            if worker.host == socket.gethostname() and not is_running(worker.pid):
                 self._expire(worker.pid)
 
 
@@ -180,11 +181,11 @@ def reason(code: int) -> str:
     return EXITS.get(code, f"exit code {code}")
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def is_running(pid: int) -> bool:
+    """Whether the process runs. One that has ended counts as dead even while its parent has not waited for it: in a
+    container whose first process never waits, such a process stays for ever."""
+    if not psutil.pid_exists(pid):
         return False
-    except PermissionError:
-        return True
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return True
