@@ -119,4 +119,4 @@ def test_the_canary_runs(pair: tuple[Seq2SeqRunner, Reference]) -> None:
     """It must work without options: nobody is there to name languages."""
     runner, _ = pair
     [generated] = runner.run([runner.canary()])
-    assert generated.ids or not generated.hit_limit  # an untrained model may end at once
+    assert generated.ids
