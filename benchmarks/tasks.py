@@ -12,9 +12,11 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +31,7 @@ MODELS: dict[Task, str] = {
     "summarization": "summarization-en-small",
     "translation": "translation-en-pt-small",
 }
+BUDGET = "textmill_batch_tokens"
 OPTIONS: dict[Task, dict[str, Any]] = {"ner": {}, "summarization": {}, "translation": {"target_lang": "pt"}}
 
 
@@ -41,35 +44,52 @@ class Measured:
     busy: float = 0.0
 
 
-def run_textmill(task: Task, texts: list[str], beams: int, folder: Path) -> Measured:
-    """A whole system on PostgreSQL, started for this run, its model loaded before the clock starts."""
+def run_textmill(task: Task, texts: list[str], beams: int, folder: Path, processes: int) -> Measured:
+    """A whole system on PostgreSQL, started for this run, its models loaded before the clock starts."""
     port = servers.free_port()
-    settings = {"TEXTMILL_WORKER_METRICS_PORT": str(port), "TEXTMILL_CACHE_DIR": str(folder.parent / "cache")}
+    ports = range(port, port + processes)
+    settings = {
+        "TEXTMILL_WORKER_METRICS_PORT": str(port),
+        "TEXTMILL_CACHE_DIR": str(folder.parent / "cache"),
+        "TEXTMILL_CPU_PROCESSES": str(processes),
+        "TEXTMILL_PRELOAD": MODELS[task],
+    }
     options = {**OPTIONS[task], **({} if task == "ner" else {"num_beams": beams})}
     with (
         servers.postgres(folder / "pg", "textmill") as server,
         servers.textmill(folder / "mill", server.set(database="textmill"), **settings) as mill,
         Client(mill.url, api_key=mill.key) as client,
     ):
+        # The budget is known once the model is loaded and calibrated.
+        servers.wait_until(lambda: all(map(_is_loaded, ports)), "the models")
         client.submit(task, texts[:20], model=MODELS[task], **options).wait()
-        before = _metrics(port)
+        before = _metrics(ports)
         begin = time.perf_counter()
         job = client.submit(task, texts, model=MODELS[task], **options)
         job.wait()
         seconds = time.perf_counter() - begin
         if job.counts.succeeded != len(texts):
             raise RuntimeError(f"not every document succeeded: {job.counts}")
-        used = {name: value - before.get(name, 0.0) for name, value in _metrics(port).items()}
+        used = {name: value - before.get(name, 0.0) for name, value in _metrics(ports).items()}
         padding = 1 - used["textmill_tokens_total"] / used["textmill_padded_tokens_total"]
-        return Measured(len(texts) / seconds, padding, used["textmill_engine_busy_seconds_total"] / seconds)
+        return Measured(len(texts) / seconds, padding, used["textmill_engine_busy_seconds_total"] / seconds / processes)
 
 
-def _metrics(port: int) -> dict[str, float]:
-    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        families = text_string_to_metric_families(answer.read().decode())
+def _is_loaded(port: int) -> bool:
+    try:
+        return BUDGET in _metrics([port])
+    except URLError:  # the process starts
+        return False
+
+
+def _metrics(ports: Iterable[int]) -> dict[str, float]:
+    """Each metric, summed over labels and worker processes."""
     sums: dict[str, float] = {}
-    for sample in (sample for family in families for sample in family.samples):
-        sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    for port in ports:
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        for sample in (sample for family in families for sample in family.samples):
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
     return sums
 
 
@@ -99,6 +119,7 @@ def main() -> None:
     parser.add_argument("--plain-documents", type=int, default=200, help="for the plain worker, which is slow")
     parser.add_argument("--beams", type=int, default=4, help="of summarization and translation, on both sides")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2, help="of ours on the CPU, which share the cores")
     parser.add_argument("--plain-processes", type=int, default=2)
     parser.add_argument("--plain-threads", type=int, default=1)
     parser.add_argument("--plain-dtype", default="float32")
@@ -111,7 +132,7 @@ def main() -> None:
             for repeat in range(arguments.repeats):
                 folder = Path(name) / f"{task}-{repeat}"
                 (folder / "plain").mkdir(parents=True)
-                ours.append(run_textmill(task, texts, arguments.beams, folder))
+                ours.append(run_textmill(task, texts, arguments.beams, folder, arguments.processes))
                 plain.append(
                     run_plain(task, texts[: arguments.plain_documents], arguments.beams, folder / "plain", arguments)
                 )

@@ -54,16 +54,24 @@ class Slot:
 
 
 def slots(gpus: Sequence[Gpu], settings: WorkerSettings) -> list[Slot]:
-    """A slot for each GPU, or one for the CPU: chosen by the environment, before the child's Python starts."""
+    """A slot for each GPU, or those of the CPU: chosen by the environment, before the child's Python starts."""
     devices = [(f"gpu{n}", {"TEXTMILL_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": gpu.uuid}) for n, gpu in enumerate(gpus)]
     found = []
-    for number, (name, environment) in enumerate(
-        devices or [("cpu", {"TEXTMILL_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""})]
-    ):
+    for number, (name, environment) in enumerate(devices or _cpu(settings)):
         if settings.worker_metrics_port:
             environment["TEXTMILL_WORKER_METRICS_PORT"] = str(settings.worker_metrics_port + number)
         found.append(Slot(name, environment))
     return found
+
+
+def _cpu(settings: WorkerSettings) -> list[tuple[str, dict[str, str]]]:
+    """The processes of the CPU. Threads of one pass wait for each other, so several share the cores out among them."""
+    count = settings.cpu_processes
+    environment = {"TEXTMILL_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if count == 1:
+        return [("cpu", environment)]
+    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // count)
+    return [(f"cpu{n}", {**environment, "TEXTMILL_THREADS": str(threads)}) for n in range(count)]
 
 
 @dataclass
@@ -187,5 +195,5 @@ def is_running(pid: int) -> bool:
     if not psutil.pid_exists(pid):
         return False
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return True

@@ -20,14 +20,19 @@ from workers.settings import WorkerSettings
 @click.option("--gpus", "wanted", default="auto", show_default=True, metavar="auto|all|none|0,1",
               help="The GPUs to use, one process each: all of them, none (one process on the CPU), or some by number. "
               "auto: all, or the CPU where there is none. CUDA_VISIBLE_DEVICES is honoured.")  # fmt: skip
+@click.option("--cpu-processes", type=click.IntRange(min=1), help="Processes on the CPU, where no GPU is used.")
 @click.option("--models", help="Models of the catalogue to serve, with commas between. Default: all.")
 @click.option("--concurrency", type=click.IntRange(min=1), help="Shards in work at once, for each process.")
 @click.pass_context
-def command(context: click.Context, wanted: str, models: str | None, concurrency: int | None) -> None:
+def command(
+    context: click.Context, wanted: str, cpu_processes: int | None, models: str | None, concurrency: int | None
+) -> None:
     """Run Textmill's workers. Every other setting is an environment variable (TEXTMILL_..., see docs/operations.md)."""
     if context.invoked_subcommand is not None:
         return
     # The children read their settings from the environment, as everybody does.
+    if cpu_processes is not None:
+        os.environ["TEXTMILL_CPU_PROCESSES"] = str(cpu_processes)
     if models is not None:
         os.environ["TEXTMILL_MODELS"] = models
     if concurrency is not None:

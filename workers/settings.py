@@ -24,8 +24,11 @@ class WorkerSettings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights, in place of the catalogue's. auto: as the catalogue says."""
 
+    cpu_processes: int = Field(default=1, ge=1)
+    """Worker processes on the CPU, where no GPU is used; they share the cores, and each holds its own models."""
+
     threads: int = Field(default=0, ge=0)
-    """CPU threads that one pass uses. 0: as many as there are cores."""
+    """CPU threads that one pass uses. 0: as many as the process has cores."""
 
     concurrency: int = Field(default=8, ge=1)
     """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""

@@ -1,5 +1,7 @@
 """Choosing GPUs by CUDA_VISIBLE_DEVICES and `--gpus`, on made-up machines: which cards there are is NVML's to say."""
 
+import os
+
 import click
 import pytest
 
@@ -71,3 +73,14 @@ def test_each_child_sees_its_own_device() -> None:
     ]
     [cpu] = slots([], WorkerSettings())
     assert cpu.environment == {"TEXTMILL_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_processes_on_the_cpu_share_its_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    two = slots([], WorkerSettings(cpu_processes=2, worker_metrics_port=9000))
+    assert [child.name for child in two] == ["cpu0", "cpu1"]
+    assert [child.environment["TEXTMILL_THREADS"] for child in two] == [str(max(1, cores // 2))] * 2
+    assert [child.environment["TEXTMILL_WORKER_METRICS_PORT"] for child in two] == ["9000", "9001"]
+    assert {child.environment["CUDA_VISIBLE_DEVICES"] for child in two} == {""}
+    [three, *_] = slots([], WorkerSettings(cpu_processes=3, threads=5))
+    assert three.environment["TEXTMILL_THREADS"] == "5"
