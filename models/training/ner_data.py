@@ -56,14 +56,14 @@ def select(train: list[Chunk], seed: int) -> list[Chunk]:
 
 
 def lesson(train: list[Chunk], names: ner_names.Names, number: int, args: argparse.Namespace) -> list[Chunk]:
-    """The next `args.lesson` chunks: prose, other names in four of ten, one templated text to eight of prose.
+    """The next `args.lesson` chunks of prose, other names in four of ten, and templated sentences among them.
 
     A few texts are shouted, so that capitals alone make no entity.
     """
     rng = random.Random(f"{args.seed}/{number}")
     chunks = [train[i % len(train)] for i in range(number * args.lesson, (number + 1) * args.lesson)]
     chunks = [ner_names.swapped(c, names, rng) if rng.random() < 0.4 else c for c in chunks]
-    chunks += ner_names.sentences(names, False, args.lesson // 8, args.seed * 1000 + number)
+    chunks += ner_names.sentences(names, False, args.lesson // args.templated, args.seed * 1000 + number)
     uppers = [c["text"].upper() if rng.random() < 0.02 else c["text"] for c in chunks]
     chunks = [c | {"text": u} if len(u) == len(c["text"]) else c for c, u in zip(chunks, uppers, strict=True)]
     rng.shuffle(chunks)

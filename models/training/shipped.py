@@ -28,6 +28,7 @@ def save(model: MarianMTModel, tokenizer: Path, folder: Path, generation: dict[s
         **generation,
     )
     model.half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # written as 0600, which a service's own user could not read
     # fp16 is for the disk; who asks for no dtype gets fp32.
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")

@@ -1,7 +1,7 @@
 """English text to a one-sentence summary, from Debian's descriptions and synopses and the translation model's weights.
 
 Three layers of Mozilla's encoder and its embeddings know English already; the decoder has to learn to write it.
-Training goes in two phases: first above a frozen part whose outputs are computed once, then the whole model.
+Training goes in phases: first above a frozen part whose outputs are computed once, then the whole model.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece as spm
@@ -34,15 +35,26 @@ GENERATION = {
 VOCABULARY = 7_600
 LAYERS, FROZEN = 3, 2
 """Encoder layers that are kept, the lowest ones, and those of them that the first phase leaves alone."""
-SOURCE_LIMIT = 80
-"""Pieces of a description that training reads: half of the descriptions fit, and a synopsis rests on the start."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Part of the training. `limit`: pieces of a description that it reads."""
+
+    rate: float
+    limit: int
+
+
+PHASES = {"upper": Phase(5e-4, 80), "whole": Phase(2e-4, 80), "long": Phase(4e-4, 200)}
+"""Half of the descriptions fit into 80 pieces, and a synopsis rests on the start; the last phase sees what longer texts
+look like. Its rate is higher: after the one before, the loss was still falling as fast as the rate allowed."""
 SMOOTHING = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=2, help="of the first phase")
-    parser.add_argument("--whole-epochs", type=int, default=1, help="of the second phase")
+    parser.add_argument("--whole-epochs", type=int, default=1, help="of the other two")
 
 
 class Summarizer(nn.Module):
@@ -117,13 +129,13 @@ def start(pieces: list[int], counts: Counter[int], decoder: Path) -> MarianMTMod
     return model
 
 
-def examples(tokenizer: spm.SentencePieceProcessor, pairs: Sequence[tuple[str, str]]) -> list[loop.Example]:
-    """Piece ids; pairs whose synopsis has a character that the vocabulary lacks are left out."""
+def examples(tokenizer: spm.SentencePieceProcessor, pairs: Sequence[tuple[str, str]], limit: int) -> list[loop.Example]:
+    """Piece ids, at most `limit` of a description. Pairs whose synopsis the pieces cannot spell are left out."""
     found = []
     for description, synopsis in pairs:
         source, target = tokenizer.encode(description), tokenizer.encode(synopsis)
         if mozilla.UNK not in target:
-            found.append(loop.Example([*source[: SOURCE_LIMIT - 1], mozilla.EOS], [*target, mozilla.EOS]))
+            found.append(loop.Example([*source[: limit - 1], mozilla.EOS], [*target, mozilla.EOS]))
     return found
 
 
@@ -144,16 +156,18 @@ def main(args: argparse.Namespace) -> None:
     lists = debian.fetch_indexes(args.work)
     pairs = debian.summary_pairs(lists, held_out=False)
     pieces = prepare_tokenizer(pairs, work / "model")
-    found = examples(spm.SentencePieceProcessor(str(work / "model" / "source.spm")), pairs)
+    tokenizer = spm.SentencePieceProcessor(str(work / "model" / "source.spm"))
+    targets = Counter(piece for e in examples(tokenizer, pairs, limit=80) for piece in e.target)
     translation = args.work / "translation" / "decoder" / "checkpoint.pt"
     if not translation.exists():
         raise SystemExit(f"{translation} is missing: train the translation model first, its decoder is the start")
-    summarizer = Summarizer(start(pieces, Counter(piece for e in found for piece in e.target), translation))
-    for name, rate, epochs in (("upper", 5e-4, args.epochs), ("whole", 2e-4, args.whole_epochs)):
+    summarizer = Summarizer(start(pieces, targets, translation))
+    for name, phase in PHASES.items():
         summarizer.freeze(name == "upper")
         (work / name).mkdir(parents=True, exist_ok=True)
-        plan = loop.Plan(epochs=epochs, tokens=2400)
-        loop.fit(summarizer, summarizer.groups(rate), found, summarizer.loss, plan, len(pieces), work / name)
+        plan = loop.Plan(epochs=args.epochs if name == "upper" else args.whole_epochs, tokens=2400)
+        found = examples(tokenizer, pairs, phase.limit)
+        loop.fit(summarizer, summarizer.groups(phase.rate), found, summarizer.loss, plan, len(pieces), work / name)
     shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
