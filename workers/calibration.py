@@ -1,7 +1,7 @@
 """Finds how many padded tokens a batch should have: a short trial when a model is first loaded, kept on disk.
 
-The canary is run in ever larger batches for as long as that raises the tokens per second. What is found is a start:
-`workers/budget.py` corrects it when a batch does not fit.
+The runner's probe is run in ever larger batches for as long as that raises the tokens per second. What is found is a
+start: `workers/budget.py` corrects it when a batch does not fit.
 """
 
 import json
@@ -23,6 +23,9 @@ SMALLEST = 256
 
 GAIN = 1.05
 """A batch twice as large must be faster, per token, by this factor to be worth its latency and memory."""
+
+PATIENCE = 2
+"""Trials end after so many sizes in a row without that gain: one may be slow because the machine is busy."""
 
 TRIAL_SECONDS = 2.0
 """Trials end after one that took longer."""
@@ -56,7 +59,7 @@ class Calibrator:
         self._clock = clock
 
     def calibrate(self, runner: Runner) -> Calibration:
-        """The calibration of a loaded model, from the cache or by trial. Raises what the canary raises, run alone."""
+        """The calibration of a loaded model, from the cache or by trial. Raises what the probe raises, run alone."""
         if self._fixed_tokens:
             return Calibration(self._fixed_tokens, 0.0)
         if isinstance(runner, Echo):
@@ -70,12 +73,12 @@ class Calibrator:
         return found
 
     def _try(self, runner: Runner) -> Calibration:
-        canary = runner.canary()
-        padded = canary.length * canary.rows
-        runner.run([canary])  # the first pass pays for lazy initialization
-        best, best_rate, size = Calibration(max(padded, SMALLEST), 0.0), 0.0, SMALLEST
-        while size <= self._largest:
-            items = [canary] * max(1, size // padded)
+        probe = runner.probe()
+        padded = probe.length * probe.rows
+        runner.run([probe])  # the first pass pays for lazy initialization
+        best, best_rate, size, without_gain = Calibration(max(padded, SMALLEST), 0.0), 0.0, SMALLEST, 0
+        while size <= self._largest and without_gain < PATIENCE:
+            items = [probe] * max(1, size // padded)
             started = self._clock()
             try:
                 runner.run(items)
@@ -85,9 +88,10 @@ class Calibrator:
                 break
             seconds = max(self._clock() - started, 1e-6)
             rate = len(items) * padded / seconds
-            if rate < best_rate * GAIN:
-                break
-            best, best_rate = Calibration(max(size, padded), seconds), rate
+            if rate >= best_rate * GAIN:
+                best, best_rate, without_gain = Calibration(max(size, padded), seconds), rate, 0
+            else:
+                without_gain += 1
             if seconds > TRIAL_SECONDS:
                 break
             size *= 2

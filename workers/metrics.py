@@ -17,6 +17,9 @@ TOKENS = Counter("textmill_tokens", "Input tokens run, without padding", ["model
 PADDED = Counter("textmill_padded_tokens", "Input tokens run, with padding", ["model"])
 BUSY = Counter("textmill_engine_busy_seconds", "Seconds in which the engine ran a model", ["model"])
 FAULTS = Counter("textmill_engine_faults", "Failed passes", ["model", "kind"])
+FOREIGN_SEARCHES = Counter(
+    "textmill_generate_items", "Items whose settings only transformers' own search knows", ["model"]
+)
 BUDGET = Gauge("textmill_batch_tokens", "Padded tokens that a batch may have now", ["model"])
 RESIDENT = Gauge("textmill_model_resident_bytes", "Device memory of a loaded model's weights", ["model"])
 LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])

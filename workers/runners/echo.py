@@ -101,6 +101,9 @@ class Echo:
     def canary(self) -> Item:
         return Item(_Marked("canary", {"canary": ""}), 1)
 
+    def probe(self) -> Item:
+        return self.canary()
+
     def _act(self, marked: _Marked, batch: int) -> str:
         for marker, value in marked.markers.items():
             if marker == "sleep":

@@ -103,5 +103,8 @@ class Runner(Protocol):
     def canary(self) -> Item:
         """An item that is known to be good: where it fails too, the model is at fault and not the document."""
 
+    def probe(self) -> Item:
+        """An item that is known to be good, as long as usual texts' items are: what a calibration runs."""
+
     def memory_bytes(self) -> int:
         """Device memory that the loaded weights take; 0 while unloaded."""

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from workers import device as devices
-from workers.runners import generation, loading, summarization, translation
+from workers import metrics
+from workers.runners import generation, loading, search, summarization, translation
 from workers.runners.codec import Codec, Pair
 from workers.runners.generation import Generated
 from workers.runners.protocol import Item, Outcome, Prepared
@@ -19,6 +20,8 @@ from workers.runners.route import Route
 from workers.text import languages
 
 CANARY = "The committee met in Berlin on Monday and decided to build a new bridge over the river before next summer."
+USUAL_SENTENCES = {"summarization": 6, "translation": 1}
+"""In an item: documents are summarized as a whole, and translated sentence by sentence."""
 RULES = {"summarization": summarization, "translation": translation}
 
 
@@ -69,7 +72,9 @@ class Seq2SeqRunner:
         self._limit = min((n for n in (self._wanted_window, loading.positions(self._config)) if n), default=None)
         self._generation = self._checkpoint.generation_config(self._config)
         self.revision = self._checkpoint.digest()
-        self._canary = self.prepare(CANARY, self._canary_languages()).items[0]
+        options = {**self._canary_languages(), "long_documents": "auto"}
+        self._canary = self.prepare(CANARY, options).items[0]
+        self._probe = self.prepare(" ".join([CANARY] * USUAL_SENTENCES[self.task]), options).items[0]
 
     # --- prepare and assemble (task threads) --------------------------------------------------------------------------
 
@@ -145,6 +150,9 @@ class Seq2SeqRunner:
     def canary(self) -> Item:
         return self._canary
 
+    def probe(self) -> Item:
+        return self._probe
+
     def run(self, items: Sequence[Item]) -> list[Generated]:
         """One generation for all items; they share a group, so a language pair and settings."""
         return loading.without_traceback(lambda: self._generate(items))
@@ -156,5 +164,8 @@ class Seq2SeqRunner:
         config: GenerationConfig = settings.apply(self._routes[pair].base)
         ids, mask = loading.padded([item.payload for item in items], self._pad, self._resident.device)
         model: Any = self._resident.model
-        rows = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        own = search.search if search.supports(config) else None
+        if own is None:
+            metrics.FOREIGN_SEARCHES.labels(self.name).inc(len(items))
+        rows = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, custom_generate=own)
         return [generation.finished(row, config) for row in rows.tolist()]

@@ -18,6 +18,8 @@ from workers.text import entities, windows
 
 CANARY = "Maria Silva of the World Bank flew from Lisbon to Berlin on Monday, and met the press there."
 
+USUAL_SENTENCES = 6
+
 
 @dataclass(frozen=True, slots=True)
 class _Memo:
@@ -75,6 +77,7 @@ class TokenClassificationRunner:
         self._token_lengths = _token_lengths(self._backend)
         self.revision = self._checkpoint.digest()
         self._canary = self.prepare(CANARY, {}).items[0]
+        self._probe = self.prepare(" ".join([CANARY] * USUAL_SENTENCES), {"long_documents": "auto"}).items[0]
 
     # --- prepare (task threads) ---------------------------------------------------------------------------------------
 
@@ -137,6 +140,9 @@ class TokenClassificationRunner:
 
     def canary(self) -> Item:
         return self._canary
+
+    def probe(self) -> Item:
+        return self._probe
 
     def run(self, items: Sequence[Item]) -> list[NDArray[np.float32]]:
         """One forward pass: the probability of each label for each token, (tokens, labels), special tokens left out."""

@@ -9,6 +9,7 @@ import transformers as tf
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import DEVICE, SEQ2SEQ_FAMILIES
+from workers import metrics
 from workers.runners.protocol import Item
 from workers.runners.seq2seq import Seq2SeqRunner
 
@@ -120,3 +121,42 @@ def test_the_canary_runs(pair: tuple[Seq2SeqRunner, Reference]) -> None:
     runner, _ = pair
     [generated] = runner.run([runner.canary()])
     assert generated.ids
+
+
+def test_items_that_have_ended_leave_the_batch(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+    """Where the answers are of different lengths, the decoder's rows become fewer and fewer."""
+    runner, reference = pair
+    rows: list[int] = []
+    decoder = runner._resident.model.get_decoder()
+    hook = decoder.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len((args or (kwargs["input_ids"],))[0])), with_kwargs=True
+    )
+    items = prepared(runner, reference.family)
+    generated = runner.run(items)
+    limit: Any = items[0].group
+    steps = [limit[1].max_length - 1 if g.hit_limit else len(g.ids) + 1 for g in generated]
+    assert rows == [sum(step < own for own in steps) for step in range(max(steps))]
+
+    rows.clear()
+    items = prepared(runner, reference.family, **SETTINGS["beams"])
+    runner.run(items)
+    assert rows[0] == len(items), "beams are alike before the first step"
+    assert rows[1:] == sorted(rows[1:], reverse=True)
+    assert all(count % items[0].rows == 0 for count in rows[1:])
+    hook.remove()
+
+
+def test_settings_that_only_transformers_knows_are_left_to_it(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+    runner, reference = pair
+    [[languages, _]] = {item.group for item in prepared(runner, reference.family)}
+    base = runner._routes[languages].base
+    before = metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get()
+    base.encoder_no_repeat_ngram_size = 2
+    try:
+        expected = [reference.tokens(text, encoder_no_repeat_ngram_size=2) for text in SENTENCES]
+        assert [g.ids for g in runner.run(prepared(runner, reference.family))] == expected
+    finally:
+        base.encoder_no_repeat_ngram_size = None
+    assert metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get() == before + len(SENTENCES)
+    runner.run(prepared(runner, reference.family))
+    assert metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get() == before + len(SENTENCES)

@@ -112,24 +112,29 @@ def test_a_model_that_cannot_be_opened_says_why(time: Time) -> None:
 
 
 class Device:
-    """A runner that moves its own clock: a batch costs a fixed time, and some for each padded token."""
+    """A runner that moves its own clock: a batch costs a fixed time, and some for each padded token.
 
-    def __init__(self, memory: int) -> None:
+    slow_run: the number of a run that takes long, as on a busy machine.
+    """
+
+    def __init__(self, memory: int, slow_run: int = 0) -> None:
+        self.slow_run = slow_run
         self.now = 0.0
         self.memory = memory
         self.runs = 0
         self.name, self.revision = "m", "1"
 
-    def canary(self) -> Item:
-        return Item("canary", 16)
+    def probe(self) -> Item:
+        return Item("probe", 16)
 
     def run(self, items: list[Item]) -> list[str]:
         padded = 16 * len(items)
         if padded > self.memory:
             raise DeviceOutOfMemory
         self.runs += 1
+        self.now += self.runs == self.slow_run
         self.now += 0.010 + padded * (2e-6 if padded <= 4_096 else 8e-6)
-        return ["canary"] * len(items)
+        return ["probe"] * len(items)
 
 
 def calibrator(device: Device, folder: Path) -> Calibrator:
@@ -141,6 +146,11 @@ def test_calibration_stops_where_larger_batches_are_slower(tmp_path: Path) -> No
     found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
     assert found.tokens == 4_096
     assert found.seconds == pytest.approx(0.010 + 4_096 * 2e-6)
+
+
+def test_one_slow_trial_does_not_end_a_calibration(tmp_path: Path) -> None:
+    device = Device(memory=10**9, slow_run=4)  # the first one is a warm-up
+    assert calibrator(device, tmp_path).calibrate(device).tokens == 4_096  # type: ignore[arg-type]
 
 
 def test_calibration_stops_where_memory_ends(tmp_path: Path) -> None:
