@@ -47,7 +47,8 @@ _NEEDS_THE_WHOLE_BATCH: dict[str, tuple[Any, ...]] = {
 
 def supports(config: GenerationConfig) -> bool:
     """Whether `search` knows all that the configuration asks for; otherwise `generate()` does it itself."""
-    return all(getattr(config, name, None) in neutral for name, neutral in _NEEDS_THE_WHOLE_BATCH.items())
+    has_an_end = config.eos_token_id is not None
+    return has_an_end and all(getattr(config, name, None) in known for name, known in _NEEDS_THE_WHOLE_BATCH.items())
 
 
 def search(
