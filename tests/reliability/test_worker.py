@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +13,7 @@ from store.session import Store
 from store.tables import results, shards
 from tests.conftest import ValkeyProcess
 from tests.worker_process import Producer, Worker, running, wait_until
+from workers.launcher import is_running
 
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 """Where the database plays no part."""
@@ -116,7 +116,7 @@ def test_a_worker_ends_with_its_launcher(store: Store, tmp_path: Path) -> None:
         [child] = worker.children
         worker.process.kill()
         worker.process.wait()
-        wait_until(lambda: not psutil.pid_exists(child), "the child ends", 30)
+        wait_until(lambda: not is_running(child), "the child ends", 30)
 
 
 @ONE_DATABASE
