@@ -138,7 +138,12 @@ class System:
 
     def _worker(self) -> Command:
         gpus = self.environment.get("TEXTMILL_GPUS", "auto")
-        environment = self._environment(TEXTMILL_DRAIN_SECONDS=str(self._drain_seconds))
+        # Small models on the CPU: a process a core is faster than one with all cores, and does not suffer as much where
+        # other programs want them too.
+        processes = self.environment.get("TEXTMILL_CPU_PROCESSES", str(min(4, len(os.sched_getaffinity(0)))))
+        environment = self._environment(
+            TEXTMILL_DRAIN_SECONDS=str(self._drain_seconds), TEXTMILL_CPU_PROCESSES=processes
+        )
         return Command([sys.executable, "-m", "workers", "--gpus", gpus], environment, ROOT)
 
     def _flower(self) -> Command:
@@ -155,7 +160,8 @@ class System:
     def _worker_ready(self, http: httpx.Client) -> bool:
         headers = {"Authorization": f"Bearer {self.api_key}"}
         answer = _get(http, f"{self.state.api_url}/v1/workers", headers=headers)
-        return answer is not None and any(f'"pid":{pid},' in answer.text for pid in self.state.pids["worker"])
+        pids = self.state.pids["worker"]
+        return answer is not None and bool(pids) and all(f'"pid":{pid},' in answer.text for pid in pids)
 
     def _flower_ready(self, http: httpx.Client) -> bool:
         auth = httpx.BasicAuth(FLOWER_USER, self._flower_password)

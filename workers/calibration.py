@@ -18,8 +18,9 @@ from workers.runners.protocol import Runner
 
 log = logging.getLogger(__name__)
 
-SMALLEST = 256
-"""Padded tokens of the first trial."""
+SMALLEST = 1_024
+"""Padded tokens of the first trial, and the least that a calibration gives: fewer use no device well, and a trial that
+was slow because the machine was busy must not be remembered as a slow device."""
 
 GAIN = 1.05
 """A batch twice as large must be faster, per token, by this factor to be worth its latency and memory."""

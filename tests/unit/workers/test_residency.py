@@ -149,7 +149,7 @@ def test_calibration_stops_where_larger_batches_are_slower(tmp_path: Path) -> No
 
 
 def test_one_slow_trial_does_not_end_a_calibration(tmp_path: Path) -> None:
-    device = Device(memory=10**9, slow_run=4)  # the first one is a warm-up
+    device = Device(memory=10**9, slow_run=3)  # the first one is a warm-up
     assert calibrator(device, tmp_path).calibrate(device).tokens == 4_096  # type: ignore[arg-type]
 
 
