@@ -77,7 +77,8 @@ class Calibrator:
         probe = runner.probe()
         padded = probe.length * probe.rows
         runner.run([probe])  # the first pass pays for lazy initialization
-        best, best_rate, size, without_gain = Calibration(max(padded, SMALLEST), 0.0), 0.0, SMALLEST, 0
+        size = min(SMALLEST, self._largest)
+        best, best_rate, without_gain = Calibration(max(padded, size), 0.0), 0.0, 0
         while size <= self._largest and without_gain < PATIENCE:
             items = [probe] * max(1, size // padded)
             started = self._clock()

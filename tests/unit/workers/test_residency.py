@@ -158,6 +158,12 @@ def test_calibration_stops_where_memory_ends(tmp_path: Path) -> None:
     assert calibrator(device, tmp_path).calibrate(device).tokens == 1_024  # type: ignore[arg-type]
 
 
+def test_a_calibration_keeps_to_the_largest_batch_allowed(tmp_path: Path) -> None:
+    device = Device(memory=10**9)
+    small = Calibrator(tmp_path, "test device", largest=512, clock=lambda: device.now)
+    assert small.calibrate(device).tokens == 512  # type: ignore[arg-type]
+
+
 def test_a_calibration_is_kept_on_disk(tmp_path: Path) -> None:
     device, again = Device(10**9), Device(10**9)
     found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
