@@ -23,6 +23,11 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]?[A-Z0-9À-Ú])")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|p\.ex|etc|vs|cf|Dr|Mr|Mrs|St|No|Inc|Ltd|ca|[A-Z])\.)$")
 
 
+def is_test(source: str) -> bool:
+    """Whether a source package belongs to the test part (one in sixteen), which is never trained on."""
+    return hashlib.md5(source.encode()).hexdigest()[0] == "0"
+
+
 @dataclass(frozen=True)
 class Description:
     """One package's description; a paragraph is running text or one list item, without line breaks."""
@@ -34,8 +39,8 @@ class Description:
 
     @property
     def held_out(self) -> bool:
-        """Whether the package's source belongs to the test part (one in sixteen), which is never trained on."""
-        return hashlib.md5(self.source.encode()).hexdigest()[0] == "0"
+        """Whether the package's source belongs to the test part."""
+        return is_test(self.source)
 
     @property
     def body(self) -> str:

@@ -177,7 +177,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=512, help="feed-forward neurons kept (of 1536)")
     parser.add_argument("--vocabulary", type=int, default=4800, help="pieces")
     parser.add_argument("--lesson", type=int, default=4000, help="texts of prose between two reports and checkpoints")
-    parser.add_argument("--lessons", type=int, default=36)
+    parser.add_argument("--lessons", type=int, default=38)
     parser.add_argument("--templated", type=int, default=3, help="texts of prose to one of templated sentences")
     parser.add_argument("--budget", type=int, default=1024, help="padded tokens a batch")
     parser.add_argument("--lr", type=float, default=8e-4)

@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.training import debian, ner_names, ner_teacher, prose
+from models.training.debian import is_test
 from models.training.ner_figures import Chunk
-from models.training.prose import is_running_text, is_test
+from models.training.prose import is_running_text
 
 
 def prepare(work: Path) -> list[Chunk]:

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from models.training.debian import is_test
 from models.training.ner_teacher import Span
-from models.training.prose import is_test
 
 DATA = Path(__file__).parent / "data"
 LOCALES = (

@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.training.debian import is_test
+
 csv.field_size_limit(1 << 24)
-
-
-def is_test(source: str) -> bool:
-    return hashlib.md5(source.encode()).hexdigest()[0] == "0"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of the first phase, which trains the decoder")
     parser.add_argument("--whole-epochs", type=int, default=1, help="of the other two, which train the whole model")
     parser.add_argument(
-        "--distilled", type=int, default=60_000, help="sentences for the teacher to translate, for the last phase"
+        "--distilled", type=int, default=24_000, help="sentences for the teacher to translate, for the last phase"
     )
 
 
