@@ -19,6 +19,7 @@ from workers.text import entities, windows
 CANARY = "Maria Silva of the World Bank flew from Lisbon to Berlin on Monday, and met the press there."
 
 USUAL_SENTENCES = 6
+"""In a document, for calibration."""
 
 
 @dataclass(frozen=True, slots=True)
