@@ -50,10 +50,16 @@ class Ticket:
         self._inbox.add(self, arrivals)
 
     def collect(self, timeout: float | None) -> list[Waiting]:
-        """Results that have come in; waits for the first one at most `timeout` seconds (None: for ever).
+        """Results that have come in; waits for the first one at most `timeout` seconds (None: until the engine answers,
+        which its watchdog sees to).
 
-        Raises why the shard was stopped, after everything that came in before has been collected.
+        Raises why the shard was stopped, after everything that came in before has been collected; RuntimeError where
+        nothing is out, so that a wait without a timeout would never end.
         """
+        if timeout is None and not self._out and self._answers.empty():
+            if self._stopped is not None:
+                raise self._stopped
+            raise RuntimeError("nothing is with the engine: there is nothing to wait for")
         collected: list[Waiting] = []
         try:
             collected += self._answers.get(timeout=timeout)
@@ -68,7 +74,10 @@ class Ticket:
         return collected
 
     def forget(self) -> None:
-        """Nothing is out any more: what was dropped gives its credit back."""
+        """Nothing is out any more: what was dropped gives its credit back, and what came in late is not waited for."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._answers.get_nowait()
         self._out = 0
 
     def answer(self, results: list[Waiting]) -> None:
@@ -135,6 +144,8 @@ class Inbox:
             if self._draining:
                 self._changed.notify_all()
                 raise Draining
+            # The device is free, so every item of the document before has been answered: not in the next one's name.
+            ticket.forget()
             self._single_file = ticket
         try:
             yield
@@ -142,7 +153,6 @@ class Inbox:
             with self._changed:
                 self._single_file = None
                 self._alone.clear()  # what is left of a document that failed early must not run in the next one's name
-                ticket.forget()
                 self._others_turn = True
                 self._changed.notify_all()
 

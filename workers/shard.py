@@ -78,8 +78,8 @@ class ShardRun:
         self.ticket: Ticket = inbox.ticket(ledger.lease.model, pace.credit_tokens)
         self._options: Mapping[str, Any] = ledger.lease.options
         self._runner: Runner
-        self._open = 0
-        """Documents that have items out."""
+        self._open: dict[int, _Document] = {}
+        """The documents that have begun and have no outcome yet, by position: the only count of them there is."""
         self._backlog: deque[tuple[Item, Any]] = deque()
         """Items that are prepared and not yet submitted."""
         self._done: list[DocumentOutcome] = []
@@ -138,11 +138,12 @@ class ShardRun:
         for position, text in self._texts():
             with self._inbox.single_file(self.ticket):
                 attempt = self._ledger.attempt(position)
+                document = self._begin(position)
                 if attempt > self._ledger.max_attempts:
-                    self._decide(_Document(position), WorkerLost(), attempt - 1)
+                    self._decide(document, WorkerLost(), attempt - 1)
                 else:
                     self._backlog.clear()  # of a document that failed before all its items were out
-                    self._start(position, text)
+                    self._prepare(document, text, attempt)
                     while self._open:
                         self._submit()
                         for waiting in self.ticket.collect(None):
@@ -160,25 +161,27 @@ class ShardRun:
         for _ in range(PREPARE):
             if (text := next(texts, None)) is None:
                 return False
-            self._start(text.position, text.text)
+            self._prepare(self._begin(text.position), text.text)
         return True
 
-    def _start(self, position: int, text: str) -> None:
-        document = _Document(position)
-        self._open += 1
+    def _begin(self, position: int) -> _Document:
+        document = self._open[position] = _Document(position)
+        return document
+
+    def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
         try:
             prepared = self._runner.prepare(text, self._options)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
-            self._decide(document, _verdict(error, "prepared"))
+            self._decide(document, _verdict(error, "prepared"), attempt)
         else:
-            self._next_round(document, prepared)
+            self._next_round(document, prepared, attempt)
 
-    def _next_round(self, document: _Document, prepared: Prepared) -> None:
+    def _next_round(self, document: _Document, prepared: Prepared, attempt: int) -> None:
         document.begin(prepared)
         if prepared.items:
             self._backlog += [(item, (document, place)) for place, item in enumerate(prepared.items)]
         else:
-            self._assemble(document)
+            self._assemble(document, attempt)
 
     def _submit(self) -> None:
         """Give the inbox as much of the backlog as there is credit for, and always something where nothing is out."""
@@ -198,21 +201,21 @@ class ShardRun:
         if not document.missing:
             self._assemble(document, attempt)
 
-    def _assemble(self, document: _Document, attempt: int = 1) -> None:
+    def _assemble(self, document: _Document, attempt: int) -> None:
         try:
             assembled = self._runner.assemble(document.prepared, document.outputs)
         except Exception as error:  # noqa: BLE001 - as above
             self._decide(document, _verdict(error, "assembled"), attempt)
             return
         if isinstance(assembled, Prepared):
-            self._next_round(document, assembled)
+            self._next_round(document, assembled, attempt)
         else:
             self._decide(document, assembled, attempt)
 
     def _decide(self, document: _Document, verdict: Outcome | TextmillError, attempt: int = 1) -> None:
         document.decided = True
-        self._open -= 1
         position = document.position
+        del self._open[position]
         if isinstance(verdict, Outcome):
             self._done.append(succeeded(position, verdict, self._runner.revision, attempt))
             return

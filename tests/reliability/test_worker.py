@@ -77,6 +77,19 @@ def test_a_document_that_takes_its_worker_down_fails_alone(
         assert worker.stop() == 0
 
 
+def test_a_document_without_items_after_one_that_kills_holds_nobody_up(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    with running(store, tmp_path, max_attempts=1) as worker:
+        job = producer.submit(["a", "[[echo:kill]]", "[[echo:too-long]]", "d"])
+        other = producer.submit(["of another job"])
+        job = producer.wait(job, 90)
+        codes = [row.error_code for row in producer.results(job)]
+        assert codes == [None, "worker_lost", "document_too_long", None]
+        assert producer.wait(other).state == "completed"
+        assert worker.stop() == 0
+
+
 @ONE_DATABASE
 def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
     with running(store, tmp_path, batch_deadline_seconds=3) as worker:

@@ -11,7 +11,7 @@ make it misbehave as models do, each in the step that it names:
     [[echo:fatal]]           run: the device fails, and with it the process
     [[echo:kill]]            run: the process is killed
     [[echo:hang]]            run: never returns
-    [[echo:pieces=N]]        prepare: the text becomes N items
+    [[echo:pieces=N]]        prepare: the text becomes N items (0: none, as an empty text does)
     [[echo:rounds=N]]        assemble: goes round N times
     [[echo:too-long]]        prepare: document_too_long
     [[echo:prepare-raise]]   prepare: raises an error of its own
@@ -78,22 +78,22 @@ class Echo:
             raise ValueError("the text has the marker prepare-raise")
         pieces = int(markers.get("pieces", 1))
         memo = (options["task"], text, int(markers.get("rounds", 1)) - 1)
-        return Prepared([Item(_Marked(text, markers), max(1, length // pieces))] * pieces, memo, length, pieces)
+        return Prepared([Item(_Marked(text, markers), max(1, length // max(1, pieces)))] * pieces, memo, length, pieces)
 
     def run(self, items: Sequence[Item]) -> Sequence[Any]:
         """The items' texts."""
         return [item.payload if type(item.payload) is str else self._act(item.payload, len(items)) for item in items]
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
-        """The outcome: the first item's text."""
+        """The outcome: the text."""
         task, text, rounds = prepared.memo
         if rounds > 0:
             return Prepared(prepared.items, (task, text, rounds - 1), prepared.input_tokens, prepared.pieces)
         output: dict[str, Any]
         if task == "summarization":
-            output = {"summary_text": outputs[0]}
+            output = {"summary_text": text}
         elif task == "translation":
-            output = {"translation_text": outputs[0]}
+            output = {"translation_text": text}
         else:
             output = {"entities": []}
         return Outcome(output, prepared.input_tokens, prepared.input_tokens, prepared.pieces)

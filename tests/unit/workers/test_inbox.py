@@ -112,10 +112,21 @@ def test_a_stopped_shard_hears_why_after_its_results(inbox: Inbox, ticket: Ticke
 
 
 def test_stopping_wakes_a_shard_that_waits(ticket: Ticket) -> None:
+    ticket.submit(items(1))
     collected = in_thread(lambda: ticket.collect(None))
     ticket.stop(Draining())
     with pytest.raises(Draining):
         collected.result(SOON)
+
+
+def test_a_wait_that_could_not_end_is_refused(inbox: Inbox, ticket: Ticket) -> None:
+    with pytest.raises(RuntimeError, match="nothing to wait for"):
+        ticket.collect(None)
+    ticket.submit(items(1))
+    answer(inbox.next_batch())
+    assert len(ticket.collect(None)) == 1
+    with pytest.raises(RuntimeError, match="nothing to wait for"):
+        ticket.collect(None)
 
 
 def test_single_file_waits_for_the_batch_that_runs_and_keeps_the_device(inbox: Inbox, ticket: Ticket) -> None:
@@ -150,7 +161,20 @@ def test_what_is_left_of_a_document_does_not_run_in_the_next_ones_name(inbox: In
     with inbox.single_file(ticket):
         ticket.submit(items(3, 3))
     assert len(inbox) == 0
-    assert ticket.room
+    with inbox.single_file(ticket):
+        assert ticket.room
+
+
+def test_an_answer_that_comes_late_is_not_the_next_documents(inbox: Inbox, ticket: Ticket) -> None:
+    with inbox.single_file(ticket):
+        ticket.submit(items(3, 3))
+        first, second = inbox.next_batch(), inbox.next_batch()
+        answer(first)  # a failure: its document is decided, and the shard leaves while the second item runs
+        answer(second)
+    in_thread(inbox.next_batch)
+    with inbox.single_file(ticket):
+        ticket.submit(items(4))
+        assert ticket.collect(0) == []
 
 
 def test_single_file_lets_others_run_in_between(inbox: Inbox) -> None:
