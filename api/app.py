@@ -10,14 +10,15 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from api import catalogue, errors, health, jobs, results
+from api import health
 from api.auth import Keys
 from api.metrics import CountRequests, Metrics
 from api.services import Parts
 from api.settings import ApiSettings
+from api.v1 import catalogue, errors, jobs, results
 from api.waiting import Waiters
 from store.catalogue import Catalogue
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.session import Store
 from store.sweep import Sweeper
 from textmill import wire
@@ -85,7 +86,7 @@ BODIES: dict[tuple[str, str], dict[str, type]] = {
     },
     ("/v1/jobs/{job_id}/retry", "post"): {"application/json": wire.RetryRequest},
 }
-"""Bodies that FastAPI does not know of, because `api/door.py` parses them."""
+"""Bodies that FastAPI does not know of, because `api/v1/door.py` parses them."""
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

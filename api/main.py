@@ -11,7 +11,7 @@ from api.app import create_app
 from api.settings import ApiSettings
 from store import keys
 from store.catalogue import load
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store
 from store.settings import StoreSettings

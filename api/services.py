@@ -12,7 +12,7 @@ from api.metrics import Metrics
 from api.settings import ApiSettings
 from api.waiting import Waiters
 from store.catalogue import Catalogue
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.session import Store
 from textmill.errors import JobNotFound
 

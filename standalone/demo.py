@@ -13,7 +13,7 @@ from rich.console import Console
 
 from standalone.show import show_sample, show_summary
 from textmill import Client
-from textmill.resume import result_line
+from textmill.run import result_line
 from textmill.wire import TASKS, Result, Task
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

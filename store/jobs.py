@@ -8,18 +8,19 @@ import json
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from store import bulk, dispatch
 from store.dispatch import Released
+from store.endings import end_if_finished
 from store.queue import PRIORITY
 from store.session import TransactionOutrun, db_time, settings_of
 from store.tables import ACTIVE, RUNNING, documents, jobs, results, shards
+from store.views import owned, to_wire, view
 from textmill.errors import (
     IdempotencyMismatch,
     JobClosed,
@@ -28,12 +29,10 @@ from textmill.errors import (
     NothingToRetry,
     UploadOffsetMismatch,
 )
-from textmill.wire import ENDED_STATES, Counts, ErrorInfo, Job, JobState, Priority, Task
+from textmill.wire import ENDED_STATES, Job, JobState, Priority, Task
 
 NewDocument = tuple[str | None, str]
 """The producer's id, or None for the document's position, and the text."""
-
-PRIORITY_NAMES: dict[int, Priority] = {PRIORITY["high"]: "high", PRIORITY["normal"]: "normal", PRIORITY["low"]: "low"}
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,9 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     if job_id is None:
         return _submitted_before(tx, new)
     _add_documents(tx, job_id, 0, batch)
-    _end_if_finished(tx, job_id)
+    end_if_finished(tx, job_id)
     released = dispatch.release(tx, new.model)
-    return Submitted(_job(tx, jobs.c.id == job_id), True, released)
+    return Submitted(view(tx, jobs.c.id == job_id), True, released)
 
 
 def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
@@ -119,7 +118,7 @@ def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
         raise TransactionOutrun  # it was deleted this moment, which frees the key
     if row.body_hash != new.body_hash:
         raise IdempotencyMismatch
-    return Submitted(_job(tx, same), False, [])
+    return Submitted(view(tx, same), False, [])
 
 
 def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument], offset: int | None) -> Appended:
@@ -129,7 +128,7 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
     Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument.
     """
     count = len(batch)
-    mine = _mine(key_id, job_id)
+    mine = owned(key_id, job_id)
     at_the_end = sa.true() if offset is None else jobs.c.total == offset
     grow = (
         sa.update(jobs)
@@ -194,52 +193,12 @@ def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: in
 
 def close(tx: Connection, key_id: int, job_id: str) -> Job:
     """No more documents follow. Closing a closed or ended job changes nothing. Raises JobNotFound."""
-    mine = _mine(key_id, job_id)
+    mine = owned(key_id, job_id)
     closed = sa.update(jobs).where(mine, jobs.c.open).values(open=False).returning(jobs.c.id)
     internal_id = tx.execute(closed).scalar()
     if internal_id is not None:
-        _end_if_finished(tx, internal_id)
-    return _job(tx, mine)
-
-
-def close_abandoned(tx: Connection) -> int:
-    """Close open jobs to which nothing was appended for the time in the settings. Returns how many."""
-    too_long_ago = db_time(-settings_of(tx).open_job_ttl_seconds)
-    abandoned = sa.select(jobs.c.id).where(ACTIVE, jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
-    closed = 0
-    for internal_id in tx.execute(abandoned).scalars().all():
-        still = sa.and_(jobs.c.id == internal_id, jobs.c.open, jobs.c.appended_at < too_long_ago)
-        closed += tx.execute(sa.update(jobs).where(still).values(open=False)).rowcount
-        _end_if_finished(tx, internal_id)
-    return closed
-
-
-def _end_if_finished(tx: Connection, internal_id: int) -> bool:
-    """End the job where nothing remains and nothing follows. Whoever makes that true calls this, in the same
-    transaction and with the job's row locked, so that exactly one of them ends it."""
-    finished = sa.and_(
-        jobs.c.id == internal_id,
-        RUNNING,
-        sa.not_(jobs.c.open),
-        jobs.c.remaining_shards == 0,
-    )
-    state = sa.case(
-        (jobs.c.succeeded == jobs.c.total, "completed"),
-        (jobs.c.succeeded == 0, "failed"),
-        else_="completed_with_errors",
-    )
-    return tx.execute(sa.update(jobs).where(finished).values(state=state, finished_at=db_time())).rowcount == 1
-
-
-def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
-    """Add new results and closed shards to the counts, last in the settling transaction. True if that ended the job."""
-    counts = {
-        "succeeded": jobs.c.succeeded + new.succeeded,
-        "failed": jobs.c.failed + new.failed,
-        "remaining_shards": jobs.c.remaining_shards - closed,
-    }
-    tx.execute(sa.update(jobs).where(jobs.c.id == internal_id).values(**counts))
-    return bool(closed) and _end_if_finished(tx, internal_id)
+        end_if_finished(tx, internal_id)
+    return view(tx, mine)
 
 
 # --- look -------------------------------------------------------------------------------------------------------------
@@ -247,7 +206,7 @@ def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: 
 
 def get(tx: Connection, key_id: int, job_id: str) -> Job:
     """The job. Raises JobNotFound."""
-    return _job(tx, _mine(key_id, job_id))
+    return view(tx, owned(key_id, job_id))
 
 
 def list_jobs(
@@ -263,60 +222,13 @@ def list_jobs(
         query = query.where(jobs.c.id < before)
     rows = tx.execute(query.order_by(jobs.c.id.desc()).limit(limit + 1)).mappings().all()
     page = rows[:limit]
-    return [_to_wire(row) for row in page], page[-1]["id"] if len(rows) > limit else None
+    return [to_wire(row) for row in page], page[-1]["id"] if len(rows) > limit else None
 
 
 def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
     """Those of the jobs that have ended or are gone."""
     active = sa.select(jobs.c.uuid).where(jobs.c.uuid.in_(job_ids), ACTIVE)
     return set(job_ids) - set(tx.execute(active).scalars())
-
-
-def _mine(key_id: int, job_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.uuid == job_id, jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))
-
-
-def _job(tx: Connection, which: sa.ColumnElement[bool]) -> Job:
-    row = tx.execute(sa.select(jobs, db_time().label("now")).where(which)).mappings().one_or_none()
-    if row is None:
-        raise JobNotFound
-    return _to_wire(row)
-
-
-def _to_wire(row: RowMapping) -> Job:
-    done = row["succeeded"] + row["failed"]
-    pending = row["total"] - done - row["cancelled"]
-    rate = eta = None
-    if row["started_at"] is not None and done:
-        until: datetime = row["finished_at"] or row["now"]
-        rate = done / max(0.001, (until - row["started_at"]).total_seconds())
-        eta = None if row["state"] in ENDED_STATES else round(pending / rate, 1)
-    error = None
-    if row["error_code"] is not None:
-        error = ErrorInfo(code=row["error_code"], message=row["error_message"])
-    return Job(
-        id=row["uuid"],
-        task=row["task"],
-        model=row["model"],
-        state=row["state"],
-        open=row["open"],
-        options=json.loads(row["options"]),
-        priority=PRIORITY_NAMES[row["priority"]],
-        metadata=json.loads(row["metadata"]),
-        counts=Counts(
-            total=row["total"],
-            pending=pending,
-            succeeded=row["succeeded"],
-            failed=row["failed"],
-            cancelled=row["cancelled"],
-        ),
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        documents_per_second=None if rate is None else round(rate, 3),
-        eta_seconds=eta,
-        error=error,
-    )
 
 
 # --- cancel, retry, delete --------------------------------------------------------------------------------------------
@@ -329,12 +241,12 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
 
     Cancelling an ended job changes nothing. Raises JobNotFound.
     """
-    mine = _mine(key_id, job_id)
+    mine = owned(key_id, job_id)
     row = tx.execute(sa.select(jobs.c.id, jobs.c.state).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state in ENDED_STATES:
-        return _job(tx, mine)
+        return view(tx, mine)
     in_order = sa.select(shards.c.id).where(shards.c.job_id == row.id, UNFINISHED).order_by(shards.c.id)
     ids = tx.execute(in_order.with_for_update()).scalars().all()
     if ids:
@@ -351,7 +263,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
         # An append or a retry added shards that were not fenced, or the job has just ended. Fencing them now would lock
         # shards after the job's row: begin again instead.
         raise TransactionOutrun
-    return _job(tx, mine)
+    return view(tx, mine)
 
 
 def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | None) -> Retried:
@@ -360,7 +272,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
 
     Raises JobNotFound, JobNotEnded, NothingToRetry.
     """
-    mine = _mine(key_id, job_id)
+    mine = owned(key_id, job_id)
     row = tx.execute(sa.select(jobs.c.id, jobs.c.model, jobs.c.state).where(mine).with_for_update()).one_or_none()
     if row is None:
         raise JobNotFound
@@ -388,7 +300,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**mended))
     _add_shards(tx, row.id, cut(sizes, settings.shard_characters, settings.shard_documents))
     released = dispatch.release(tx, row.model)
-    return Retried(_job(tx, mine), released)
+    return Retried(view(tx, mine), released)
 
 
 def _undecided_sizes(tx: Connection, internal_id: int) -> list[tuple[int, int]]:
@@ -404,10 +316,10 @@ def _undecided_sizes(tx: Connection, internal_id: int) -> list[tuple[int, int]]:
 
 def delete(tx: Connection, key_id: int, job_id: str) -> None:
     """Hide an ended job at once; the sweep removes its rows in steps. Raises JobNotFound, JobNotEnded."""
-    mine = _mine(key_id, job_id)
+    mine = owned(key_id, job_id)
     gone = (
         sa.update(jobs).where(mine, jobs.c.state.in_(ENDED_STATES)).values(deleted_at=db_time(), idempotency_key=None)
     )
     if tx.execute(gone).rowcount == 0:
-        _job(tx, mine)
+        view(tx, mine)
         raise JobNotEnded("cancel the job before deleting it")

@@ -13,8 +13,9 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, jobs, leases, workers
-from store.dispatch import Dispatcher, Released
+from store import dispatch, endings, leases, workers
+from store.dispatch import Released
+from store.dispatcher import Dispatcher
 from store.queue import redis_lists
 from store.session import Store, db_time, settings_of
 from store.tables import ACTIVE, OUT, documents, duties, results, shards
@@ -67,7 +68,7 @@ class Sweeper:
         for model in self._store.read(models_at_work):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
-        for step in (jobs.close_abandoned, retire, workers.forget_dead):
+        for step in (endings.close_abandoned, retire, workers.forget_dead):
             self._store.write(step)
         # One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
         while self._store.write(purge) and not self._stopping.is_set() and self._store.write(hold_duty, self._id):

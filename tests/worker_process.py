@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from store import jobs, results
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.queue import celery_app
 from store.results import ResultRow

@@ -158,7 +158,7 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
     where an interrupted one stopped: OUTPUT.job remembers the place.
     """
-    from textmill import resume
+    from textmill import run as resume
     from textmill.documents import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
@@ -225,7 +225,7 @@ def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, ap
 @connection
 def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
     """Print a job's results as JSON lines, in document order; while it runs, as they come."""
-    from textmill.resume import result_line
+    from textmill.run import result_line
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)

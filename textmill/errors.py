@@ -1,7 +1,7 @@
 """The exception tree that producers, the api and the workers share.
 
 Each class says its stable `code`, and whether trying the same thing again can help (`retry`). The docstring is the
-message that is shown when none is given. Which HTTP status a class gets is the api's business: `api/errors.py`.
+message that is shown when none is given. Which HTTP status a class gets is the api's business: `api/v1/errors.py`.
 """
 
 from typing import Any, ClassVar

@@ -14,8 +14,9 @@ from store import catalogue as catalogues
 from store.queue import celery_app, queue
 from store.session import Store
 from store.settings import StoreSettings
-from workers import metrics, tasks
-from workers.parent import end_with_parent
+from workers import celery_task as tasks
+from workers import metrics
+from workers.launcher.parent import end_with_parent
 from workers.process import DeviceProcess, names
 from workers.settings import WorkerSettings
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store
 from store.settings import StoreSettings
-from workers import gpus
-from workers.launcher import Launcher, slots
+from workers.launcher import gpus
+from workers.launcher.launcher import Launcher, slots
 from workers.settings import WorkerSettings
 
 

@@ -18,7 +18,7 @@ from store.catalogue import Catalogue, Entry, load
 from store.model_folder import FolderError, inspect
 from store.settings import StoreSettings
 from textmill.errors import ModelUnavailable, TextmillError
-from workers.runners.loading import Checkpoint
+from workers.backends.torch.loading import Checkpoint
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")
 """What is fetched of a repository: settings, tokenizers, weights; no pickles, no other frameworks' weights, no code."""

@@ -16,28 +16,28 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store import leases
 from store.catalogue import Catalogue
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
 from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
-from workers.budget import Budgets
-from workers.calibration import Calibrator
-from workers.engine import Engine
+from workers.backends.echo.echo import Echo
+from workers.engine.budget import Budgets
+from workers.engine.calibration import Calibrator
+from workers.engine.engine import Engine
+from workers.engine.inbox import Inbox
+from workers.engine.residency import Residency
+from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_OVERDUE
-from workers.gpus import describe_device
-from workers.inbox import Inbox
-from workers.keeper import Keeper
-from workers.ledger import Ledger
-from workers.residency import Residency
-from workers.runners.echo import Echo
-from workers.runners.factory import make
-from workers.runners.protocol import Runner
+from workers.launcher.gpus import describe_device
+from workers.models import make
+from workers.runner import Runner
 from workers.settings import WorkerSettings
-from workers.shard import ShardRun
-from workers.watchdog import Watch, Watchdog
+from workers.shards.keeper import Keeper
+from workers.shards.ledger import Ledger
+from workers.shards.run import ShardRun
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class DeviceProcess:
         """A model was loaded, in the engine's thread."""
         if not isinstance(runner, Echo) and not self._torch_is_set_up:
             # Not at start: a worker that only echoes never imports torch. Both settings belong to the calling thread.
-            from workers import device
+            from workers.backends.torch import device
 
             chosen = device.choose(self._settings.device)
             self._surroundings.enter_context(device.surroundings(chosen, self._settings.threads))

@@ -17,7 +17,7 @@ from api.settings import ApiSettings
 from store import keys, leases
 from store.bulk import DocumentOutcome
 from store.catalogue import Catalogue
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store
 from store.tables import shards

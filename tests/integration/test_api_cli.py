@@ -151,7 +151,7 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     texts = [f"text {n}" for n in range(30)]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
     command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
-    from textmill import resume
+    from textmill import run as resume
 
     # As a run leaves it that was killed in the middle of its upload.
     with Client(api.url, api.secret) as mill:

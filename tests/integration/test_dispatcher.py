@@ -10,7 +10,8 @@ import pytest
 import redis
 from kombu import Connection
 
-from store.dispatch import Dispatcher, Released
+from store.dispatch import Released
+from store.dispatcher import Dispatcher
 from store.queue import RUN_SHARD, celery_app, redis_lists
 from tests.conftest import ValkeyProcess
 from tests.integration.interleaving import PATIENCE

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from store import dispatch, jobs, leases, sweep
+from store import dispatch, endings, jobs, leases, sweep
 from store.jobs import NewJob
 from store.leases import Lease
 from store.session import Store, db_time
@@ -257,7 +257,7 @@ class LedgerMachine(RuleBasedStateMachine):
             uuid = list(self.owner)[pick % len(self.owner)]
             ago = sa.update(jobs_table).where(jobs_table.c.uuid == uuid).values(appended_at=db_time(-1e6))
             self.store.write(lambda tx: tx.execute(ago))
-            self.store.write(jobs.close_abandoned)
+            self.store.write(endings.close_abandoned)
 
     # --- what always holds ---
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, jobs, leases, results, sweep
+from store import dispatch, endings, jobs, leases, results, sweep
 from store.session import Store
 from tests.integration.ledger_steps import MODEL, claim, documents, finish, outcomes, submit
 
@@ -25,7 +25,7 @@ def work(store: Store, key_id: int) -> None:
     store.write(leases.settle, lease, outcomes([0]), False)
     finish(store, lease)
     store.write(leases.release, claim(store, released[1].shard_id, "w"))
-    for step in (leases.expire, jobs.close_abandoned, sweep.retire, sweep.purge):
+    for step in (leases.expire, endings.close_abandoned, sweep.retire, sweep.purge):
         store.write(step)
     store.write(leases.expire_worker, "w")
     store.write(dispatch.release, MODEL)

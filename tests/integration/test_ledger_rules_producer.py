@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from store import jobs, leases, results, sweep
+from store import endings, jobs, leases, results, sweep
 from store.jobs import NewJob
 from store.session import Store, db_time
 from store.tables import documents as documents_table
@@ -333,10 +333,10 @@ def test_an_open_job_that_is_abandoned_is_closed(make_store: MakeStore, key_id: 
     store.write(jobs.close, key_id, closed.id)
     for job in (done, running, closed):
         change(store, jobs_table, jobs_table.c.uuid == job.id, appended_at=db_time(-61))
-    assert store.write(jobs.close_abandoned) == 2
+    assert store.write(endings.close_abandoned) == 2
     seen = [store.read(jobs.get, key_id, job.id) for job in (done, running, busy)]
     assert [(job.open, job.state) for job in seen] == [(False, "completed"), (False, "queued"), (True, "queued")]
-    assert store.write(jobs.close_abandoned) == 0
+    assert store.write(endings.close_abandoned) == 0
 
 
 def test_an_append_keeps_a_job_from_being_closed_as_abandoned(make_store: MakeStore, store: Store, key_id: int) -> None:
@@ -344,6 +344,6 @@ def test_an_append_keeps_a_job_from_being_closed_as_abandoned(make_store: MakeSt
     change(store, jobs_table, jobs_table.c.uuid == job.id, appended_at=db_time(-100_000))
     with store.engine.begin() as tx:
         jobs.append(tx, key_id, job.id, documents(1), 3)
-        closer = Contender(make_store(), jobs.close_abandoned)
+        closer = Contender(make_store(), endings.close_abandoned)
     assert closer.result() == 0
     assert store.read(jobs.get, key_id, job.id).open

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import jobs, leases, results
-from store.dispatch import Dispatcher
+from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.leases import Lease
 from store.queue import celery_app
@@ -21,15 +21,15 @@ from store.session import Store
 from store.tables import shards
 from textmill.errors import LeaseLost
 from textmill.wire import ENDED_STATES
-from workers.budget import Budgets
-from workers.engine import Engine
-from workers.inbox import Inbox
-from workers.ledger import Ledger
-from workers.residency import Residency
-from workers.runners.echo import Echo
+from workers.backends.echo.echo import Echo
+from workers.engine.budget import Budgets
+from workers.engine.engine import Engine
+from workers.engine.inbox import Inbox
+from workers.engine.residency import Residency
+from workers.engine.watchdog import Watch
 from workers.settings import WorkerSettings
-from workers.shard import ShardRun
-from workers.watchdog import Watch
+from workers.shards.ledger import Ledger
+from workers.shards.run import ShardRun
 
 MAX_ATTEMPTS = 2
 LIVES = 40

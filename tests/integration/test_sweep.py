@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from store import jobs, leases, sweep
-from store.dispatch import Dispatcher, Released
+from store.dispatch import Released
+from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
 from store.session import Store, db_time
 from store.sweep import Sweeper

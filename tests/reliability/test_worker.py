@@ -13,7 +13,7 @@ from store.session import Store
 from store.tables import results, shards
 from tests.conftest import ValkeyProcess
 from tests.worker_process import Producer, Worker, running, wait_until
-from workers.launcher import is_running
+from workers.launcher.launcher import is_running
 
 ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 """Where the database plays no part."""

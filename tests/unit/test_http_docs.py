@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from api import catalogue, health, jobs, results
-from api.errors import STATUS, status_of
+from api import health
 from api.settings import ApiSettings
+from api.v1 import catalogue, jobs, results
+from api.v1.errors import STATUS, status_of
 from textmill import errors, wire
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from textmill.errors import DeviceOutOfMemory, ModelError, ModelUnavailable, ProcessingFailed
-from workers.budget import Budgets
-from workers.engine import Engine
+from workers.backends.echo.echo import Echo
+from workers.engine.budget import Budgets
+from workers.engine.engine import Engine
+from workers.engine.inbox import Inbox
+from workers.engine.residency import Residency
+from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_ENGINE, EXIT_FATAL
-from workers.inbox import Inbox
-from workers.residency import Residency
-from workers.runners.echo import Echo
-from workers.runners.protocol import Item, Runner
-from workers.watchdog import Watch, Watchdog
+from workers.runner import Item, Runner
 
 SOON = 10
 

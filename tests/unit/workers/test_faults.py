@@ -4,7 +4,7 @@ import pytest
 
 from textmill.errors import DeviceOutOfMemory
 from workers.faults import EXITS, FatalDeviceError, is_fatal, is_out_of_memory
-from workers.launcher import reason
+from workers.launcher.launcher import reason
 
 
 class OutOfMemoryError(RuntimeError):

@@ -5,9 +5,10 @@ import os
 import click
 import pytest
 
-from workers import gpus, main
-from workers.gpus import Gpu
-from workers.launcher import slots
+from workers import main
+from workers.launcher import gpus
+from workers.launcher.gpus import Gpu
+from workers.launcher.launcher import slots
 from workers.settings import WorkerSettings
 
 CARDS = [Gpu(f"GPU-{n}{n}{n}", f"card {n}") for n in range(3)]

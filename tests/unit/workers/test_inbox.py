@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from textmill.errors import Draining, LeaseLost
-from workers.inbox import Batch, Inbox, Ticket
-from workers.runners.protocol import Item
+from workers.engine.inbox import Batch, Inbox, Ticket
+from workers.runner import Item
 
 SOON = 10
 """Seconds after which a thread that should have gone on is taken for stuck."""

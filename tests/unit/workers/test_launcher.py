@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from workers.launcher import is_running
+from workers.launcher.launcher import is_running
 
 
 def test_a_process_that_nobody_waited_for_is_dead() -> None:

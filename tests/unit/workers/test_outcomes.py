@@ -3,8 +3,8 @@
 import json
 
 from textmill.errors import DocumentTooLong, ProcessingFailed
-from workers.outcomes import failed, succeeded
-from workers.runners.protocol import Outcome
+from workers.runner import Outcome
+from workers.shards.outcomes import failed, succeeded
 
 
 def test_output_is_json_text_with_its_letters() -> None:

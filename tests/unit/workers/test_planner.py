@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from workers.planner import Planner, Waiting
-from workers.runners.protocol import Item
+from workers.engine.planner import Planner, Waiting
+from workers.runner import Item
 
 
 def waiting(length: int, index: object, rows: int = 1, group: object = None) -> Waiting:

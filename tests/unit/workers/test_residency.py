@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable
-from workers.calibration import Calibration, Calibrator
-from workers.residency import Residency
-from workers.runners.echo import Echo
-from workers.runners.protocol import Item
+from workers.backends.echo.echo import Echo
+from workers.engine.calibration import Calibration, Calibrator
+from workers.engine.residency import Residency
+from workers.runner import Item
 
 
 class Model(Echo):

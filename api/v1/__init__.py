@@ -1,0 +1,1 @@
+"""The contract of HTTP, version 1."""

@@ -1,0 +1,29 @@
+"""Dependencies that read a request's body, after its key was found good: nobody unknown can make us read megabytes."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.services import Key, Services
+from api.v1 import limits
+
+
+async def _job_body(request: Request, services: Services, _key: Key) -> bytes:
+    limits.media_type(request, limits.JSON)
+    return await limits.read_body(request, services.settings.max_job_bytes)
+
+
+async def _chunk_body(request: Request, services: Services, _key: Key) -> bytes:
+    limits.media_type(request, limits.JSON | limits.NDJSON)
+    return await limits.read_body(request, services.settings.max_chunk_bytes)
+
+
+async def _small_body(request: Request, _key: Key) -> bytes:
+    limits.media_type(request, limits.JSON)
+    return await limits.read_body(request, limits.SMALL_BODY)
+
+
+# Still encoded as it came: decompressing is work for the endpoint's thread and not for the event loop.
+JobBody = Annotated[bytes, Depends(_job_body)]
+ChunkBody = Annotated[bytes, Depends(_chunk_body)]
+SmallBody = Annotated[bytes, Depends(_small_body)]

@@ -1,0 +1,142 @@
+"""Jobs: submit, append, close, look, wait, cancel, retry, delete."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.services import JobId, Key, Services
+from api.v1 import cursors, door, limits
+from api.v1.bodies import ChunkBody, JobBody, SmallBody
+from store import jobs
+from store.catalogue import check_options
+from textmill import wire
+from textmill.errors import InvalidRequest, NotSupported
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+LARGEST_OFFSET = 2**31 - 1
+
+
+@router.post("", status_code=201)
+def submit(
+    request: Request,
+    response: Response,
+    services: Services,
+    key: Key,
+    body: JobBody,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> wire.Job:
+    """Submit a job. With `open`, documents may be appended until it is closed."""
+    body = limits.decoded(request, body, services.settings.max_job_bytes)
+    asked, documents = door.parse_job(body, services.settings)
+    if asked.callback_url is not None:
+        raise NotSupported("callback_url: this installation sends no webhooks; wait for the job with GET ?wait=")
+    options = door.options_of(asked.task, asked.options)
+    model = services.catalogue.resolve(asked.task, asked.model, options)
+    check_options(model, options)
+    new = jobs.NewJob(
+        key_id=key,
+        task=asked.task,
+        model=model.name,
+        options=options,
+        priority=asked.priority,
+        metadata=asked.metadata,
+        open=asked.open,
+        idempotency_key=idempotency_key,
+        body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
+    )
+    submitted = services.store.write(jobs.submit, new, documents)
+    services.dispatcher.publish(submitted.released)
+    if submitted.created:
+        services.metrics.jobs.labels(asked.task, model.name).inc()
+        services.metrics.documents.inc(len(documents))
+    else:
+        response.status_code = 200
+    response.headers["Location"] = f"/v1/jobs/{submitted.job.id}"
+    return submitted.job
+
+
+@router.post("/{job_id}/documents")
+def append(
+    request: Request,
+    services: Services,
+    key: Key,
+    job_id: JobId,
+    body: ChunkBody,
+    upload_offset: Annotated[int | None, Header(ge=0, le=LARGEST_OFFSET)] = None,
+) -> wire.Accepted:
+    """Append documents to an open job. `Upload-Offset`, the position of the first one, makes repeating harmless."""
+    settings = services.settings
+    body = limits.decoded(request, body, settings.max_chunk_bytes)
+    ndjson = limits.media_type(request, limits.JSON | limits.NDJSON) in limits.NDJSON
+    documents = (door.parse_ndjson if ndjson else door.parse_documents)(body, settings.max_chunk_documents)
+    appended = services.store.write(jobs.append, key, job_id, documents, upload_offset)
+    services.dispatcher.publish(appended.released)
+    services.metrics.documents.inc(appended.accepted)
+    return wire.Accepted(accepted=appended.accepted, total=appended.total)
+
+
+@router.post("/{job_id}/close")
+def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
+    """No more documents follow. Closing a closed job changes nothing."""
+    return services.store.write(jobs.close, key, job_id)
+
+
+@router.get("/{job_id}")
+async def get(
+    services: Services,
+    key: Key,
+    job_id: JobId,
+    wait: Annotated[float, Query(ge=0, description="Seconds to wait for the job's end; cut to the server's limit")] = 0,
+) -> wire.Job:
+    """The job; with `wait` when it has ended, or as it is when the time is up."""
+    job = await run_in_threadpool(services.store.read, jobs.get, key, job_id)
+    if wait == 0 or job.state in wire.ENDED_STATES:
+        return job
+    await services.waiters.wait(job_id, min(wait, services.settings.max_wait_seconds))
+    return await run_in_threadpool(services.store.read, jobs.get, key, job_id)
+
+
+@router.get("")
+def list_jobs(
+    services: Services,
+    key: Key,
+    state: wire.JobState | None = None,
+    task: wire.Task | None = None,
+    limit: Annotated[int, Query(ge=1)] = 100,
+    cursor: str | None = None,
+) -> wire.JobsPage:
+    """The key's jobs, newest first."""
+    check_page(limit, services.settings.max_page)
+    before = None if cursor is None else cursors.decode("jobs", cursor)
+    found, older = services.store.read(jobs.list_jobs, key, state, task, limit, before)
+    return wire.JobsPage(jobs=found, next_cursor=None if older is None else cursors.encode("jobs", older))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
+    """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
+    return services.store.write(jobs.cancel, key, job_id)
+
+
+@router.post("/{job_id}/retry")
+def retry(request: Request, services: Services, key: Key, job_id: JobId, body: SmallBody) -> wire.Job:
+    """Process the failed documents of an ended job again: all of them, or those that failed with one of `codes`."""
+    codes = door.parse_retry(limits.decoded(request, body, limits.SMALL_BODY))
+    retried = services.store.write(jobs.retry, key, job_id, codes)
+    services.dispatcher.publish(retried.released)
+    return retried.job
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete(services: Services, key: Key, job_id: JobId) -> None:
+    """Delete an ended job with its texts and results."""
+    services.store.write(jobs.delete, key, job_id)
+
+
+def check_page(limit: int, most: int) -> None:
+    """Raises InvalidRequest for a page larger than the server gives."""
+    if limit > most:
+        raise InvalidRequest(f"limit: at most {most} on one page", maximum=most)

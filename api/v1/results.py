@@ -1,0 +1,83 @@
+"""Results: a page, one, or all of them streamed. The stored output is spliced into the answer without being parsed."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api.services import JobId, Key, Parts, Services
+from api.v1 import cursors
+from api.v1.jobs import check_page
+from store import results
+from textmill import wire
+from textmill.errors import DocumentNotFound
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+STEP = 100
+"""Rows that one query reads: outputs may be megabytes each, and a page ends at `page_bytes`."""
+
+
+@router.get("/results", response_model=wire.ResultsPage)
+def page(
+    services: Services,
+    key: Key,
+    job_id: JobId,
+    limit: Annotated[int, Query(ge=1)] = 100,
+    cursor: str | None = None,
+    state: wire.ResultState | None = None,
+) -> Response:
+    """Results in document order, up to the first document without an outcome while the job runs.
+
+    `next_cursor` is null only after the last page of an ended job. A page can be shorter than `limit`, even empty.
+    """
+    check_page(limit, services.settings.max_page)
+    start = 0 if cursor is None else cursors.decode("results", cursor)
+    rows: list[bytes] = []
+    size = 0
+    following: int | None = start
+    while following is not None and len(rows) < limit and size < services.settings.page_bytes:
+        asked = min(STEP, limit - len(rows))
+        found = services.store.read(results.page, key, job_id, following, asked, state)
+        following = found.next
+        for row in found.rows:
+            rows.append(row.json())
+            size += len(rows[-1])
+        if len(found.rows) < asked:
+            break  # nothing more is decided yet
+    end = b"null" if following is None else f'"{cursors.encode("results", following)}"'.encode()
+    body = b'{"results":[' + b",".join(rows) + b'],"next_cursor":' + end + b"}"
+    return Response(body, media_type="application/json")
+
+
+@router.get("/results.jsonl", response_class=StreamingResponse)
+def stream(services: Services, key: Key, job_id: JobId, state: wire.ResultState | None = None) -> StreamingResponse:
+    """All results so far, one JSON object a line. An error midway aborts the connection: what ends well is complete."""
+    lines = _lines(services, key, job_id, state)
+    first = next(lines)  # before the status line, so that an unknown job is a 404 and not an aborted 200
+    return StreamingResponse(_chained(first, lines), media_type="application/x-ndjson")
+
+
+@router.get("/results/{document_id:path}", response_model=wire.Result)
+def one(services: Services, key: Key, job_id: JobId, document_id: str) -> Response:
+    """The result of one document."""
+    if wire.unstorable(document_id) is not None:
+        raise DocumentNotFound()
+    return Response(services.store.read(results.one, key, job_id, document_id).json(), media_type="application/json")
+
+
+def _lines(services: Parts, key: int, job_id: str, state: wire.ResultState | None) -> Iterator[bytes]:
+    """The results so far in pages of lines; the first may be empty."""
+    start: int | None = 0
+    while start is not None:
+        found = services.store.read(results.page, key, job_id, start, STEP, state)
+        yield b"".join(row.json() + b"\n" for row in found.rows)
+        if len(found.rows) < STEP:
+            return
+        start = found.next
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

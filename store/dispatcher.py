@@ -1,0 +1,102 @@
+"""How released shards reach Redis: after the commit, on one thread that no request and no task ever waits for."""
+
+import collections
+import itertools
+import logging
+import threading
+from collections.abc import Iterable
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from store.dispatch import Released
+from store.queue import NORMAL, RUN_SHARD, queue_name
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """One thread that publishes released shards. `publish` returns at once, whatever Redis does.
+
+    What cannot be sent is kept and tried again, at most `longest_pause` seconds apart: the release window bounds how
+    much that can be. What a dying process loses is queued in SQL, where the sweep finds it.
+    """
+
+    shortest_pause = 0.1
+    longest_pause = 5.0
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._waiting: collections.deque[Released] = collections.deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._sent = itertools.count(1)
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self.healthy = True
+        """False while Redis takes no messages."""
+        self.published = 0
+        """Messages sent by this process."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def publish(self, released: Iterable[Released]) -> None:
+        """Hand shards over for publishing. Call it after the commit that released them."""
+        with self._wake:
+            self._waiting.extend(released)
+            self._wake.notify()
+
+    def stop(self, timeout: float = 5) -> None:
+        """Send what is waiting, if Redis takes it, and end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        pause = self.shortest_pause
+        while (released := self._next()) is not None:
+            try:
+                self._send(released)
+            except (OperationalError, OSError) as error:
+                with self._wake:
+                    self._waiting.appendleft(released)
+                    if self.healthy:
+                        log.warning("Redis takes no messages (%s): %d shards wait", error, len(self._waiting))
+                    self.healthy = False
+                    if self._stopping:
+                        return
+                    self._wake.wait_for(lambda: self._stopping, pause)
+                pause = min(2 * pause, self.longest_pause)
+            else:
+                if not self.healthy:
+                    log.warning("Redis takes messages again")
+                self.healthy = True
+                self.published += 1
+                pause = self.shortest_pause
+
+    def _next(self) -> Released | None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._stopping)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _send(self, released: Released) -> None:
+        priority = released.priority
+        if priority > NORMAL and next(self._sent) % 8 == 0:
+            priority = (
+                NORMAL  # Redis pops by priority first: without this a busy queue would never come to its low jobs
+            )
+        documents = released.last - released.first + 1
+        self._app.send_task(
+            RUN_SHARD,
+            args=[released.shard_id],
+            queue=queue_name(released.model),
+            priority=priority,
+            ignore_result=True,
+            retry=False,
+            argsrepr=(
+                f"job={released.job} task={released.task} model={released.model} "
+                f"shard={released.shard_id} documents={documents}"
+            ),
+        )

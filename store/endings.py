@@ -1,0 +1,48 @@
+"""What ends a job: its last shard, its close, or time."""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store import bulk
+from store.session import db_time, settings_of
+from store.tables import ACTIVE, RUNNING, jobs
+
+
+def end_if_finished(tx: Connection, internal_id: int) -> bool:
+    """End the job where nothing remains and nothing follows. Whoever makes that true calls this, in the same
+    transaction and with the job's row locked, so that exactly one of them ends it."""
+    finished = sa.and_(
+        jobs.c.id == internal_id,
+        RUNNING,
+        sa.not_(jobs.c.open),
+        jobs.c.remaining_shards == 0,
+    )
+    state = sa.case(
+        (jobs.c.succeeded == jobs.c.total, "completed"),
+        (jobs.c.succeeded == 0, "failed"),
+        else_="completed_with_errors",
+    )
+    return tx.execute(sa.update(jobs).where(finished).values(state=state, finished_at=db_time())).rowcount == 1
+
+
+def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
+    """Add new results and closed shards to the counts, last in the settling transaction. True if that ended the job."""
+    counts = {
+        "succeeded": jobs.c.succeeded + new.succeeded,
+        "failed": jobs.c.failed + new.failed,
+        "remaining_shards": jobs.c.remaining_shards - closed,
+    }
+    tx.execute(sa.update(jobs).where(jobs.c.id == internal_id).values(**counts))
+    return bool(closed) and end_if_finished(tx, internal_id)
+
+
+def close_abandoned(tx: Connection) -> int:
+    """Close open jobs to which nothing was appended for the time in the settings. Returns how many."""
+    too_long_ago = db_time(-settings_of(tx).open_job_ttl_seconds)
+    abandoned = sa.select(jobs.c.id).where(ACTIVE, jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
+    closed = 0
+    for internal_id in tx.execute(abandoned).scalars().all():
+        still = sa.and_(jobs.c.id == internal_id, jobs.c.open, jobs.c.appended_at < too_long_ago)
+        closed += tx.execute(sa.update(jobs).where(still).values(open=False)).rowcount
+        end_if_finished(tx, internal_id)
+    return closed

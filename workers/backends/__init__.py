@@ -1,0 +1,1 @@
+"""What runs models: one folder a backend."""

@@ -1,0 +1,1 @@
+"""Models on PyTorch, by the transformers library."""

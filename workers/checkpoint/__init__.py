@@ -1,0 +1,1 @@
+"""A model's files, as every backend that runs transformers checkpoints reads them."""

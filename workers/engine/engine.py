@@ -1,0 +1,195 @@
+"""The central loop: one thread that runs models and touches neither Redis nor SQL.
+
+Every item that it takes is answered, whatever happens: with its output, or with the error that stands for it. Only
+where the device itself fails is nothing answered: the process ends, and the leases tell the rest.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from textmill.errors import DeviceOutOfMemory, DocumentError, ModelError, ModelUnavailable, ProcessingFailed
+from workers import metrics
+from workers.engine.budget import Budgets
+from workers.engine.inbox import Batch, Inbox, Ticket
+from workers.engine.planner import Waiting
+from workers.engine.watchdog import Watch
+from workers.faults import EXIT_ENGINE, EXIT_FATAL, is_fatal, is_out_of_memory
+from workers.runner import Item, Runner
+
+log = logging.getLogger(__name__)
+
+
+class Residency(Protocol):
+    """Where the engine gets loaded models from (`workers/engine/residency.py`)."""
+
+    def ready(self, model: str) -> Runner:
+        """The model, loaded. Raises ModelUnavailable."""
+
+    def make_room(self, model: str) -> bool:
+        """Unload all models but this one; False where there was none."""
+
+
+class Engine:
+    """Takes batches from the inbox, runs them and answers each item.
+
+    `load_seconds`: how long loading a model may take. `exit`: ends the process at once, with the code given.
+    `surroundings`: entered in the engine's thread for its whole life (inference mode, thread counts). `at_start` runs
+    there before the first batch (preloading).
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        residency: Residency,
+        budgets: Budgets,
+        watch: Watch,
+        load_seconds: float,
+        exit: Callable[[int], Any],
+        surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        at_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.inbox = inbox
+        self.throughput = metrics.Throughput()
+        self._residency = residency
+        self._budgets = budgets
+        self._watch = watch
+        self._load_seconds = load_seconds
+        self._exit = exit
+        self._surroundings = surroundings
+        self._at_start = at_start
+        self._thread = threading.Thread(target=self._guarded, name="engine", daemon=True)
+
+    def run(self) -> None:
+        """Work until the inbox is closed and drained."""
+        while (batch := self.inbox.next_batch()) is not None:
+            self.answer(batch, self.execute(batch))
+
+    def execute(self, batch: Batch) -> Sequence[Any]:
+        """One output or exception for each item of the batch."""
+        model, waiting = batch
+        self._watch.batch = waiting
+        try:
+            with self._watch.limit(self._load_seconds):
+                runner = self._residency.ready(model)
+            return _Run(self, runner).outputs([w.item for w in waiting])
+        except (ModelUnavailable, ModelError) as error:
+            return [error] * len(waiting)
+        finally:
+            self._watch.batch = ()
+
+    def answer(self, batch: Batch, results: Sequence[Any]) -> None:
+        """Hand each result to the shard that waits for it."""
+        by_ticket: dict[Ticket, list[Waiting]] = {}
+        for waiting, result in zip(batch[1], results, strict=True):
+            waiting.result = result
+            mine = by_ticket.get(waiting.owner)
+            if mine is None:
+                by_ticket[waiting.owner] = [waiting]
+            else:
+                mine.append(waiting)
+        for ticket, mine in by_ticket.items():
+            ticket.answer(mine)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Close the inbox and wait for the thread; False where it is still in a pass."""
+        self.inbox.close()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _guarded(self) -> None:
+        try:
+            with self._surroundings():
+                self._at_start()
+                self.run()
+            self.throughput.report()
+        except BaseException as error:
+            # Without its engine the process would take shards and never finish one.
+            log.critical("the engine's loop failed; the process ends", exc_info=True)
+            self._exit(EXIT_FATAL if is_fatal(error) else EXIT_ENGINE)
+
+
+class _Run:
+    """The execution of one batch: what fails is halved until the culprit is alone."""
+
+    def __init__(self, engine: Engine, runner: Runner) -> None:
+        self._engine = engine
+        self._runner = runner
+        self._model_is_good = False
+
+    def outputs(self, items: Sequence[Item]) -> list[Any]:
+        """One output or DocumentError for each item. Raises ModelError."""
+        outputs, error = self._attempt(items)
+        if error is None:
+            return outputs
+        if isinstance(error, DeviceOutOfMemory):
+            self._engine._budgets.out_of_memory(self._runner.name)
+        if len(items) > 1:
+            half = len(items) // 2
+            return self.outputs(items[:half]) + self.outputs(items[half:])
+        if isinstance(error, DeviceOutOfMemory):
+            return [self._alone_with_all_memory(items[0], error)]
+        self._check_model(error)
+        return [error]
+
+    def _attempt(self, items: Sequence[Item]) -> tuple[list[Any], DocumentError | None]:
+        """Run the items once: their outputs, or what went wrong.
+
+        The exception itself ends here: its traceback holds the frames of the failed pass, and these hold its tensors.
+        """
+        engine, model = self._engine, self._runner.name
+        started = time.monotonic()
+        try:
+            with engine._watch.limit(engine._budgets.deadline(model)):
+                outputs = list(self._runner.run(items))
+            if len(outputs) != len(items):
+                raise RuntimeError(f"{len(outputs)} outputs for {len(items)} items")
+        except Exception as raised:
+            if is_fatal(raised):
+                log.critical("the device failed; the process ends", exc_info=True)
+                engine._exit(EXIT_FATAL)
+            error = _verdict(raised)
+            metrics.FAULTS.labels(model, error.code).inc()
+            if len(items) == 1:
+                log.warning("%s: an item of %d tokens failed", model, items[0].length, exc_info=True)
+        else:
+            seconds = time.monotonic() - started
+            engine._budgets.clean(model, seconds)
+            longest = max([item.length for item in items])
+            tokens = sum([item.length * item.rows for item in items])
+            padded = sum([item.rows for item in items]) * longest
+            engine.throughput.batch(model, len(items), tokens, padded, seconds)
+            return outputs, None
+        return [], error
+
+    def _alone_with_all_memory(self, item: Item, error: DocumentError) -> Any:
+        """A lone item that did not fit gets one more chance, with the device to itself."""
+        if not self._engine._residency.make_room(self._runner.name):
+            return error
+        outputs, again = self._attempt([item])
+        return outputs[0] if again is None else again
+
+    def _check_model(self, error: DocumentError) -> None:
+        """A lone item failed. Raises ModelError where a text that is known to be good fails too."""
+        if self._model_is_good:
+            return
+        _, canary_error = self._attempt([self._runner.canary()])
+        if canary_error is not None:
+            raise ModelError(f"the model {self._runner.name} fails on a known good text: {canary_error.message}")
+        self._model_is_good = True
+
+
+def _verdict(raised: Exception) -> DocumentError:
+    """What an exception says about the document, without its traceback."""
+    if is_out_of_memory(raised):
+        return DeviceOutOfMemory()
+    if isinstance(raised, DocumentError):
+        return type(raised)(raised.message, **raised.details)
+    return ProcessingFailed(f"{type(raised).__name__}: {raised}"[:500])

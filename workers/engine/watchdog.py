@@ -1,0 +1,65 @@
+"""Notices a pass that hangs. It cannot be ended in a thread: the process ends instead, and another one starts."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from workers.engine.planner import Waiting
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.5
+
+
+class Watch:
+    """What the engine is doing now, and until when it may take. Written by the engine thread, read by others."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._deadline: float | None = None
+        self.batch: Sequence[Waiting] = ()
+        """The items in the batch that is running."""
+
+    @contextlib.contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """What runs within may take so long. Limits nest: the innermost counts (loading a model within a batch)."""
+        outer = self._deadline
+        self._deadline = self._clock() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = outer
+
+    @property
+    def overdue(self) -> bool:
+        """Whether what runs now should have ended."""
+        deadline = self._deadline
+        return deadline is not None and self._clock() > deadline
+
+
+class Watchdog:
+    """A thread that calls `bite` once, when the engine is overdue."""
+
+    def __init__(self, watch: Watch, bite: Callable[[], None], check_seconds: float = CHECK_SECONDS) -> None:
+        self._watch = watch
+        self._bite = bite
+        self._check_seconds = check_seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._check_seconds):
+            if self._watch.overdue:
+                log.critical("the engine is overdue with %d items", len(self._watch.batch))
+                self._bite()
+                return

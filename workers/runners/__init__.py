@@ -1,1 +1,0 @@
-"""What runs one kind of model on a device."""

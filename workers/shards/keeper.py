@@ -1,0 +1,100 @@
+"""The lease keeper: one thread that renews all leases of the process and hears which of them are gone.
+
+A thread of its own, because Celery's timers stop during a warm shutdown, when leases matter most.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from store import leases, workers
+from store.leases import Lease
+from store.session import Store
+from store.workers import WorkerRow
+from textmill.errors import LeaseLost, TextmillError
+from workers.engine.inbox import Ticket
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Renews every third of a lease's time, and sends the worker's heartbeat.
+
+    `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`: what
+    the heartbeat tells.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        worker: WorkerRow,
+        overdue: Callable[[], bool],
+        resident: Callable[[], list[str]],
+        load: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._overdue = overdue
+        self._resident = resident
+        self._load = load
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[Lease, Ticket]] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def hold(self, lease: Lease, ticket: Ticket) -> None:
+        """Keep the lease alive; `ticket` is stopped when it is gone."""
+        with self._lock:
+            self._held[lease.token] = (lease, ticket)
+
+    def drop(self, lease: Lease) -> None:
+        """The shard is done, or handed back."""
+        with self._lock:
+            self._held.pop(lease.token, None)
+
+    def held(self) -> list[tuple[Lease, Ticket]]:
+        """All leases of this process."""
+        with self._lock:
+            return list(self._held.values())
+
+    def start(self) -> None:
+        """Register the worker and start the thread."""
+        self._store.write(workers.register, self._worker)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5) -> None:
+        """End the thread and strike the worker off the registry."""
+        self._stopped.set()
+        self._thread.join(timeout)
+        try:
+            self._store.write(workers.unregister, self._worker.id)
+        except (TextmillError, SQLAlchemyError) as error:
+            log.info("the registry forgets this worker by itself: %s", error)
+
+    def beat(self) -> None:
+        """Renew and report, once."""
+        held = self.held()
+        if self._overdue():
+            log.warning("the engine is overdue: %d leases are not renewed", len(held))
+            return
+        kept = self._store.write(leases.renew, self._worker.id, [lease.token for lease, _ in held]) if held else set()
+        for lease, ticket in held:
+            if lease.token not in kept:
+                # Cancelled, or lost. A shard that ended between the two lines above is stopped too, which hurts nobody.
+                self.drop(lease)
+                ticket.stop(LeaseLost())
+        if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load()):
+            self._store.write(workers.register, self._worker)
+
+    def _run(self) -> None:
+        pause = min(self._store.settings.lease_seconds, self._store.settings.worker_timeout_seconds) / 3
+        wait = 0.0
+        while not self._stopped.wait(wait):
+            try:
+                self.beat()
+                wait = pause
+            except (TextmillError, SQLAlchemyError) as error:
+                log.warning("leases could not be renewed, trying again: %s", error)
+                wait = min(1.0, pause)

@@ -1,0 +1,270 @@
+"""A leased shard's way through this process: prepare, submit, collect, assemble, settle.
+
+Runs in a Celery task thread. The thread prepares documents as long as the shard has credit with the inbox, and
+assembles what has come back whenever it has not: so the first batch runs while later documents are still tokenized.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from store.bulk import DocumentOutcome
+from store.leases import Text
+from textmill.errors import (
+    Draining,
+    LeaseLost,
+    ModelError,
+    ModelUnavailable,
+    ProcessingFailed,
+    TextmillError,
+    WorkerLost,
+)
+from workers.backends.echo.echo import Echo
+from workers.engine.inbox import Inbox, Ticket
+from workers.engine.planner import Waiting
+from workers.engine.residency import Residency
+from workers.runner import Item, Outcome, Prepared, Runner
+from workers.shards.ledger import Ledger
+from workers.shards.outcomes import failed, succeeded
+
+log = logging.getLogger(__name__)
+
+READ = 500
+"""Documents read in one transaction. Shards are sized by characters, so their texts fit in memory."""
+
+PREPARE = 64
+"""Documents prepared before what came back is looked at."""
+
+
+class Pace(Protocol):
+    """How much a shard may have with the engine, and how often it stores results (fields of WorkerSettings)."""
+
+    @property
+    def credit_tokens(self) -> int: ...
+    @property
+    def settle_seconds(self) -> float: ...
+    @property
+    def settle_documents(self) -> int: ...
+
+
+class _Document:
+    """A document between its first preparation and its outcome."""
+
+    __slots__ = ("decided", "missing", "outputs", "position", "prepared", "tokens")
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.decided = False
+        self.tokens = 0
+        """Tokens of the text: those of the first round."""
+
+    def begin(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.missing = len(prepared.items)
+        self.outputs: list[Any] = [None] * self.missing
+        self.tokens = self.tokens or prepared.input_tokens
+
+
+class ShardRun:
+    """One shard under one lease. By its `ticket` others stop it: the keeper with LeaseLost, the drain with Draining."""
+
+    def __init__(self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace) -> None:
+        self._ledger = ledger
+        self._inbox = inbox
+        self._residency = residency
+        self._pace = pace
+        self.ticket: Ticket = inbox.ticket(ledger.lease.model, pace.credit_tokens)
+        self._options: Mapping[str, Any] = ledger.lease.options
+        self._runner: Runner
+        self._open: dict[int, _Document] = {}
+        """The documents that have begun and have no outcome yet, by position: the only count of them there is."""
+        self._backlog: deque[tuple[Item, Any]] = deque()
+        """Items that are prepared and not yet submitted."""
+        self._done: list[DocumentOutcome] = []
+        self._settled_at = time.monotonic()
+        self._job_failed = False
+        self._succeeded = self._failed = 0
+
+    def run(self) -> str:
+        """Decide every document of the shard, unless it is stopped. Returns what became of it, in words.
+
+        A lease that is lost, or a worker that drains, is no error. Raises what the database keeps raising.
+        """
+        try:
+            try:
+                self._runner = self._residency.open(self._ledger.lease.model)
+            except ModelUnavailable as error:
+                self._fail_all(error)
+            else:
+                if isinstance(self._runner, Echo):
+                    self._options = {**self._options, "task": self._ledger.lease.task}  # it serves them all
+                self._run_single_file() if self._ledger.lease.single_file else self._run_together()
+            self._settle(close=True)
+        except LeaseLost:
+            log.info("shard %d: the lease is gone, stopping", self._ledger.lease.shard_id)
+            return "lease lost or job cancelled"
+        except Draining:
+            log.info("shard %d: draining, handing it back", self._ledger.lease.shard_id)
+            self._hand_back()
+            return "handed back"
+        except BaseException:
+            # A database that stays away, or a bug. Handing back counts no loss: the documents are not to blame.
+            self._hand_back()
+            raise
+        finally:
+            self._inbox.drop(self.ticket)
+        return f"{self._succeeded} succeeded, {self._failed} failed"
+
+    def _run_together(self) -> None:
+        texts = self._texts()
+        more = True
+        while True:
+            while more and not self._backlog and self.ticket.room:
+                more = self._prepare_some(texts)
+                self._submit()
+            self._submit()
+            if self._due():
+                self._settle(close=False)
+            if not self._open and not more:
+                return
+            if self._open or not self.ticket.room:
+                for waiting in self.ticket.collect(self._until_due()):
+                    self._take(waiting)
+
+    def _run_single_file(self) -> None:
+        """Rule 9: one document at a time, nothing else in the forward pass, settled before the next."""
+        for position, text in self._texts():
+            with self._inbox.single_file(self.ticket):
+                attempt = self._ledger.attempt(position)
+                document = self._begin(position)
+                if attempt > self._ledger.max_attempts:
+                    self._decide(document, WorkerLost(), attempt - 1)
+                else:
+                    self._backlog.clear()  # of a document that failed before all its items were out
+                    self._prepare(document, text, attempt)
+                    while self._open:
+                        self._submit()
+                        for waiting in self.ticket.collect(None):
+                            self._take(waiting, attempt)
+            self._settle(close=False)
+
+    def _texts(self) -> Iterator[Text]:
+        after = -1
+        while texts := self._ledger.undecided(after, READ):
+            yield from texts
+            after = texts[-1].position
+
+    def _prepare_some(self, texts: Iterator[Text]) -> bool:
+        """Prepare a few documents; False where there are no more."""
+        for _ in range(PREPARE):
+            if (text := next(texts, None)) is None:
+                return False
+            self._prepare(self._begin(text.position), text.text)
+        return True
+
+    def _begin(self, position: int) -> _Document:
+        document = self._open[position] = _Document(position)
+        return document
+
+    def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
+        try:
+            prepared = self._runner.prepare(text, self._options)
+        except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
+            self._decide(document, _verdict(error, "prepared"), attempt)
+        else:
+            self._next_round(document, prepared, attempt)
+
+    def _next_round(self, document: _Document, prepared: Prepared, attempt: int) -> None:
+        document.begin(prepared)
+        if prepared.items:
+            self._backlog += [(item, (document, place)) for place, item in enumerate(prepared.items)]
+        else:
+            self._assemble(document, attempt)
+
+    def _submit(self) -> None:
+        """Give the inbox as much of the backlog as there is credit for, and always something where nothing is out."""
+        while self._backlog and self.ticket.room:
+            self.ticket.submit([self._backlog.popleft() for _ in range(min(len(self._backlog), PREPARE))])
+
+    def _take(self, waiting: Waiting, attempt: int = 1) -> None:
+        """An item has come back."""
+        document, place = waiting.place
+        if document.decided:
+            return  # another item of it has failed
+        if isinstance(waiting.result, TextmillError):
+            self._decide(document, waiting.result, attempt)
+            return
+        document.outputs[place] = waiting.result
+        document.missing -= 1
+        if not document.missing:
+            self._assemble(document, attempt)
+
+    def _assemble(self, document: _Document, attempt: int) -> None:
+        try:
+            assembled = self._runner.assemble(document.prepared, document.outputs)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._decide(document, _verdict(error, "assembled"), attempt)
+            return
+        if isinstance(assembled, Prepared):
+            self._next_round(document, assembled, attempt)
+        else:
+            self._decide(document, assembled, attempt)
+
+    def _decide(self, document: _Document, verdict: Outcome | TextmillError, attempt: int = 1) -> None:
+        document.decided = True
+        position = document.position
+        del self._open[position]
+        if isinstance(verdict, Outcome):
+            self._done.append(succeeded(position, verdict, self._runner.revision, attempt))
+            return
+        if isinstance(verdict, ModelError | ModelUnavailable):
+            self._fail_job(verdict)
+        self._done.append(failed(position, verdict, document.tokens, attempt))
+
+    def _fail_all(self, error: ModelUnavailable) -> None:
+        self._fail_job(error)
+        for position, _ in self._texts():
+            self._done.append(failed(position, error, 0, 1))
+
+    def _fail_job(self, error: TextmillError) -> None:
+        if not self._job_failed:
+            self._job_failed = True
+            self._ledger.fail_job(error.code, error.message)
+
+    def _due(self) -> bool:
+        return bool(self._done) and (len(self._done) >= self._pace.settle_documents or self._until_due() == 0)
+
+    def _until_due(self) -> float | None:
+        """Seconds until what is done should be stored; None where nothing is."""
+        return max(0.0, self._settled_at + self._pace.settle_seconds - time.monotonic()) if self._done else None
+
+    def _settle(self, close: bool) -> None:
+        self._ledger.settle(self._done, close)
+        failed_now = sum(outcome.error_code is not None for outcome in self._done)
+        self._failed += failed_now
+        self._succeeded += len(self._done) - failed_now
+        self._done = []
+        self._settled_at = time.monotonic()
+
+    def _hand_back(self) -> None:
+        """Store what is done and release the rest, as far as the lease and the database allow it."""
+        try:
+            if self._done:
+                self._settle(close=False)
+            self._ledger.release()
+        except LeaseLost:
+            log.info("shard %d: the lease is gone", self._ledger.lease.shard_id)
+        except Exception:
+            log.warning(
+                "shard %d could not be handed back: its lease runs out", self._ledger.lease.shard_id, exc_info=True
+            )
+
+
+def _verdict(error: Exception, what: str) -> TextmillError:
+    """What an exception from `prepare` or `assemble` makes of the document."""
+    if isinstance(error, TextmillError):
+        return error
+    log.error("a document could not be %s", what, exc_info=error)
+    return ProcessingFailed(f"the document could not be {what}: {type(error).__name__}: {error}"[:500])
