@@ -48,6 +48,8 @@ class Lease:
     losses: int
     suspect: int | None
     suspect_attempts: int
+    key_id: int
+    priority: int
 
     @property
     def single_file(self) -> bool:
@@ -97,7 +99,7 @@ def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
         return None
     started = sa.and_(jobs_table.c.id == shard.job_id, jobs_table.c.state == "queued")
     tx.execute(sa.update(jobs_table).where(started).values(state="running", started_at=db_time()))
-    columns = (jobs_table.c.uuid, jobs_table.c.task, jobs_table.c.model, jobs_table.c.options)
+    columns = [jobs_table.c[name] for name in ("uuid", "task", "model", "options", "key_id", "priority")]
     job = tx.execute(sa.select(*columns).where(jobs_table.c.id == shard.job_id)).one()
     return Lease(
         shard_id=shard_id,
@@ -113,6 +115,8 @@ def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
         losses=shard.losses,
         suspect=shard.suspect,
         suspect_attempts=shard.suspect_attempts,
+        key_id=job.key_id,
+        priority=job.priority,
     )
 
 

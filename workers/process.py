@@ -42,7 +42,7 @@ from workers.shards.run import ShardRun
 log = logging.getLogger(__name__)
 
 FIRST_BATCH_TOKENS = 2_048
-"""Padded tokens of a batch that is taken before its model has been loaded and calibrated."""
+"""Padded tokens of a batch whose model has not been calibrated."""
 
 LAST_WORDS_SECONDS = 10
 """A process that must end tries this long to hand shards back; then it ends all the same."""
@@ -68,7 +68,9 @@ class DeviceProcess:
         )
         self.dispatcher = Dispatcher(app)
         self._sweeper = Sweeper(store, self.dispatcher)
-        self._budgets = Budgets(settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds)
+        self._budgets = Budgets(
+            settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds, settings.turn_seconds
+        )
         self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
         self.residency = Residency(
             self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds
@@ -76,7 +78,7 @@ class DeviceProcess:
         self._watch = Watch()
         self._surroundings = contextlib.ExitStack()
         self._torch_is_set_up = False
-        self.inbox = Inbox(self._budgets)
+        self.inbox = Inbox(self._budgets, settings.turn_seconds)
         metrics.WAITING.set_function(lambda: len(self.inbox))
         self.engine = Engine(
             self.inbox,
@@ -87,6 +89,8 @@ class DeviceProcess:
             exit=os._exit,
             surroundings=lambda: self._surroundings,
             at_start=self._preload,
+            trials=self._calibrator.trials,
+            turn_seconds=settings.turn_seconds,
         )
         self._watchdog = Watchdog(self._watch, self._overdue)
         self._keeper = Keeper(
@@ -151,8 +155,8 @@ class DeviceProcess:
             chosen = device.choose(self._settings.device)
             self._surroundings.enter_context(device.surroundings(chosen, self._settings.threads))
             self._torch_is_set_up = True
-        found = self._calibrator.calibrate(runner)
-        self._budgets.calibrated(runner.name, found.tokens, found.seconds)
+        if (known := self._calibrator.known(runner)) is not None:
+            self._budgets.calibrated(runner.name, known.tokens, known.seconds)
 
     def _preload(self) -> None:
         for model in names(self._settings.preload):

@@ -34,10 +34,13 @@ class WorkerSettings(BaseSettings):
     """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""
 
     batch_tokens: int = Field(default=0, ge=0)
-    """Padded tokens in a batch. 0: found by a short calibration when a model is first loaded, and kept on disk."""
+    """Padded tokens in a batch. 0: found by a short calibration after a model is first loaded, and kept on disk."""
 
     max_batch_tokens: int = Field(default=65_536, ge=1)
     """The largest batch that calibration tries."""
+
+    turn_seconds: float = Field(default=0.25, gt=0)
+    """What a model's turn, and a batch, takes while somebody else waits. Less: they wait less, and less is done."""
 
     credit_tokens: int = Field(default=65_536, ge=1)
     """Tokens of one shard that may be with the engine at once. Times the task slots, it bounds what waits in memory."""

@@ -1,7 +1,9 @@
-"""Finds how many padded tokens a batch should have: a short trial when a model is first loaded, kept on disk.
+"""Finds how many padded tokens a batch should have: a few trials after a model is first loaded, kept on disk.
 
 The runner's probe is run in ever larger batches for as long as that raises the tokens per second. What is found is a
-start: `workers/engine/budget.py` corrects it when a batch does not fit.
+start: `workers/engine/budget.py` corrects it when a batch does not fit. The trials are made one by one, between the
+engine's batches. (Real batches would tell it too, at no cost; but their rate differs more by the lengths of their texts
+than by their size.)
 """
 
 import json
@@ -28,8 +30,9 @@ GAIN = 1.05
 PATIENCE = 2
 """Trials end after so many sizes in a row without that gain: one may be slow because the machine is busy."""
 
-TRIAL_SECONDS = 2.0
-"""Trials end after one that took longer."""
+TRIAL_SECONDS = 0.5
+"""Trials end after one that took longer: who comes in waits for the end of a trial, or of a batch as large, and the
+next would take twice as long."""
 
 
 class Calibration(NamedTuple):
@@ -59,45 +62,25 @@ class Calibrator:
         self._fixed_tokens = fixed_tokens
         self._clock = clock
 
-    def calibrate(self, runner: Runner) -> Calibration:
-        """The calibration of a loaded model, from the cache or by trial. Raises what the probe raises, run alone."""
+    def known(self, runner: Runner) -> Calibration | None:
+        """The calibration of a model that needs no trial: it is set, or was found before."""
         if self._fixed_tokens:
             return Calibration(self._fixed_tokens, 0.0)
         if isinstance(runner, Echo):
             return Calibration(runner.BATCH_TOKENS, 0.0)
-        key = f"{runner.name}@{runner.revision} on {self._device}, at most {self._largest}"
-        if (kept := self._read().get(key)) is not None:
-            return Calibration(int(kept["tokens"]), float(kept["seconds"]))
-        found = self._try(runner)
-        log.info("%s: %d padded tokens in a batch (%.3f s)", runner.name, found.tokens, found.seconds)
-        self._write({**self._read(), key: found._asdict()})
-        return found
+        kept = self._read().get(self._key(runner))
+        return None if kept is None else Calibration(int(kept["tokens"]), float(kept["seconds"]))
 
-    def _try(self, runner: Runner) -> Calibration:
-        probe = runner.probe()
-        padded = probe.length * probe.rows
-        runner.run([probe])  # the first pass pays for lazy initialization
-        size = min(SMALLEST, self._largest)
-        best, best_rate, without_gain = Calibration(max(padded, size), 0.0), 0.0, 0
-        while size <= self._largest and without_gain < PATIENCE:
-            items = [probe] * max(1, size // padded)
-            started = self._clock()
-            try:
-                runner.run(items)
-            except Exception as error:
-                if is_fatal(error) or not is_out_of_memory(error):
-                    raise
-                break
-            seconds = max(self._clock() - started, 1e-6)
-            rate = len(items) * padded / seconds
-            if rate >= best_rate * GAIN:
-                best, best_rate, without_gain = Calibration(max(size, padded), seconds), rate, 0
-            else:
-                without_gain += 1
-            if seconds > TRIAL_SECONDS:
-                break
-            size *= 2
-        return best
+    def trials(self, runner: Runner) -> "Trials | None":
+        """Those that a loaded model needs; None where its calibration is known."""
+        return Trials(runner, self._largest, self._keep, self._clock) if self.known(runner) is None else None
+
+    def _key(self, runner: Runner) -> str:
+        return f"{runner.name}@{runner.revision} on {self._device}, at most {self._largest}"
+
+    def _keep(self, runner: Runner, found: Calibration) -> None:
+        log.info("%s: %d padded tokens in a batch (%.3f s)", runner.name, found.tokens, found.seconds)
+        self._write({**self._read(), self._key(runner): found._asdict()})
 
     def _read(self) -> dict[str, dict[str, float]]:
         try:
@@ -119,3 +102,52 @@ class Calibrator:
             new.replace(self._path)
         except OSError as error:
             log.warning("calibrations cannot be kept in %s: %s", self._path.parent, error)
+
+
+class Trials:
+    """The trials of one model. They start when it has run once, which pays for lazy initialization."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        largest: int,
+        keep: Callable[[Runner, Calibration], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._runner = runner
+        self._largest = largest
+        self._keep = keep
+        self._clock = clock
+        self._probe = runner.probe()
+        self._padded = self._probe.length * self._probe.rows
+        self.tokens = min(SMALLEST, largest)
+        """Padded tokens of the next trial."""
+        self.done = False
+        self._best = Calibration(max(self._padded, self.tokens), 0.0)
+        self._best_rate = 0.0
+        self._without_gain = 0
+
+    def run(self) -> Calibration:
+        """Make the next trial; the best so far. Raises what the probe raises, save for want of memory: it ends them."""
+        items = [self._probe] * max(1, self.tokens // self._padded)
+        started = self._clock()
+        try:
+            self._runner.run(items)
+        except Exception as error:
+            if is_fatal(error) or not is_out_of_memory(error):
+                raise
+            self.done = True
+        else:
+            self._note(len(items) * self._padded, max(self._clock() - started, 1e-6))
+        if self.done:
+            self._keep(self._runner, self._best)
+        return self._best
+
+    def _note(self, padded: int, seconds: float) -> None:
+        if padded / seconds >= self._best_rate * GAIN:
+            self._best, self._best_rate = Calibration(max(self.tokens, self._padded), seconds), padded / seconds
+            self._without_gain = 0
+        else:
+            self._without_gain += 1
+        self.tokens *= 2
+        self.done = self.tokens > self._largest or self._without_gain >= PATIENCE or seconds > TRIAL_SECONDS

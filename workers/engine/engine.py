@@ -14,17 +14,31 @@ from typing import Any, Protocol
 from textmill.errors import DeviceOutOfMemory, DocumentError, ModelError, ModelUnavailable, ProcessingFailed
 from workers import metrics
 from workers.engine.budget import Budgets
+from workers.engine.calibration import Trials
 from workers.engine.inbox import Batch, Inbox, Ticket
-from workers.engine.planner import Waiting
+from workers.engine.loader import Loader
+from workers.engine.planner import TURN_SECONDS
+from workers.engine.room import Waiting
 from workers.engine.watchdog import Watch
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, is_fatal, is_out_of_memory
 from workers.runner import Item, Runner
 
 log = logging.getLogger(__name__)
 
+LOAD_SHARE = 0.2
+"""Part of the time that loading takes where models displace each other: a turn is so much longer than the load."""
+
 
 class Residency(Protocol):
     """Where the engine gets loaded models from (`workers/engine/residency.py`)."""
+
+    evictions: int
+
+    def is_resident(self, model: str) -> bool:
+        """Whether the model is loaded."""
+
+    def load_aside(self, model: str) -> None:
+        """Load the model in another thread than the engine's, as far as that goes."""
 
     def ready(self, model: str) -> Runner:
         """The model, loaded. Raises ModelUnavailable."""
@@ -38,7 +52,8 @@ class Engine:
 
     `load_seconds`: how long loading a model may take. `exit`: ends the process at once, with the code given.
     `surroundings`: entered in the engine's thread for its whole life (inference mode, thread counts). `at_start` runs
-    there before the first batch (preloading).
+    there before the first batch (preloading). `trials(runner)`: the calibration that a loaded model wants, if any; it
+    is made between batches, where it keeps nobody waiting for more than `turn_seconds`.
     """
 
     def __init__(
@@ -51,6 +66,8 @@ class Engine:
         exit: Callable[[int], Any],
         surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext,
         at_start: Callable[[], None] = lambda: None,
+        trials: Callable[[Runner], Trials | None] = lambda runner: None,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self.inbox = inbox
         self.throughput = metrics.Throughput()
@@ -61,20 +78,24 @@ class Engine:
         self._exit = exit
         self._surroundings = surroundings
         self._at_start = at_start
+        self._make_trials = trials
+        self._turn_seconds = turn_seconds
+        self._trials: dict[str, Trials | None] = {}
+        self._loader = Loader(inbox, residency, watch, load_seconds, self._failed)
         self._thread = threading.Thread(target=self._guarded, name="engine", daemon=True)
 
     def run(self) -> None:
         """Work until the inbox is closed and drained."""
         while (batch := self.inbox.next_batch()) is not None:
             self.answer(batch, self.execute(batch))
+            self.calibrate(batch[0])
 
     def execute(self, batch: Batch) -> Sequence[Any]:
         """One output or exception for each item of the batch."""
         model, waiting = batch
         self._watch.batch = waiting
         try:
-            with self._watch.limit(self._load_seconds):
-                runner = self._residency.ready(model)
+            runner = self._ready(model)
             return _Run(self, runner).outputs([w.item for w in waiting])
         except (ModelUnavailable, ModelError) as error:
             return [error] * len(waiting)
@@ -94,15 +115,52 @@ class Engine:
         for ticket, mine in by_ticket.items():
             ticket.answer(mine)
 
+    def calibrate(self, model: str) -> None:
+        """Make the next trial of the model's calibration, if there is one and it keeps nobody waiting for long.
+
+        Nobody else waits: then a trial is what the full batch will be. Or it is as short as a turn. So a model runs
+        with a small budget from its first item on, a fast device soon has its large one, and a slow one where it
+        matters.
+        """
+        trials = self._trials.get(model)
+        if trials is None or trials.done:
+            return
+        is_short = self._budgets.expected(model, trials.tokens) <= self._turn_seconds
+        if not is_short and self.inbox.others_wait(model):
+            return
+        try:
+            with self._watch.limit(self._budgets.deadline(model)):
+                found = trials.run()
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            log.warning("%s: the calibration failed; its budget stays", model, exc_info=True)
+            self._trials[model] = None
+        else:
+            self._budgets.calibrated(model, found.tokens, found.seconds)
+
     def start(self) -> None:
-        """Start the thread."""
+        """Start the threads: this one, and that which loads models."""
+        self._loader.start()
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Close the inbox and wait for the thread; False where it is still in a pass."""
+        """Close the inbox and wait for the threads; False where one is still in a pass, or loads a model."""
         self.inbox.close()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return not self._thread.is_alive() and not self.inbox.is_loading
+
+    def _ready(self, model: str) -> Runner:
+        """The model, loaded. Raises ModelUnavailable."""
+        evictions, started = self._residency.evictions, time.monotonic()
+        with self._watch.limit(self._load_seconds):
+            runner = self._residency.ready(model)
+        if self._residency.evictions > evictions:
+            # The next change costs as much again: without this the turns would be spent on loading.
+            self.inbox.stay((time.monotonic() - started) * (1 / LOAD_SHARE - 1))
+        if model not in self._trials:
+            self._trials[model] = self._make_trials(runner)
+        return runner
 
     def _guarded(self) -> None:
         try:
@@ -110,10 +168,13 @@ class Engine:
                 self._at_start()
                 self.run()
             self.throughput.report()
-        except BaseException as error:
-            # Without its engine the process would take shards and never finish one.
-            log.critical("the engine's loop failed; the process ends", exc_info=True)
-            self._exit(EXIT_FATAL if is_fatal(error) else EXIT_ENGINE)
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """End the process: without its engine, or what loads its models, it would take shards and never finish one."""
+        log.critical("the engine's loop failed; the process ends", exc_info=error)
+        self._exit(EXIT_FATAL if is_fatal(error) else EXIT_ENGINE)
 
 
 class _Run:
@@ -161,12 +222,14 @@ class _Run:
                 log.warning("%s: an item of %d tokens failed", model, items[0].length, exc_info=True)
         else:
             seconds = time.monotonic() - started
-            engine._budgets.clean(model, seconds)
             longest = max([item.length for item in items])
             tokens = sum([item.length * item.rows for item in items])
             padded = sum([item.rows for item in items]) * longest
+            engine._budgets.clean(model, padded, seconds)
             engine.throughput.batch(model, len(items), tokens, padded, seconds)
             return outputs, None
+        finally:
+            engine.inbox.speeds.ran(model, time.monotonic() - started)
         return [], error
 
     def _alone_with_all_memory(self, item: Item, error: DocumentError) -> Any:

@@ -1,175 +1,134 @@
-"""Which waiting items make the next batch. Pure: no torch, no threads, no clock.
+"""Which model runs next, and which of its waiting items. Pure: no torch, no threads, no clock (it is told the time).
 
-Longest first, so that a batch is padded to little more than each item's own length and running out of memory shows on
-the first batch, not an hour in. What that alone would starve is served by two counts: every 8th batch starts at the
-oldest item, and a model is left after 64 batches while another one waits.
+Models take turns, in the order in which they began to wait. A turn ends when nothing of the model waits, or when its
+batches have taken the turn's seconds and another model waits: with M models waiting, each begins its turn within
+M - 1 times a turn and one batch. Between two batches of a turn, one of another model may run that has a `high` item,
+and after it none before the turn has had as much time: so while `high` items keep coming, a turn takes at most twice as
+long.
 
-Items of one model and group lie in one queue per length, so that taking a batch costs its own size and not that of the
-waiting room (one sorted list of 10,000 would be shifted for each arrival).
+Within a model keys and jobs share (`workers/engine/room.py`).
 """
 
-from bisect import bisect_right, insort
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
-from workers.runner import Item
+from workers.engine.room import Owner, Room, Waiting
 
-STAY = 64
-"""Batches of one model in a row while another model waits: a change costs caches, and a load after an eviction."""
-
-ANCHOR = 8
-"""Every so many batches start at the model's oldest item, whatever its length and group."""
-
-
-class Waiting:
-    """An item on its way through the engine. `owner` and `place` are the submitter's; nothing here looks into them."""
-
-    __slots__ = ("item", "order", "owner", "place", "result")
-
-    def __init__(self, item: Item, owner: Any, place: Any) -> None:
-        self.item = item
-        self.owner = owner
-        self.place = place
-        self.order = 0
-        """Its number in the order of arrival; given by the planner."""
-        self.result: Any = None
-        """The item's output, or the exception that stands for it; given by the engine."""
+TURN_SECONDS = 0.25
+"""What a turn takes where no setting says otherwise."""
 
 
 class Planner:
-    """The waiting items, and the order in which they are taken."""
+    """The waiting items of all models, and the order in which they are taken.
 
-    def __init__(self, stay: int = STAY, anchor: int = ANCHOR) -> None:
-        self._stay = stay
-        self._anchor = anchor
-        self._models: dict[str, dict[Hashable, _Group]] = {}
-        """No empty model, no empty group."""
+    `turn_seconds`: what a model's turn takes while another one waits.
+    """
+
+    def __init__(self, turn_seconds: float = TURN_SECONDS) -> None:
+        self._turn_seconds = turn_seconds
+        self._rooms: dict[str, Room] = {}
+        """Also of models of which nothing waits: the accounts of those who share."""
+        self._waiting: dict[str, None] = {}
+        """Models of which something waits, in the order of their turns."""
         self._size = 0
-        self._arrivals = 0
-        self._batches = 0
         self._model: str | None = None
-        self._group: Hashable = None
-        self._stayed = 0
+        """Whose turn it is."""
+        self._left = 0.0
+        """Seconds of that turn."""
+        self._last: str | None = None
+        self._jumped = False
+        """Whether the last batch was of another model, out of turn."""
+        self._owed = 0.0
+        """Seconds of batches in turn before another one may run out of turn."""
 
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def models(self) -> Collection[str]:
+        """Those of which something waits."""
+        return self._waiting.keys()
+
     def add(self, model: str, arrivals: Iterable[Waiting]) -> None:
         """Let items of a model wait."""
-        groups = self._models.get(model, {})
-        order = self._arrivals
+        room = self._rooms.get(model)
+        if room is None:
+            room = self._rooms[model] = Room()
+        before = len(room)
         for waiting in arrivals:
-            order += 1
-            waiting.order = order
-            group = groups.get(waiting.item.group)
-            if group is None:
-                group = groups[waiting.item.group] = _Group()
-            group.add(waiting)
-        self._size += order - self._arrivals
-        self._arrivals = order
-        if groups:
-            self._models[model] = groups
+            room.add(waiting)
+        self._size += len(room) - before
+        if len(room):
+            self._waiting.setdefault(model)
 
-    def take(self, budget: Callable[[str], int]) -> tuple[str, list[Waiting]] | None:
-        """Remove and return the next batch with its model; None where nothing waits.
+    def take(self, budget: Callable[[str, bool], int], held: Collection[str] = ()) -> tuple[str, list[Waiting]] | None:
+        """Remove and return the next batch with its model; None where nothing may run.
 
-        `budget(model)`: padded tokens, that is the rows of the batch times the length of its longest item. The first
-        item is always admitted, however long.
+        `budget(model, shared)`: padded tokens, that is the rows of the batch times the length of its longest item;
+        shared: of a batch for whose end somebody else waits. The first item is always admitted, however long.
+        `held`: models that may not run now.
         """
-        if not self._models:
+        ready = [model for model in self._waiting if model not in held]
+        if not ready:
             return None
-        model = self._choose_model()
-        groups = self._models[model]
-        self._batches += 1
-        anchored = self._batches % self._anchor == 0
-        longest = None
-        if anchored or self._group not in groups:
-            self._group, group = min(groups.items(), key=lambda found: found[1].oldest().order)
-            longest = group.oldest().item.length if anchored else None
-        batch = groups[self._group].take(budget(model), longest)
+        model = self._last = self._choose(ready, lambda model: budget(model, False))
+        room = self._rooms[model]
+        full = budget(model, False)
+        batch = room.take(budget(model, True) if len(ready) > 1 or room.shared else full, full)
         self._size -= len(batch)
-        self._forget_if_empty(model, self._group)
+        self._forget_if_empty(model)
         return model, batch
 
-    def drop(self, owner: object) -> int:
+    def took(self, seconds: float) -> None:
+        """The last batch took so long."""
+        if self._jumped:
+            self._owed = seconds
+        else:
+            self._left -= seconds
+            self._owed -= seconds
+
+    def stay(self, seconds: float) -> None:
+        """The turn of the last batch's model lasts at least so long from now: coming to it was dear."""
+        if self._last is not None and self._model != self._last:
+            self._begin(self._last)
+        self._left = max(self._left, seconds)
+
+    def others_wait(self, model: str) -> bool:
+        """Whether anything waits besides one job of this model."""
+        waiting = len(self._waiting)
+        return waiting > 1 or (waiting == 1 and (model not in self._waiting or self._rooms[model].shared))
+
+    def drop(self, owner: Owner) -> int:
         """Forget all items of an owner; returns how many there were."""
         dropped = 0
-        for model, groups in list(self._models.items()):
-            for name, group in list(groups.items()):
-                dropped += group.drop(owner)
-                self._forget_if_empty(model, name)
+        for model in list(self._waiting):
+            dropped += self._rooms[model].drop(owner)
+            self._forget_if_empty(model)
         self._size -= dropped
         return dropped
 
-    def _choose_model(self) -> str:
-        """The model of the last batch until it is empty or has had its turn; then the one with the oldest item."""
-        others = [model for model in self._models if model != self._model]
-        if self._model is not None and self._model in self._models and (self._stayed < self._stay or not others):
-            self._stayed += 1
-            return self._model
-        self._model = min(others, key=lambda model: min(g.oldest().order for g in self._models[model].values()))
-        self._group = None
-        self._stayed = 1
+    def _choose(self, ready: list[str], full: Callable[[str], int]) -> str:
+        may_jump = len(ready) > 1 and not self._jumped and self._owed <= 0
+        urgent = self._urgent(ready, full) if may_jump else None
+        self._jumped = urgent is not None
+        if urgent is not None:
+            return urgent
+        if self._model not in ready or (self._left <= 0 and len(ready) > 1):
+            self._begin(next(model for model in ready if model != self._model))
+        assert self._model is not None
         return self._model
 
-    def _forget_if_empty(self, model: str, group: Hashable) -> None:
-        groups = self._models[model]
-        if not groups[group].by_length:
-            del groups[group]
-            if not groups:
-                del self._models[model]
+    def _urgent(self, ready: list[str], full: Callable[[str], int]) -> str | None:
+        """The model that runs out of turn; None where it is the turn of one that has a `high` item too."""
+        urgent = [model for model in ready if self._rooms[model].is_urgent(full(model))]
+        return None if not urgent or self._model in urgent else urgent[0]
 
+    def _begin(self, model: str) -> None:
+        """Begin a model's turn, and let it be the last to have another."""
+        self._model, self._left = model, self._turn_seconds
+        if model in self._waiting:
+            del self._waiting[model]
+            self._waiting[model] = None
 
-class _Group:
-    """Items that may share a batch: a queue in order of arrival for each length."""
-
-    __slots__ = ("by_length", "lengths")
-
-    def __init__(self) -> None:
-        self.by_length: dict[int, deque[Waiting]] = {}
-        self.lengths: list[int] = []
-        """The keys of `by_length`, ascending."""
-
-    def add(self, waiting: Waiting) -> None:
-        length = waiting.item.length
-        queue = self.by_length.get(length)
-        if queue is None:
-            self.by_length[length] = deque((waiting,))
-            insort(self.lengths, length)
-        else:
-            queue.append(waiting)
-
-    def oldest(self) -> Waiting:
-        return min((queue[0] for queue in self.by_length.values()), key=lambda waiting: waiting.order)
-
-    def take(self, budget: int, longest: int | None) -> list[Waiting]:
-        """Longest first, downwards from the length `longest` (None: from the top), as long as the padded size fits."""
-        at = len(self.lengths) if longest is None else bisect_right(self.lengths, longest)
-        padded = self.lengths[at - 1]
-        rows = 0
-        taken: list[Waiting] = []
-        while at > 0:
-            at -= 1
-            length = self.lengths[at]
-            queue = self.by_length[length]
-            while queue:
-                rows += queue[0].item.rows
-                if taken and rows * padded > budget:
-                    return taken
-                taken.append(queue.popleft())
-            del self.by_length[length]
-            del self.lengths[at]
-        return taken
-
-    def drop(self, owner: object) -> int:
-        dropped = 0
-        for length, queue in list(self.by_length.items()):
-            kept = deque(waiting for waiting in queue if waiting.owner is not owner)
-            dropped += len(queue) - len(kept)
-            if kept:
-                self.by_length[length] = kept
-            else:
-                del self.by_length[length]
-                self.lengths.remove(length)
-        return dropped
+    def _forget_if_empty(self, model: str) -> None:
+        if not len(self._rooms[model]):
+            self._waiting.pop(model, None)

@@ -1,8 +1,14 @@
-"""Models in memory: opened once, loaded once, kept, and unloaded by least use when memory asks for it."""
+"""Models in memory: opened once, loaded once, kept, and unloaded by least use when memory asks for it.
+
+A model is loaded aside, by another thread than the engine's, while the others run; where that cannot be (memory is
+short, so that another one has to go first), the engine's thread loads it. `Inbox.loading` sees to it that never two
+threads load at once.
+"""
 
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable, TextmillError
@@ -17,8 +23,9 @@ class Residency:
     """The models of one process.
 
     `make(name)` gives a runner that has neither been opened nor loaded. `loaded(runner)` is called after each load, in
-    the engine thread (calibration). `memory_bytes`: what all weights together may take; 0: what the device has.
-    `retry_seconds`: a model that failed to open or load is not tried again for so long.
+    the engine thread. `memory_bytes`: what all weights together may take; 0: what the device has. `retry_seconds`: a
+    model that failed to open or load is not tried again for so long. `aside(runner)`: whether another thread than the
+    engine's may load it.
     """
 
     def __init__(
@@ -28,24 +35,36 @@ class Residency:
         memory_bytes: int = 0,
         retry_seconds: float = 60,
         clock: Callable[[], float] = time.monotonic,
+        aside: Callable[[Runner], bool] = lambda runner: True,
     ) -> None:
         self._make = make
         self._loaded = loaded
         self._memory_bytes = memory_bytes
         self._retry_seconds = retry_seconds
         self._clock = clock
+        self._may_be_aside = aside
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
         self._open: dict[str, Runner] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         """Until when a model is not tried again, and why."""
-        self._resident: dict[str, Runner] = {}
+        self._resident: OrderedDict[str, Runner] = OrderedDict()
         """Least recently used first; changed by the engine thread alone."""
+        self._aside: dict[str, Runner] = {}
+        """Loaded, and waiting for the engine thread to make them resident."""
+        self._sizes: dict[str, int] = {}
+        """Bytes of the models that have been loaded once."""
+        self.evictions = 0
+        """How many models were unloaded to make room."""
 
     @property
     def resident(self) -> list[str]:
         """Names of the models that are loaded."""
         return list(self._resident)
+
+    def is_resident(self, model: str) -> bool:
+        """Whether the model is loaded. Called from any thread."""
+        return model in self._resident
 
     def open(self, model: str) -> Runner:
         """The model, able to prepare texts. Called from task threads: one opens it, the others wait for that one.
@@ -67,41 +86,76 @@ class Residency:
                 self._open[model] = runner
         return self._open[model]
 
-    def ready(self, model: str) -> Runner:
-        """The model, loaded. Called from the engine thread. Raises ModelUnavailable."""
-        runner = self._resident.pop(model, None)
-        if runner is None:
+    def load_aside(self, model: str) -> None:
+        """Load the model for the engine, as far as that goes in another thread. Called from the one thread that does.
+
+        Raises nothing that `ready` does not raise again, or make good by loading the model itself, but what is fatal.
+        """
+        if model in self._resident or model in self._aside:
+            return
+        try:
             self._raise_recent_failure(model)
             runner = self.open(model)
-            self._load(runner)
-        self._resident[model] = runner  # last: most recently used
+        except ModelUnavailable:
+            return
+        too_large = self._memory_bytes and self._taken() + self._sizes.get(model, 0) > self._memory_bytes
+        if too_large or not self._may_be_aside(runner):
+            return
+        started = self._clock()
+        if (error := self._attempt(runner, runner.load)) is None:
+            self._note(runner, started)
+            self._aside[model] = runner
+            return
+        runner.unload()
+        if not is_out_of_memory(error):
+            self._failure(model, "loaded", error)
+
+    def ready(self, model: str) -> Runner:
+        """The model, loaded. Called from the engine thread. Raises ModelUnavailable."""
+        runner = self._resident.get(model)
+        if runner is None:
+            runner = self._aside.pop(model, None)
+            if runner is None:
+                self._raise_recent_failure(model)
+                runner = self.open(model)
+                self._load(runner)
+            else:
+                self._load(runner, is_aside=True)
+            self._resident[model] = runner
+        self._resident.move_to_end(model)
         return runner
 
     def make_room(self, model: str) -> bool:
         """Unload all models but this one. Called from the engine thread; False where there was none."""
-        others = [name for name in self._resident if name != model]
+        others = [name for name in (*self._resident, *self._aside) if name != model]
         for name in others:
             self._evict(name)
         return bool(others)
 
-    def _load(self, runner: Runner) -> None:
+    def _load(self, runner: Runner, is_aside: bool = False) -> None:
+        """Load the model and unload others, least recently used first, until it fits; aside: it has been loaded."""
         started = self._clock()
-        while (error := self._try_load(runner)) is not None:
+        error = None if is_aside else self._attempt(runner, runner.load)
+        while error is not None or (error := self._attempt(runner, lambda: self._admit(runner))) is not None:
             runner.unload()
-            if not is_out_of_memory(error) or not self._resident:
+            if not is_out_of_memory(error) or not (victims := [*self._resident, *self._aside]):
                 raise self._failure(runner.name, "loaded", error)
-            self._evict(next(iter(self._resident)))
-        taken = runner.memory_bytes()
-        log.info("%s: loaded in %.1f s, %d MB", runner.name, self._clock() - started, taken >> 20)
-        metrics.LOADS.labels(runner.name).inc()
-        metrics.RESIDENT.labels(runner.name).set(taken)
+            self._evict(victims[0])
+            is_aside = False
+            error = self._attempt(runner, runner.load)
+        if not is_aside:
+            self._note(runner, started)
 
-    def _try_load(self, runner: Runner) -> Exception | None:
+    def _admit(self, runner: Runner) -> None:
+        """What is left to do in the engine thread when the weights have been loaded."""
+        while self._memory_bytes and self._resident and self._taken() + runner.memory_bytes() > self._memory_bytes:
+            self._evict(next(iter(self._resident)))
+        self._loaded(runner)
+
+    def _attempt(self, runner: Runner, step: Callable[[], None]) -> Exception | None:
+        """Do a step of loading: None, or what went wrong. Raises what is fatal."""
         try:
-            runner.load()
-            while self._memory_bytes and self._resident and self._taken() + runner.memory_bytes() > self._memory_bytes:
-                self._evict(next(iter(self._resident)))
-            self._loaded(runner)
+            step()
         except Exception as error:
             if is_fatal(error):
                 raise
@@ -110,12 +164,19 @@ class Residency:
             return DeviceOutOfMemory() if is_out_of_memory(error) else error.with_traceback(None)
         return None
 
+    def _note(self, runner: Runner, started: float) -> None:
+        taken = self._sizes[runner.name] = runner.memory_bytes()
+        log.info("%s: loaded in %.1f s, %d MB", runner.name, self._clock() - started, taken >> 20)
+        metrics.LOADS.labels(runner.name).inc()
+        metrics.RESIDENT.labels(runner.name).set(taken)
+
     def _taken(self) -> int:
-        return sum(runner.memory_bytes() for runner in self._resident.values())
+        return sum(runner.memory_bytes() for runner in [*self._resident.values(), *self._aside.values()])
 
     def _evict(self, model: str) -> None:
         log.info("%s: unloaded, to make room", model)
-        self._resident.pop(model).unload()
+        (self._resident if model in self._resident else self._aside).pop(model).unload()
+        self.evictions += 1
         metrics.EVICTIONS.labels(model).inc()
         metrics.RESIDENT.labels(model).set(0)
 

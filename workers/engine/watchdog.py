@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from workers.engine.planner import Waiting
+from workers.engine.room import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -14,29 +14,36 @@ CHECK_SECONDS = 0.5
 
 
 class Watch:
-    """What the engine is doing now, and until when it may take. Written by the engine thread, read by others."""
+    """What the engine's threads are doing now, and until when each may take. Written by them, read by others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._deadline: float | None = None
+        self._deadlines: dict[int, float] = {}
+        """By thread."""
         self.batch: Sequence[Waiting] = ()
         """The items in the batch that is running."""
 
     @contextlib.contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
-        """What runs within may take so long. Limits nest: the innermost counts (loading a model within a batch)."""
-        outer = self._deadline
-        self._deadline = self._clock() + seconds
+        """What the calling thread runs within may take so long.
+
+        Limits nest: the innermost counts (loading a model within a batch).
+        """
+        thread = threading.get_ident()
+        outer = self._deadlines.get(thread)
+        self._deadlines[thread] = self._clock() + seconds
         try:
             yield
         finally:
-            self._deadline = outer
+            if outer is None:
+                del self._deadlines[thread]
+            else:
+                self._deadlines[thread] = outer
 
     @property
     def overdue(self) -> bool:
         """Whether what runs now should have ended."""
-        deadline = self._deadline
-        return deadline is not None and self._clock() > deadline
+        return any(self._clock() > deadline for deadline in list(self._deadlines.values()))
 
 
 class Watchdog:

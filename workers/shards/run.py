@@ -23,8 +23,8 @@ from textmill.errors import (
 )
 from workers.backends.echo.echo import Echo
 from workers.engine.inbox import Inbox, Ticket
-from workers.engine.planner import Waiting
 from workers.engine.residency import Residency
+from workers.engine.room import Waiting
 from workers.runner import Item, Outcome, Prepared, Runner
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
@@ -52,10 +52,11 @@ class Pace(Protocol):
 class _Document:
     """A document between its first preparation and its outcome."""
 
-    __slots__ = ("decided", "missing", "outputs", "position", "prepared", "tokens")
+    __slots__ = ("characters", "decided", "missing", "outputs", "position", "prepared", "tokens")
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, characters: int) -> None:
         self.position = position
+        self.characters = characters
         self.decided = False
         self.tokens = 0
         """Tokens of the text: those of the first round."""
@@ -75,7 +76,10 @@ class ShardRun:
         self._inbox = inbox
         self._residency = residency
         self._pace = pace
-        self.ticket: Ticket = inbox.ticket(ledger.lease.model, pace.credit_tokens)
+        lease = ledger.lease
+        self.ticket: Ticket = inbox.ticket(
+            lease.model, pace.credit_tokens, key=lease.key_id, job=lease.job_id, priority=lease.priority
+        )
         self._options: Mapping[str, Any] = ledger.lease.options
         self._runner: Runner
         self._open: dict[int, _Document] = {}
@@ -138,7 +142,7 @@ class ShardRun:
         for position, text in self._texts():
             with self._inbox.single_file(self.ticket):
                 attempt = self._ledger.attempt(position)
-                document = self._begin(position)
+                document = self._begin(position, text)
                 if attempt > self._ledger.max_attempts:
                     self._decide(document, WorkerLost(), attempt - 1)
                 else:
@@ -161,11 +165,11 @@ class ShardRun:
         for _ in range(PREPARE):
             if (text := next(texts, None)) is None:
                 return False
-            self._prepare(self._begin(text.position), text.text)
+            self._prepare(self._begin(*text), text.text)
         return True
 
-    def _begin(self, position: int) -> _Document:
-        document = self._open[position] = _Document(position)
+    def _begin(self, position: int, text: str) -> _Document:
+        document = self._open[position] = _Document(position, len(text))
         return document
 
     def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
@@ -217,6 +221,7 @@ class ShardRun:
         position = document.position
         del self._open[position]
         if isinstance(verdict, Outcome):
+            self.ticket.decided(document.characters)
             self._done.append(succeeded(position, verdict, self._runner.revision, attempt))
             return
         if isinstance(verdict, ModelError | ModelUnavailable):

@@ -132,10 +132,10 @@ def test_the_budget_recovers_after_clean_batches() -> None:
     budgets.out_of_memory("m")
     assert budgets("m") == 500
     for _ in range(100):
-        budgets.clean("m", 0.1)
+        budgets.clean("m", 500, 0.1)
     assert budgets("m") == 550
     for _ in range(1_000):
-        budgets.clean("m", 0.1)
+        budgets.clean("m", 500, 0.1)
     assert budgets("m") == 1_000
 
 
@@ -144,7 +144,7 @@ def test_the_deadline_follows_what_batches_take() -> None:
     assert budgets.deadline("m") == 60
     budgets.calibrated("m", 1_000, 5.0)
     assert budgets.deadline("m") == 100
-    budgets.clean("m", 8.0)
+    budgets.clean("m", 1_000, 8.0)
     assert budgets.deadline("m") == 160
 
 
@@ -163,6 +163,14 @@ def test_an_engine_that_fails_ends_the_process(house: House) -> None:
     ended = threading.Event()
 
     class Broken:
+        evictions = 0
+
+        def is_resident(self, model: str) -> bool:
+            return True
+
+        def load_aside(self, model: str) -> None:
+            raise AssertionError("it is resident")
+
         def ready(self, model: str) -> Runner:
             raise RuntimeError("a bug in Textmill")
 

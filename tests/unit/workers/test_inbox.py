@@ -1,4 +1,4 @@
-"""The waiting room: credit, closing, dropping, draining, single file."""
+"""The waiting room: credit, closing, dropping, draining, single file, models that are loaded."""
 
 import threading
 from collections.abc import Callable
@@ -27,8 +27,14 @@ def answer(batch: Batch | None, result: object = "done") -> None:
 
 
 @pytest.fixture
-def inbox() -> Inbox:
-    return Inbox(lambda model: 10)
+def clock() -> list[float]:
+    """Seconds; a test moves it on."""
+    return [0.0]
+
+
+@pytest.fixture
+def inbox(clock: list[float]) -> Inbox:
+    return Inbox(lambda model, shared: 10, turn_seconds=1, clock=lambda: clock[0])
 
 
 @pytest.fixture
@@ -177,17 +183,135 @@ def test_an_answer_that_comes_late_is_not_the_next_documents(inbox: Inbox, ticke
         assert ticket.collect(0) == []
 
 
-def test_single_file_lets_others_run_in_between(inbox: Inbox) -> None:
+@pytest.mark.parametrize(("document", "batches"), [(0.0, 2), (0.25, 5)])
+def test_single_file_takes_a_tenth_of_the_time(inbox: Inbox, clock: list[float], document: float, batches: int) -> None:
     first, second, other = (inbox.ticket("m", 100) for _ in range(3))
-    other.submit(items(1))
+    other.submit(items(*[10] * 9))
     with inbox.single_file(first):
+        clock[0] += document
         entered = in_thread(lambda: inbox.single_file(second).__enter__())
-    batch = inbox.next_batch()
-    assert batch is not None
-    assert [waiting.owner for waiting in batch[1]] == [other]
-    assert not entered.done()
+    for _ in range(batches):  # half a second each, for a turn or for nine times the document
+        batch = inbox.next_batch()
+        assert batch is not None
+        assert [waiting.owner for waiting in batch[1]] == [other]
+        assert not entered.done()
+        clock[0] += 0.5
     in_thread(inbox.next_batch)
     entered.result(SOON)
+
+
+def test_single_file_waits_for_nobody_where_nobody_waits(inbox: Inbox, ticket: Ticket) -> None:
+    for _ in range(2):
+        with inbox.single_file(ticket):
+            pass
+
+
+class Models:
+    """Which models are loaded, and which were asked for."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.loaded: set[str] = set()
+        self.asked: list[str] = []
+        inbox.load_by(self.loaded.__contains__, self.asked.append)
+
+    def load(self, model: str) -> None:
+        with self.inbox.loading(model):
+            pass
+
+
+@pytest.fixture
+def models(inbox: Inbox) -> Models:
+    """Of an engine that is in a batch of the model `resident`."""
+    models = Models(inbox)
+    models.loaded.add("resident")
+    inbox.ticket("resident", 10).submit(items(1))
+    assert inbox.next_batch() is not None
+    return models
+
+
+def test_a_model_is_asked_for_once_when_its_first_item_arrives(inbox: Inbox, models: Models, ticket: Ticket) -> None:
+    ticket.submit(items(1))
+    ticket.submit(items(1))
+    assert models.asked == ["m"]
+
+
+def test_nothing_of_a_model_runs_before_it_has_come(inbox: Inbox, models: Models, ticket: Ticket) -> None:
+    ticket.submit(items(1))
+    with inbox.loading("m"):
+        inbox.ticket("resident", 10).submit(items(1))
+        batch = inbox.next_batch()
+        assert batch is not None
+        assert batch[0] == "resident"
+        coming = in_thread(inbox.next_batch)
+        assert not coming.done()
+    assert coming.result(SOON)[0] == "m"
+
+
+def test_a_model_that_was_unloaded_is_asked_for_again(inbox: Inbox, models: Models) -> None:
+    ticket = inbox.ticket("resident", 100)
+    ticket.submit(items(10, 10))
+    assert inbox.next_batch() is not None
+    models.loaded.clear()
+    coming = in_thread(inbox.next_batch)
+    in_thread(lambda: models.load("resident")).result(SOON)
+    assert models.asked == ["resident"]
+    assert coming.result(SOON)[0] == "resident"
+
+
+def test_no_model_is_loaded_while_another_load_waits_to_be_completed(
+    inbox: Inbox, models: Models, ticket: Ticket
+) -> None:
+    other = inbox.ticket("other", 10)
+    ticket.submit(items(1))
+    other.submit(items(1))
+    models.load("m")
+    second = in_thread(lambda: models.load("other"))
+    batch = inbox.next_batch()
+    assert batch is not None
+    assert batch[0] == "m"
+    assert not second.done()  # the engine may be making room for it this very moment
+    coming = in_thread(inbox.next_batch)
+    second.result(SOON)
+    assert coming.result(SOON)[0] == "other"
+
+
+def test_a_load_that_nobody_waits_for_any_more_holds_up_no_other(inbox: Inbox, models: Models, ticket: Ticket) -> None:
+    ticket.submit(items(1))
+    models.load("m")
+    ticket.stop(LeaseLost())
+    in_thread(lambda: models.load("other")).result(SOON)
+
+
+def test_nothing_is_loaded_before_the_engine_serves(inbox: Inbox, ticket: Ticket) -> None:
+    models = Models(inbox)  # it may be loading the ones of the setting `preload`
+    ticket.submit(items(1))
+    loaded = in_thread(lambda: models.load("m"))
+    assert not loaded.done()
+    in_thread(inbox.next_batch)
+    loaded.result(SOON)
+
+
+def test_single_file_and_loading_exclude_each_other(inbox: Inbox, models: Models, ticket: Ticket) -> None:
+    loading, leave = threading.Event(), threading.Event()
+
+    def load() -> None:
+        with inbox.loading("other"):
+            loading.set()
+            leave.wait()
+
+    in_thread(load)
+    assert loading.wait(SOON)
+    in_thread(inbox.next_batch)  # the device is idle
+    entering = inbox.single_file(ticket)
+    entered = in_thread(entering.__enter__)
+    assert not entered.done()
+    leave.set()
+    entered.result(SOON)
+    again = in_thread(lambda: models.load("another"))
+    assert not again.done()
+    entering.__exit__(None, None, None)
+    again.result(SOON)
 
 
 def test_draining_refuses_and_releases_who_waits_for_single_file(inbox: Inbox, ticket: Ticket) -> None:

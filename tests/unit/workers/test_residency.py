@@ -88,6 +88,70 @@ def test_a_setting_bounds_the_weights(time: Time) -> None:
     assert Model.free == 60
 
 
+def test_a_model_is_loaded_aside_and_made_resident_by_the_engine(time: Time) -> None:
+    loaded: list[str] = []
+    residency = Residency(Model, lambda runner: loaded.append(runner.name), clock=time)
+    residency.load_aside("a")
+    assert (residency.is_resident("a"), loaded) == (False, [])
+    runner = residency.ready("a")
+    assert isinstance(runner, Model)
+    assert (residency.is_resident("a"), loaded, runner.loaded) == (True, ["a"], 1)
+    residency.load_aside("a")
+    assert runner.loaded == 1
+
+
+def test_what_does_not_fit_aside_is_left_to_the_engine_which_makes_room(time: Time) -> None:
+    residency = Residency(Model, clock=time)
+    residency.ready("a")
+    residency.ready("b")
+    residency.load_aside("c")
+    assert residency.resident == ["a", "b"]  # they may be running: nothing is unloaded by another thread
+    assert residency.ready("c").memory_bytes() == 40
+    assert (residency.resident, residency.evictions) == (["b", "c"], 1)
+
+
+def test_a_limit_on_the_weights_holds_for_what_was_loaded_aside(time: Time) -> None:
+    residency = Residency(Model, memory_bytes=50, clock=time)
+    residency.ready("a")
+    residency.load_aside("b")
+    assert Model.free == 20  # its size was not known: both are there
+    residency.ready("b")
+    assert residency.resident == ["b"]
+    residency.load_aside("a")
+    assert Model.free == 60  # its size is known by now: it would not fit beside the other
+    residency.ready("a")
+    assert residency.resident == ["a"]
+
+
+def test_a_model_that_may_not_be_loaded_aside_is_not(time: Time) -> None:
+    residency = Residency(Model, clock=time, aside=lambda runner: False)
+    residency.load_aside("a")
+    assert Model.free == 100
+    assert residency.ready("a").memory_bytes() == 40
+
+
+def test_a_failure_aside_is_heard_by_who_needs_the_model(time: Time) -> None:
+    class Damaged(Model):
+        def load(self) -> None:
+            self.loaded += 1
+            raise OSError("damaged")
+
+    made: list[Damaged] = []
+    residency = Residency(lambda name: (made.append(Damaged(name)), made[-1])[1], clock=time)
+    residency.load_aside("a")
+    with pytest.raises(ModelUnavailable, match="OSError: damaged"):
+        residency.ready("a")
+    assert made[0].loaded == 1
+
+
+def test_what_was_loaded_aside_makes_room_too(time: Time) -> None:
+    residency = Residency(Model, clock=time)
+    residency.ready("a")
+    residency.load_aside("b")
+    assert residency.make_room("a")
+    assert Model.free == 60
+
+
 def test_a_model_that_never_fits_is_unavailable_for_a_while(time: Time) -> None:
     residency = Residency(Model, retry_seconds=60, clock=time)
     Model.free = 10
@@ -114,11 +178,12 @@ def test_a_model_that_cannot_be_opened_says_why(time: Time) -> None:
 class Device:
     """A runner that moves its own clock: a batch costs a fixed time, and some for each padded token.
 
-    slow_run: the number of a run that takes long, as on a busy machine.
+    slow_run: the number of a run that takes long, as on a busy machine. seconds: of a padded token, in small batches.
     """
 
-    def __init__(self, memory: int, slow_run: int = 0) -> None:
+    def __init__(self, memory: int, slow_run: int = 0, seconds: float = 2e-6) -> None:
         self.slow_run = slow_run
+        self.seconds = seconds
         self.now = 0.0
         self.memory = memory
         self.runs = 0
@@ -132,51 +197,60 @@ class Device:
         if padded > self.memory:
             raise DeviceOutOfMemory
         self.runs += 1
-        self.now += self.runs == self.slow_run
-        self.now += 0.010 + padded * (2e-6 if padded <= 4_096 else 8e-6)
+        self.now += 0.4 * (self.runs == self.slow_run)
+        self.now += 0.010 + padded * (self.seconds if padded <= 4_096 else 8e-6)
         return ["probe"] * len(items)
 
 
-def calibrator(device: Device, folder: Path) -> Calibrator:
-    return Calibrator(folder, "test device", largest=65_536, clock=lambda: device.now)
+def calibrator(device: Device, folder: Path, largest: int = 65_536) -> Calibrator:
+    return Calibrator(folder, "test device", largest, clock=lambda: device.now)
+
+
+def calibrate(device: Device, folder: Path, largest: int = 65_536) -> Calibration:
+    """What all trials find."""
+    trials = calibrator(device, folder, largest).trials(device)  # type: ignore[arg-type]
+    assert trials is not None
+    while not trials.done:
+        found = trials.run()
+    return found
 
 
 def test_calibration_stops_where_larger_batches_are_slower(tmp_path: Path) -> None:
-    device = Device(memory=10**9)
-    found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
+    found = calibrate(Device(memory=10**9), tmp_path)
     assert found.tokens == 4_096
     assert found.seconds == pytest.approx(0.010 + 4_096 * 2e-6)
 
 
 def test_one_slow_trial_does_not_end_a_calibration(tmp_path: Path) -> None:
-    device = Device(memory=10**9, slow_run=3)  # the first one is a warm-up
-    assert calibrator(device, tmp_path).calibrate(device).tokens == 4_096  # type: ignore[arg-type]
+    assert calibrate(Device(memory=10**9, slow_run=2), tmp_path).tokens == 4_096
 
 
 def test_calibration_stops_where_memory_ends(tmp_path: Path) -> None:
-    device = Device(memory=1_500)
-    assert calibrator(device, tmp_path).calibrate(device).tokens == 1_024  # type: ignore[arg-type]
+    assert calibrate(Device(memory=1_500), tmp_path).tokens == 1_024
 
 
 def test_a_calibration_keeps_to_the_largest_batch_allowed(tmp_path: Path) -> None:
-    device = Device(memory=10**9)
-    small = Calibrator(tmp_path, "test device", largest=512, clock=lambda: device.now)
-    assert small.calibrate(device).tokens == 512  # type: ignore[arg-type]
+    assert calibrate(Device(memory=10**9), tmp_path, largest=512).tokens == 512
+
+
+def test_trials_end_before_one_that_would_take_a_second(tmp_path: Path) -> None:
+    device = Device(memory=10**9, seconds=0.3e-3)
+    calibrate(device, tmp_path)
+    assert device.runs == 2  # 1,024 tokens took 0.3 s, 2,048 took 0.6 s
 
 
 def test_a_calibration_is_kept_on_disk(tmp_path: Path) -> None:
-    device, again = Device(10**9), Device(10**9)
-    found = calibrator(device, tmp_path).calibrate(device)  # type: ignore[arg-type]
-    assert calibrator(again, tmp_path).calibrate(again) == found  # type: ignore[arg-type]
-    assert again.runs == 0
+    device = Device(10**9)
+    found = calibrate(device, tmp_path)
+    assert calibrator(device, tmp_path).known(device) == found  # type: ignore[arg-type]
+    assert calibrator(device, tmp_path).trials(device) is None  # type: ignore[arg-type]
     (tmp_path / "calibration.json").write_text("{damaged")
-    assert calibrator(again, tmp_path).calibrate(again) == found  # type: ignore[arg-type]
-    assert again.runs > 0
+    assert calibrate(Device(10**9), tmp_path) == found
 
 
 def test_echo_and_a_setting_need_no_trial(tmp_path: Path) -> None:
     device = Device(10**9)
-    assert calibrator(device, tmp_path).calibrate(Echo()) == Calibration(Echo.BATCH_TOKENS, 0.0)
+    assert calibrator(device, tmp_path).known(Echo()) == Calibration(Echo.BATCH_TOKENS, 0.0)
     fixed = Calibrator(tmp_path, "test device", 65_536, fixed_tokens=77)
-    assert fixed.calibrate(device) == Calibration(77, 0.0)  # type: ignore[arg-type]
-    assert device.runs == 0
+    assert fixed.known(device) == Calibration(77, 0.0)  # type: ignore[arg-type]
+    assert fixed.trials(device) is None  # type: ignore[arg-type]

@@ -1,0 +1,332 @@
+"""One model's waiting items, and whose are in its next batch. Pure, like the planner that holds it.
+
+Keys share, and a key's jobs share. Each has an account of the padded tokens that it was served (a job's are weighed by
+its priority), and:
+
+1. Who is further ahead of the least served that waits than the lead is served nothing. That alone makes shares equal:
+   no two that keep waiting are ever further apart than the lead and one batch. The lead is a few batches, within which
+   order and padding may be chosen freely.
+2. A batch starts at the job whose turn it is: a `high` one first, then one of the key least served, and of its jobs the
+   one least served.
+3. It takes that job's items and then those of the others, in the order of their turn, that are nearly as long as the
+   batch's longest; where that does not fill it, shorter ones. A job that is `high`, or that fits whole into half of the
+   batch, is not split up by length: what is left of it would wait for another batch.
+4. A job's items are taken longest first, by generations: those that arrive wait until all that waited before them are
+   taken, or go along where a batch has room. So no item is passed over for ever by longer ones that keep coming.
+
+Who comes in starts level with the least served, so it is next, and absence earns nothing. Newcomers start one after
+the other (each where the last one stood after its first batch): an endless row of them is served as one member would
+be, and starves nobody.
+
+Taking a batch costs its own size and the number of jobs that wait here (at most the task slots), not the number of
+items: they lie in one queue per length, and are never sorted.
+"""
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from workers.runner import Item
+
+HIGH, NORMAL = 0, 3
+"""Priorities as the ledger counts them; `low` is 6."""
+
+LEAD = 8
+"""Full batches that a key, or a job of a key, may be ahead of the least served that waits."""
+
+SIMILAR = 0.75
+"""Items share a batch at first where they have this part of the length of its longest: less is padding."""
+
+WHOLE = 0.5
+"""A job that fits into this part of a batch is taken whole, whatever its lengths."""
+
+REMEMBERED = 1_000
+"""Accounts that are kept of keys, and of a key's jobs, that wait no longer."""
+
+
+class Owner(Protocol):
+    """Whose items they are."""
+
+    @property
+    def key(self) -> Hashable: ...
+    @property
+    def job(self) -> Hashable: ...
+    @property
+    def priority(self) -> int: ...
+
+
+class Waiting:
+    """An item on its way through the engine. `place` is the submitter's; nothing here looks into it."""
+
+    __slots__ = ("item", "owner", "place", "result")
+
+    def __init__(self, item: Item, owner: Any, place: Any) -> None:
+        self.item = item
+        self.owner = owner
+        """An Owner."""
+        self.place = place
+        self.result: Any = None
+        """The item's output, or the exception that stands for it; given by the engine."""
+
+
+class Batch:
+    """A batch while it is filled. Its padded size is its rows times the length of its longest item."""
+
+    def __init__(self, budget: int, longest: int) -> None:
+        self._rows = budget // longest
+        self.longest = longest
+        self.items: list[Waiting] = []
+        self.full = False
+
+    def admit(self, waiting: Waiting) -> bool:
+        """Take the item if it fits; the first always does."""
+        if self.items and waiting.item.rows > self._rows:
+            self.full = True
+            return False
+        self._rows -= waiting.item.rows
+        self.items.append(waiting)
+        return True
+
+
+class _Queues:
+    """Items that may share a batch: a queue in order of arrival for each length."""
+
+    __slots__ = ("by_length", "lengths", "rows")
+
+    def __init__(self) -> None:
+        self.by_length: dict[int, deque[Waiting]] = {}
+        self.lengths: list[int] = []
+        """The keys of `by_length`, ascending."""
+        self.rows = 0
+
+    def add(self, waiting: Waiting) -> None:
+        length = waiting.item.length
+        queue = self.by_length.get(length)
+        if queue is None:
+            self.by_length[length] = deque((waiting,))
+            insort(self.lengths, length)
+        else:
+            queue.append(waiting)
+        self.rows += waiting.item.rows
+
+    def fill(self, batch: Batch, least: float) -> None:
+        """Longest first, from the batch's longest down to the length `least`, until the batch is full."""
+        at = bisect_right(self.lengths, batch.longest)
+        while at > 0 and self.lengths[at - 1] >= least:
+            at -= 1
+            length = self.lengths[at]
+            queue = self.by_length[length]
+            while queue:
+                if not batch.admit(queue[0]):
+                    return
+                self.rows -= queue.popleft().item.rows
+            del self.by_length[length]
+            del self.lengths[at]
+
+    def drop(self, owner: object) -> int:
+        dropped = 0
+        for length, queue in list(self.by_length.items()):
+            kept = deque(waiting for waiting in queue if waiting.owner is not owner)
+            dropped += len(queue) - len(kept)
+            self.rows -= sum(waiting.item.rows for waiting in queue if waiting.owner is owner)
+            if kept:
+                self.by_length[length] = kept
+            else:
+                del self.by_length[length]
+                self.lengths.remove(length)
+        return dropped
+
+
+class _Pile:
+    """A job's items of one group: the generation that is being taken, and the one that has come since."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self) -> None:
+        self.old = _Queues()
+        self.new = _Queues()
+
+    def __bool__(self) -> bool:
+        return bool(self.old.lengths or self.new.lengths)
+
+    def first(self, budget: int, whole: bool) -> Batch:
+        """The batch that starts here. whole: at the longest item of both generations, with as many of them as fit."""
+        if not self.old.lengths:
+            self.old, self.new = self.new, self.old
+        longest = max(queues.lengths[-1] for queues in (self.old, self.new) if queues.lengths)
+        if whole or (self.old.rows + self.new.rows) * longest <= WHOLE * budget:
+            batch = Batch(budget, longest)
+            self.fill(batch, 0)
+            return batch
+        return Batch(budget, self.old.lengths[-1])
+
+    def fill(self, batch: Batch, least: float) -> None:
+        for queues in (self.old, self.new):
+            if not batch.full:
+                queues.fill(batch, least)
+
+
+class _Account:
+    """What a key or a job has been served, in padded tokens, counted from where it came in."""
+
+    def __init__(self) -> None:
+        self.served = 0.0
+        self.is_new = True
+
+
+class _Job(_Account):
+    def __init__(self) -> None:
+        super().__init__()
+        self.priority = NORMAL
+        self.piles: dict[Hashable, _Pile] = {}
+        """By group, none empty; the one that a batch started at goes to the end."""
+
+    def weigh(self, tokens: int) -> float:
+        """What tokens count for: of two jobs that wait the higher gets four times as many, as from the ledger."""
+        return tokens * float(4 ** ((self.priority - NORMAL) / 3))
+
+
+A = TypeVar("A", bound=_Account)
+
+
+class _Members(Generic[A]):
+    """Those who share: the keys of a model, or the jobs of a key."""
+
+    def __init__(self, make: Callable[[], A]) -> None:
+        self._make = make
+        self._least = self._newcomers = 0.0
+        self.waiting: dict[Hashable, A] = {}
+        self._absent: dict[Hashable, A] = {}
+
+    @property
+    def least(self) -> float:
+        """What the least served that waits was served; while nobody waits, the last that did."""
+        self._least = min((account.served for account in self.waiting.values()), default=self._least)
+        return self._least
+
+    def enter(self, who: Hashable) -> A:
+        """The account of who has something to add."""
+        if (account := self.waiting.get(who)) is not None:
+            return account
+        account = self._absent.pop(who, None) or self._make()
+        start = max(self.least, self._newcomers) if account.is_new else self.least
+        account.served = max(account.served, start)
+        self.waiting[who] = account
+        return account
+
+    def charge(self, account: A, tokens: float) -> None:
+        account.served += tokens
+        if account.is_new:
+            account.is_new = False
+            self._newcomers = max(self._newcomers, account.served)
+
+    def leave(self, who: Hashable) -> None:
+        """Nothing of theirs waits any more: the account is kept, for what they were served too much."""
+        self._least = self.least
+        self._absent[who] = self.waiting.pop(who)
+        if len(self._absent) > REMEMBERED:
+            del self._absent[next(iter(self._absent))]
+
+
+class _Key(_Account):
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: _Members[_Job] = _Members(_Job)
+
+
+class Room:
+    """The waiting items of one model."""
+
+    def __init__(self) -> None:
+        self._keys: _Members[_Key] = _Members(_Key)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than one job waits."""
+        keys = self._keys.waiting
+        return len(keys) > 1 or any(len(key.jobs.waiting) > 1 for key in keys.values())
+
+    def add(self, waiting: Waiting) -> None:
+        """Let an item wait."""
+        owner: Owner = waiting.owner
+        job = self._keys.enter(owner.key).jobs.enter(owner.job)
+        job.priority = owner.priority
+        pile = job.piles.get(waiting.item.group)
+        if pile is None:
+            pile = job.piles[waiting.item.group] = _Pile()
+        pile.new.add(waiting)
+        self._size += 1
+
+    def is_urgent(self, full: int) -> bool:
+        """Whether a `high` job waits that may be served out of turn. full: padded tokens of a full batch."""
+        return any(job.priority <= HIGH for _, job in self._may_be_served(full * LEAD))
+
+    def take(self, budget: int, full: int) -> list[Waiting]:
+        """Remove and return the next batch; there must be one. budget: its padded tokens; full: those of a full one."""
+        turns = sorted(self._may_be_served(full * LEAD), key=_turn)
+        first = turns[0][1]
+        group, pile = next(iter(first.piles.items()))
+        first.piles[group] = first.piles.pop(group)
+        batch = pile.first(budget, whole=first.priority <= HIGH)
+        piles = [job.piles[group] for _, job in turns if group in job.piles]
+        for least in (SIMILAR * batch.longest, 0):
+            for pile in piles:
+                if batch.full:
+                    break
+                pile.fill(batch, least)
+        self._charge(batch)
+        return batch.items
+
+    def drop(self, owner: Owner) -> int:
+        """Forget all items of an owner; returns how many there were."""
+        key = self._keys.waiting.get(owner.key)
+        job = None if key is None else key.jobs.waiting.get(owner.job)
+        if job is None:
+            return 0
+        dropped = sum(pile.old.drop(owner) + pile.new.drop(owner) for pile in job.piles.values())
+        self._size -= dropped
+        self._leave_if_empty(owner)
+        return dropped
+
+    def _may_be_served(self, lead: float) -> Iterator[tuple[_Key, _Job]]:
+        most = self._keys.least + lead
+        for key in self._keys.waiting.values():
+            if key.served <= most:
+                most_of_key = key.jobs.least + lead
+                yield from ((key, job) for job in key.jobs.waiting.values() if job.served <= most_of_key)
+
+    def _charge(self, batch: Batch) -> None:
+        rows: dict[tuple[Hashable, Hashable], int] = {}
+        owners: dict[tuple[Hashable, Hashable], Owner] = {}
+        for waiting in batch.items:
+            owner: Owner = waiting.owner
+            who = (owner.key, owner.job)
+            rows[who] = rows.get(who, 0) + waiting.item.rows
+            owners[who] = owner
+        for who, mine in rows.items():
+            key = self._keys.waiting[who[0]]
+            job = key.jobs.waiting[who[1]]
+            tokens = mine * batch.longest
+            self._keys.charge(key, tokens)
+            key.jobs.charge(job, job.weigh(tokens))
+            self._leave_if_empty(owners[who])
+        self._size -= len(batch.items)
+
+    def _leave_if_empty(self, owner: Owner) -> None:
+        key = self._keys.waiting[owner.key]
+        job = key.jobs.waiting[owner.job]
+        job.piles = {group: pile for group, pile in job.piles.items() if pile}
+        if not job.piles:
+            key.jobs.leave(owner.job)
+            if not key.jobs.waiting:
+                self._keys.leave(owner.key)
+
+
+def _turn(found: tuple[_Key, _Job]) -> tuple[bool, float, bool, float, bool]:
+    key, job = found
+    return job.priority > HIGH, key.served, not key.is_new, job.served, not job.is_new

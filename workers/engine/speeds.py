@@ -1,0 +1,44 @@
+"""How fast this process is with each model: characters of document text for a second of engine time."""
+
+import threading
+from collections.abc import Mapping
+
+HALF_LIFE = 10.0
+"""Seconds of a model's engine time after which what it did counts half."""
+
+
+class _Work:
+    __slots__ = ("characters", "seconds")
+
+    def __init__(self) -> None:
+        self.characters = self.seconds = 0.0
+
+
+class Speeds:
+    """Safe in all threads: the engine says how long it ran, shards say what was decided, the keeper asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._work: dict[str, _Work] = {}
+
+    def ran(self, model: str, seconds: float) -> None:
+        """The engine ran the model for so long."""
+        with self._lock:
+            work = self._work.setdefault(model, _Work())
+            faded = 0.5 ** (seconds / HALF_LIFE)
+            work.characters *= faded
+            work.seconds = work.seconds * faded + seconds
+
+    def decided(self, model: str, characters: int) -> None:
+        """A document of so many characters has its outcome."""
+        with self._lock:
+            self._work.setdefault(model, _Work()).characters += characters
+
+    def __call__(self) -> Mapping[str, float]:
+        """Characters a second, of the models that have run and have finished a document."""
+        with self._lock:
+            return {
+                model: work.characters / work.seconds
+                for model, work in self._work.items()
+                if work.seconds > 0 and work.characters > 0
+            }
