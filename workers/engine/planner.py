@@ -123,11 +123,11 @@ class Planner:
         return None if not urgent or self._model in urgent else urgent[0]
 
     def _begin(self, model: str) -> None:
-        """Begin a model's turn, and let it be the last to have another."""
+        """Begin a model's turn. The one whose turn ends is the last to have another."""
+        if self._model in self._waiting:
+            del self._waiting[self._model]
+            self._waiting[self._model] = None
         self._model, self._left = model, self._turn_seconds
-        if model in self._waiting:
-            del self._waiting[model]
-            self._waiting[model] = None
 
     def _forget_if_empty(self, model: str) -> None:
         if not len(self._rooms[model]):

@@ -14,9 +14,9 @@ its priority), and:
 4. A job's items are taken longest first, by generations: those that arrive wait until all that waited before them are
    taken, or go along where a batch has room. So no item is passed over for ever by longer ones that keep coming.
 
-Who comes in starts level with the least served, so it is next, and absence earns nothing. Newcomers start one after
-the other (each where the last one stood after its first batch): an endless row of them is served as one member would
-be, and starves nobody.
+Who comes in starts level with the least served, so it is next, and absence earns nothing (but for a moment's, as of a
+key of which all went into one batch). Newcomers start one after the other, by what the ones before them had in their
+first batches: an endless row of them is served as one member would be, and starves nobody.
 
 Taking a batch costs its own size and the number of jobs that wait here (at most the task slots), not the number of
 items: they lie in one queue per length, and are never sorted.
@@ -40,6 +40,9 @@ SIMILAR = 0.75
 
 WHOLE = 0.5
 """A job that fits into this part of a batch is taken whole, whatever its lengths."""
+
+MOMENT = 4
+"""Batches for which an account is as if its owner were there: what comes back has yet to be answered and prepared."""
 
 REMEMBERED = 1_000
 """Accounts that are kept of keys, and of a key's jobs, that wait no longer."""
@@ -173,6 +176,8 @@ class _Account:
     def __init__(self) -> None:
         self.served = 0.0
         self.is_new = True
+        self.left = 0
+        """The number of the batch that took the last that waited."""
 
 
 class _Job(_Account):
@@ -201,30 +206,33 @@ class _Members(Generic[A]):
 
     @property
     def least(self) -> float:
-        """What the least served that waits was served; while nobody waits, the last that did."""
+        """What the least served that waits was served; where nobody waits, who left last."""
         self._least = min((account.served for account in self.waiting.values()), default=self._least)
         return self._least
 
-    def enter(self, who: Hashable) -> A:
-        """The account of who has something to add."""
+    def enter(self, who: Hashable, batches: int) -> A:
+        """The account of who has something to add, after so many batches."""
         if (account := self.waiting.get(who)) is not None:
             return account
         account = self._absent.pop(who, None) or self._make()
-        start = max(self.least, self._newcomers) if account.is_new else self.least
-        account.served = max(account.served, start)
+        if account.is_new:
+            account.served = max(self.least, self._newcomers)
+        elif batches - account.left > MOMENT:
+            account.served = max(self.least, account.served)
         self.waiting[who] = account
         return account
 
     def charge(self, account: A, tokens: float) -> None:
-        account.served += tokens
         if account.is_new:
             account.is_new = False
-            self._newcomers = max(self._newcomers, account.served)
+            self._newcomers = max(self._newcomers, account.served) + tokens
+        account.served += tokens
 
-    def leave(self, who: Hashable) -> None:
+    def leave(self, who: Hashable, batches: int) -> None:
         """Nothing of theirs waits any more: the account is kept, for what they were served too much."""
         self._least = self.least
-        self._absent[who] = self.waiting.pop(who)
+        account = self._absent[who] = self.waiting.pop(who)
+        account.left = batches
         if len(self._absent) > REMEMBERED:
             del self._absent[next(iter(self._absent))]
 
@@ -241,6 +249,7 @@ class Room:
     def __init__(self) -> None:
         self._keys: _Members[_Key] = _Members(_Key)
         self._size = 0
+        self._batches = 0
 
     def __len__(self) -> int:
         return self._size
@@ -254,7 +263,7 @@ class Room:
     def add(self, waiting: Waiting) -> None:
         """Let an item wait."""
         owner: Owner = waiting.owner
-        job = self._keys.enter(owner.key).jobs.enter(owner.job)
+        job = self._keys.enter(owner.key, self._batches).jobs.enter(owner.job, self._batches)
         job.priority = owner.priority
         pile = job.piles.get(waiting.item.group)
         if pile is None:
@@ -268,6 +277,7 @@ class Room:
 
     def take(self, budget: int, full: int) -> list[Waiting]:
         """Remove and return the next batch; there must be one. budget: its padded tokens; full: those of a full one."""
+        self._batches += 1
         turns = sorted(self._may_be_served(full * LEAD), key=_turn)
         first = turns[0][1]
         group, pile = next(iter(first.piles.items()))
@@ -322,9 +332,9 @@ class Room:
         job = key.jobs.waiting[owner.job]
         job.piles = {group: pile for group, pile in job.piles.items() if pile}
         if not job.piles:
-            key.jobs.leave(owner.job)
+            key.jobs.leave(owner.job, self._batches)
             if not key.jobs.waiting:
-                self._keys.leave(owner.key)
+                self._keys.leave(owner.key, self._batches)
 
 
 def _turn(found: tuple[_Key, _Job]) -> tuple[bool, float, bool, float, bool]:
