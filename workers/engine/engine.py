@@ -147,8 +147,9 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """Close the inbox and wait for the threads; False where one is still in a pass, or loads a model."""
         self.inbox.close()
+        end = time.monotonic() + timeout
         self._thread.join(timeout)
-        return not self._thread.is_alive() and not self.inbox.is_loading
+        return not self._thread.is_alive() and self.inbox.wait_for_load(max(0.0, end - time.monotonic()))
 
     def _ready(self, model: str) -> Runner:
         """The model, loaded. Raises ModelUnavailable."""

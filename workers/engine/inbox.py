@@ -236,10 +236,10 @@ class Inbox:
                 self._come.add(model)
                 self._changed.notify_all()
 
-    @property
-    def is_loading(self) -> bool:
-        """Whether a model is being loaded in a thread of its own."""
-        return self._loading
+    def wait_for_load(self, timeout: float) -> bool:
+        """Wait for the load that goes on in a thread of its own, if one does; False where it has not ended in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._loading, timeout)
 
     def stay(self, seconds: float) -> None:
         """The model of the batch that runs displaced another one: its turn lasts at least so long."""

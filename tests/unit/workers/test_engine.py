@@ -1,19 +1,21 @@
 """The engine with the echo model: each item is answered, whatever happens."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from textmill.errors import DeviceOutOfMemory, ModelError, ModelUnavailable, ProcessingFailed
 from workers.backends.echo.echo import Echo
-from workers.engine.budget import Budgets
+from workers.engine.budget import LEAST_SHARED, Budgets
+from workers.engine.calibration import Calibration, Trials
 from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.engine.inbox import Inbox, Ticket
 from workers.engine.residency import Residency
+from workers.engine.speeds import Speeds
 from workers.engine.watchdog import Watch, Watchdog
-from workers.faults import EXIT_ENGINE, EXIT_FATAL
+from workers.faults import EXIT_ENGINE, EXIT_FATAL, FatalDeviceError
 from workers.runner import Item, Runner
 
 SOON = 10
@@ -139,6 +141,48 @@ def test_the_budget_recovers_after_clean_batches() -> None:
     assert budgets("m") == 1_000
 
 
+def test_a_shared_batch_takes_a_turn() -> None:
+    budgets = Budgets(default=10_000, deadline_seconds=60, turn_seconds=0.25)
+    assert budgets("m", True) == 10_000
+    budgets.calibrated("m", 8_000, 2.0)
+    assert (budgets("m", False), budgets("m", True)) == (8_000, 1_000)
+    for _ in range(100):
+        budgets.clean("m", 1_000, 0.5)  # it has become slower, or small batches are
+    assert budgets("m", True) == pytest.approx(500, abs=2)
+    for _ in range(100):
+        budgets.clean("m", 1_000, 50)
+    assert budgets("m", True) == LEAST_SHARED
+    for _ in range(100):
+        budgets.clean("m", 1_000, 0.001)
+    assert budgets("m", True) == 8_000
+
+
+def test_what_a_batch_takes_is_expected_of_the_next() -> None:
+    budgets = Budgets(default=1_000, deadline_seconds=60)
+    assert budgets.expected("m", 1) == float("inf")
+    budgets.clean("m", 1_000, 0.5)
+    assert budgets.expected("m", 4_000) == pytest.approx(2)
+
+
+def test_speeds_are_characters_of_decided_documents_for_a_second() -> None:
+    speeds = Speeds()
+    speeds.ran("runs", 2)
+    assert speeds() == {}
+    speeds.decided("runs", 600)
+    speeds.decided("never ran", 100)
+    assert speeds() == {"runs": 300}
+    for _ in range(100):
+        speeds.ran("runs", 1)
+        speeds.decided("runs", 50)
+    assert speeds()["runs"] == pytest.approx(50, rel=0.1)
+
+
+def test_shards_and_the_engine_tell_the_speeds(house: House) -> None:
+    house.run("text")
+    house.inbox.ticket("echo", 10).decided(4)
+    assert house.inbox.speeds()["echo"] > 0
+
+
 def test_the_deadline_follows_what_batches_take() -> None:
     budgets = Budgets(default=1, deadline_seconds=60)
     assert budgets.deadline("m") == 60
@@ -217,3 +261,189 @@ def test_limits_nest(clock: list[float]) -> None:
             clock[0] = 100
             assert not watch.overdue
         assert watch.overdue
+
+
+def test_each_thread_has_its_own_limit(clock: list[float]) -> None:
+    watch = Watch(lambda: clock[0])
+    inside, leave = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with watch.limit(10):
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hang, daemon=True)
+    thread.start()
+    assert inside.wait(SOON)
+    clock[0] = 11
+    with watch.limit(60):
+        assert watch.overdue
+    assert watch.overdue
+    leave.set()
+    thread.join(SOON)
+    assert not watch.overdue
+
+
+# --- calibration, between batches -----------------------------------------------------------------------------------
+
+
+def with_trials(house: House, trial_seconds: float) -> list[Calibration]:
+    """Let models want a calibration, whose trials go into the list that is returned."""
+    kept: list[Calibration] = []
+
+    def trials(runner: Runner) -> Trials:
+        now = iter(range(1_000))
+        return Trials(runner, 2_048, lambda _, found: kept.append(found), lambda: next(now) * trial_seconds)
+
+    house.engine = Engine(
+        house.inbox, house.residency, house.budgets, house.watch, 900, exit=house._exit, trials=trials
+    )
+    house.budgets.clean("echo", 1_000, 1.0)  # a slow device: a trial takes longer than a turn
+    return kept
+
+
+def test_trials_are_made_one_by_one_while_nobody_waits(house: House) -> None:
+    kept = with_trials(house, trial_seconds=0.1)
+    house.run("x")
+    house.engine.calibrate("echo")
+    assert (len(house.runners["echo"].batches), house.budgets("echo"), kept) == (2, 1_024, [])
+    house.engine.calibrate("echo")
+    assert (len(house.runners["echo"].batches), house.budgets("echo"), len(kept)) == (3, 2_048, 1)
+    house.engine.calibrate("echo")
+    assert len(house.runners["echo"].batches) == 3
+
+
+@pytest.mark.parametrize(("seconds", "made"), [(0.001, True), (1.0, False)])
+def test_a_trial_keeps_nobody_waiting_for_longer_than_a_turn(house: House, seconds: float, made: bool) -> None:
+    with_trials(house, trial_seconds=seconds)
+    house.run("x")
+    for _ in range(100):
+        house.budgets.clean("echo", 1_000, seconds)
+    house.inbox.ticket("other", 100).submit([(Item("y", 1), 0)])
+    house.engine.calibrate("echo")
+    assert (len(house.runners["echo"].batches) == 2) is made
+
+
+def test_a_model_that_fails_its_trials_keeps_its_budget(house: House) -> None:
+    with_trials(house, trial_seconds=0.1)
+    house.run("x")
+    house.runners["echo"]._broken = True  # its probe fails
+    house.engine.calibrate("echo")
+    house.engine.calibrate("echo")
+    assert (len(house.runners["echo"].batches), house.budgets("echo")) == (2, 1_000)
+
+
+# --- loading, while others run --------------------------------------------------------------------------------------
+
+
+class Slow(Recording):
+    """A model that is loaded as a test has it."""
+
+    def __init__(self, name: str, load: Callable[[str], None]) -> None:
+        super().__init__(name)
+        self._load = load
+
+    def load(self) -> None:
+        self._load(self.name)
+
+
+class Running:
+    """An engine in its own threads. The model `slow` loads when it may."""
+
+    def __init__(self, load_seconds: float = 900) -> None:
+        self.exits: list[int] = []
+        self.exited = threading.Event()
+        self.loading, self.may_load = threading.Event(), threading.Event()
+        self.loaded_by: list[tuple[str, str]] = []
+        self.failure: Exception | None = None
+        self.budgets = Budgets(default=1_000, deadline_seconds=60)
+        self.inbox = Inbox(self.budgets)
+        self.residency = Residency(lambda name: Slow(name, self._load))
+        self.watch = Watch()
+        self.engine = Engine(self.inbox, self.residency, self.budgets, self.watch, load_seconds, exit=self._exit)
+        self.engine.start()
+
+    def _load(self, name: str) -> None:
+        self.loaded_by.append((name, threading.current_thread().name))
+        if name == "slow":
+            self.loading.set()
+            assert self.may_load.wait(SOON)
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure
+
+    def _exit(self, code: int) -> None:
+        self.exits.append(code)
+        self.exited.set()
+
+    def submit(self, model: str) -> Ticket:
+        ticket = self.inbox.ticket(model, 100, key=model, job=model)
+        ticket.submit([(Item("x", 1), 0)])
+        return ticket
+
+    def result(self, model: str) -> Any:
+        [waiting] = self.submit(model).collect(SOON)
+        return waiting.result
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    running = Running()
+    yield running
+    running.may_load.set()
+    assert running.exits or running.engine.stop(SOON)
+
+
+def test_other_models_run_while_one_is_loaded(running: Running) -> None:
+    assert running.result("quick") == "x"
+    ticket = running.submit("slow")
+    assert running.loading.wait(SOON)
+    for _ in range(5):
+        assert running.result("quick") == "x"
+    running.may_load.set()
+    [waiting] = ticket.collect(SOON)
+    assert waiting.result == "x"
+    assert running.loaded_by == [("quick", "loader"), ("slow", "loader")]
+    assert running.residency.resident == ["quick", "slow"]
+
+
+def test_a_model_that_does_not_load_is_heard_of_by_its_own_shards(running: Running) -> None:
+    running.failure = OSError("damaged")
+    running.may_load.set()
+    assert type(running.result("slow")) is ModelUnavailable
+    assert type(running.result("slow")) is ModelUnavailable
+    assert running.loaded_by == [("slow", "loader")]
+    assert running.result("quick") == "x"
+
+
+def test_a_model_that_does_not_fit_beside_the_others_is_loaded_by_the_engine(running: Running) -> None:
+    assert running.result("quick") == "x"
+    running.failure = DeviceOutOfMemory()
+    running.may_load.set()
+    assert running.result("slow") == "x"
+    assert running.loaded_by == [("quick", "loader"), ("slow", "loader"), ("slow", "engine")]
+
+
+def test_a_load_that_hangs_is_overdue() -> None:
+    running = Running(load_seconds=-1)  # overdue at once
+    running.submit("slow")
+    assert running.loading.wait(SOON)
+    assert running.watch.overdue
+    running.may_load.set()
+    assert running.engine.stop(SOON)
+    assert not running.watch.overdue
+
+
+def test_a_device_that_fails_while_a_model_is_loaded_ends_the_process(running: Running) -> None:
+    running.failure = FatalDeviceError("an illegal memory access")
+    running.may_load.set()
+    running.submit("slow")
+    assert running.exited.wait(SOON)
+    assert running.exits[0] == EXIT_FATAL
+
+
+def test_stopping_tells_that_a_model_is_still_being_loaded(running: Running) -> None:
+    ticket = running.submit("slow")
+    assert running.loading.wait(SOON)
+    ticket.stop(ModelUnavailable("the shard is handed back"))
+    assert not running.engine.stop(timeout=0.01)
