@@ -9,8 +9,8 @@ its priority), and:
 2. A batch starts at the job whose turn it is: a `high` one first, then one of the key least served, and of its jobs the
    one least served.
 3. It takes that job's items and then those of the others, in the order of their turn, that are nearly as long as the
-   batch's longest; where that does not fill it, shorter ones. A job that is `high`, or that fits whole into half of the
-   batch, is not split up by length: what is left of it would wait for another batch.
+   batch's longest; where that does not fill it, shorter ones, by and by. A job that is `high`, or that fits whole into
+   a quarter of the batch, is not split up by length: what is left of it would wait for another batch.
 4. A job's items are taken longest first, by generations: those that arrive wait until all that waited before them are
    taken, or go along where a batch has room. So no item is passed over for ever by longer ones that keep coming.
 
@@ -35,10 +35,12 @@ HIGH, NORMAL = 0, 3
 LEAD = 8
 """Full batches that a key, or a job of a key, may be ahead of the least served that waits."""
 
-SIMILAR = 0.75
-"""Items share a batch at first where they have this part of the length of its longest: less is padding."""
+SIMILAR = (0.875, 0.75, 0.5, 0.0)
+"""A batch is filled with items that are at least so long, against its longest: what they lack is padding. With finer
+steps ten jobs side by side were padded hardly less (5 to 15 %, by the size of the batch; without shares 6 to 9 %).
+"""
 
-WHOLE = 0.5
+WHOLE = 0.25
 """A job that fits into this part of a batch is taken whole, whatever its lengths."""
 
 MOMENT = 4
@@ -284,11 +286,11 @@ class Room:
         first.piles[group] = first.piles.pop(group)
         batch = pile.first(budget, whole=first.priority <= HIGH)
         piles = [job.piles[group] for _, job in turns if group in job.piles]
-        for least in (SIMILAR * batch.longest, 0):
+        for similar in SIMILAR:
             for pile in piles:
                 if batch.full:
                     break
-                pile.fill(batch, least)
+                pile.fill(batch, similar * batch.longest)
         self._charge(batch)
         return batch.items
 
