@@ -309,6 +309,17 @@ def test_a_high_item_of_another_model_runs_next_and_then_the_turn_goes_on() -> N
     assert order == ["c0", "a1", "c1", "a2", "a3", "b"]
 
 
+def test_high_items_of_other_models_take_no_more_time_than_the_turn() -> None:
+    planner = Planner(10 * TURN)
+    planner.add("a", [waiting(1, f"a{n}") for n in range(9)])
+    planner.add("b", [waiting(1, f"b{n}", owner=Shard(priority=HIGH)) for n in range(2)])
+    order = []
+    for _ in range(5):
+        order += take(planner, 1) or []
+        planner.took(3 * TURN if "b" in str(order[-1]) else TURN)
+    assert order == ["b0", "a0", "a1", "a2", "b1"]
+
+
 @given(worlds, st.floats(0.01, 3), st.booleans())
 def test_each_model_has_its_turn_in_time(world: World, longest: float, urgent: bool) -> None:
     """With M models, none waits longer than M - 1 times a turn and one batch; twice that while `high` items come."""
@@ -386,6 +397,26 @@ def test_a_newcomer_is_in_the_next_batch() -> None:
         newcomer = Shard(job=n)
         planner.add("m", [waiting(7, ("newcomer", n), owner=newcomer)])
         assert ("newcomer", n) in (take(planner, 50) or [])
+
+
+def test_an_endless_row_of_newcomers_gets_what_one_job_would() -> None:
+    planner = Planner()
+    planner.add("m", [waiting(10, "bulk", group="bulk") for _ in range(100)])
+    order: list[object] = []
+    for n in range(100):
+        planner.add("m", [waiting(10, "newcomer", group="newcomers", owner=Shard(job=n))])
+        order += take(planner, 10) or []
+    assert order.count("bulk") >= 48
+
+
+def test_a_high_job_is_ahead_until_it_has_had_the_lead() -> None:
+    planner = Planner()
+    owners = [Shard(job="normal"), Shard(job="urgent", priority=HIGH)]
+    for owner in owners:
+        planner.add("m", [waiting(10, owner.job, group=owner.job, owner=owner) for _ in range(100)])
+    order = [place for _ in range(60) for place in take(planner, 10) or []]
+    assert order[: 4 * LEAD] == ["urgent"] * 4 * LEAD
+    assert "normal" in order[4 * LEAD : 4 * LEAD + 4]
 
 
 @given(worlds, st.sampled_from(["a new key", "a key that is there"]))
