@@ -119,7 +119,7 @@ class Inbox:
     """Where items wait for the engine.
 
     `budget(model, shared)`: padded tokens that a batch of the model may have; shared: while somebody else waits for its
-    end. `turn_seconds`: see the planner.
+    end, or did lately. `turn_seconds`: see the planner.
     """
 
     def __init__(

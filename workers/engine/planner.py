@@ -16,6 +16,10 @@ from workers.engine.room import Owner, Room, Waiting
 TURN_SECONDS = 0.25
 """What a turn takes where no setting says otherwise."""
 
+LINGER = 20
+"""Turns for which batches stay short after somebody else waited: who sends one document after the other would otherwise
+find a full batch before them each time."""
+
 
 class Planner:
     """The waiting items of all models, and the order in which they are taken.
@@ -35,6 +39,8 @@ class Planner:
         self._left = 0.0
         """Seconds of that turn."""
         self._last: str | None = None
+        self._company = 0.0
+        """Seconds for which batches stay short."""
         self._jumped = False
         """Whether the last batch was of another model, out of turn."""
         self._owed = 0.0
@@ -64,8 +70,8 @@ class Planner:
         """Remove and return the next batch with its model; None where nothing may run.
 
         `budget(model, shared)`: padded tokens, that is the rows of the batch times the length of its longest item;
-        shared: of a batch for whose end somebody else waits. The first item is always admitted, however long.
-        `held`: models that may not run now.
+        shared: of a batch for whose end somebody else waits, or did lately. The first item is always admitted, however
+        long. `held`: models that may not run now.
         """
         ready = [model for model in self._waiting if model not in held]
         if not ready:
@@ -73,13 +79,16 @@ class Planner:
         model = self._last = self._choose(ready, lambda model: budget(model, False))
         room = self._rooms[model]
         full = budget(model, False)
-        batch = room.take(budget(model, True) if len(ready) > 1 or room.shared else full, full)
+        if len(ready) > 1 or room.shared:
+            self._company = LINGER * self._turn_seconds
+        batch = room.take(budget(model, True) if self._company > 0 else full, full)
         self._size -= len(batch)
         self._forget_if_empty(model)
         return model, batch
 
     def took(self, seconds: float) -> None:
         """The last batch took so long."""
+        self._company -= seconds
         if self._jumped:
             self._owed = seconds
         else:

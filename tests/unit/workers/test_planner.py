@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.engine.planner import Planner
+from workers.engine.planner import LINGER, Planner
 from workers.engine.room import LEAD, Waiting
 from workers.runner import Item
 
@@ -158,6 +158,19 @@ def test_a_batch_is_short_while_somebody_else_waits(others: list[tuple[str, Shar
     batch = planner.take(lambda model, shared: 2 if shared else 5, held={"held"})
     assert batch is not None
     assert len(batch[1]) == (2 if shared else 5)
+
+
+def test_batches_stay_short_for_a_while_after_somebody_else_waited() -> None:
+    planner = Planner(TURN)
+    planner.add("m", [waiting(1, n) for n in range(99)])
+    planner.add("other", [waiting(1, "other")])
+    sizes = []
+    for _ in range(5):
+        batch = planner.take(lambda model, shared: 2 if shared else 5)
+        assert batch is not None
+        sizes.append(len(batch[1]))
+        planner.took(LINGER * TURN / 2)
+    assert sizes == [2, 1, 2, 5, 5]
 
 
 def test_dropped_items_never_run() -> None:
