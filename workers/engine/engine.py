@@ -17,8 +17,8 @@ from workers.engine.budget import Budgets
 from workers.engine.calibration import Trials
 from workers.engine.inbox import Batch, Inbox, Ticket
 from workers.engine.loader import Loader
+from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS
-from workers.engine.room import Waiting
 from workers.engine.watchdog import Watch
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, is_fatal, is_out_of_memory
 from workers.runner import Item, Runner

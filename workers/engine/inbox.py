@@ -16,8 +16,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from textmill.errors import Draining
+from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS, Planner
-from workers.engine.room import NORMAL, Waiting
+from workers.engine.room import NORMAL
 from workers.engine.speeds import Speeds
 from workers.runner import Item
 

@@ -11,7 +11,8 @@ Within a model keys and jobs share (`workers/engine/room.py`).
 
 from collections.abc import Callable, Collection, Iterable
 
-from workers.engine.room import Owner, Room, Waiting
+from workers.engine.pile import Waiting
+from workers.engine.room import Owner, Room
 
 TURN_SECONDS = 0.25
 """What a turn takes where no setting says otherwise."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from workers.engine.room import Waiting
+from workers.engine.pile import Waiting
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from textmill.errors import (
 )
 from workers.backends.echo.echo import Echo
 from workers.engine.inbox import Inbox, Ticket
+from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
-from workers.engine.room import Waiting
 from workers.runner import Item, Outcome, Prepared, Runner
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded

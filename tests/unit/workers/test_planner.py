@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.engine.pile import Waiting
 from workers.engine.planner import LINGER, Planner
-from workers.engine.room import LEAD, Waiting
+from workers.engine.room import LEAD
 from workers.runner import Item
 
 HIGH, NORMAL, LOW = 0, 3, 6

@@ -1,0 +1,122 @@
+"""Waiting items of one job that may share a batch, by length: longest first, and yet none is passed over for ever."""
+
+from bisect import bisect_right, insort
+from collections import deque
+from typing import Any
+
+from workers.runner import Item
+
+WHOLE = 0.25
+"""A job that fits into this part of a batch is taken whole, whatever its lengths."""
+
+
+class Waiting:
+    """An item on its way through the engine. `place` is the submitter's; nothing here looks into it."""
+
+    __slots__ = ("item", "owner", "place", "result")
+
+    def __init__(self, item: Item, owner: Any, place: Any) -> None:
+        self.item = item
+        self.owner = owner
+        """Whose it is (`workers/engine/room.py`)."""
+        self.place = place
+        self.result: Any = None
+        """The item's output, or the exception that stands for it; given by the engine."""
+
+
+class Batch:
+    """A batch while it is filled. Its padded size is its rows times the length of its longest item."""
+
+    def __init__(self, budget: int, longest: int) -> None:
+        self._rows = budget // longest
+        self.longest = longest
+        self.items: list[Waiting] = []
+        self.full = False
+
+    def admit(self, waiting: Waiting) -> bool:
+        """Take the item if it fits; the first always does."""
+        if self.items and waiting.item.rows > self._rows:
+            self.full = True
+            return False
+        self._rows -= waiting.item.rows
+        self.items.append(waiting)
+        return True
+
+
+class _Queues:
+    """Items that may share a batch: a queue in order of arrival for each length."""
+
+    __slots__ = ("by_length", "lengths", "rows")
+
+    def __init__(self) -> None:
+        self.by_length: dict[int, deque[Waiting]] = {}
+        self.lengths: list[int] = []
+        """The keys of `by_length`, ascending."""
+        self.rows = 0
+
+    def add(self, waiting: Waiting) -> None:
+        length = waiting.item.length
+        queue = self.by_length.get(length)
+        if queue is None:
+            self.by_length[length] = deque((waiting,))
+            insort(self.lengths, length)
+        else:
+            queue.append(waiting)
+        self.rows += waiting.item.rows
+
+    def fill(self, batch: Batch, least: float) -> None:
+        """Longest first, from the batch's longest down to the length `least`, until the batch is full."""
+        at = bisect_right(self.lengths, batch.longest)
+        while at > 0 and self.lengths[at - 1] >= least:
+            at -= 1
+            length = self.lengths[at]
+            queue = self.by_length[length]
+            while queue:
+                if not batch.admit(queue[0]):
+                    return
+                self.rows -= queue.popleft().item.rows
+            del self.by_length[length]
+            del self.lengths[at]
+
+    def drop(self, owner: object) -> int:
+        dropped = 0
+        for length, queue in list(self.by_length.items()):
+            kept = deque(waiting for waiting in queue if waiting.owner is not owner)
+            dropped += len(queue) - len(kept)
+            self.rows -= sum(waiting.item.rows for waiting in queue if waiting.owner is owner)
+            if kept:
+                self.by_length[length] = kept
+            else:
+                del self.by_length[length]
+                self.lengths.remove(length)
+        return dropped
+
+
+class Pile:
+    """A job's items of one group: the generation that is being taken, and the one that has come since."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self) -> None:
+        self.old = _Queues()
+        self.new = _Queues()
+
+    def __bool__(self) -> bool:
+        return bool(self.old.lengths or self.new.lengths)
+
+    def first(self, budget: int, whole: bool) -> Batch:
+        """The batch that starts here. whole: at the longest item of both generations, with as many of them as fit."""
+        if not self.old.lengths:
+            self.old, self.new = self.new, self.old
+        longest = max(queues.lengths[-1] for queues in (self.old, self.new) if queues.lengths)
+        if whole or (self.old.rows + self.new.rows) * longest <= WHOLE * budget:
+            batch = Batch(budget, longest)
+            self.fill(batch, 0)
+            return batch
+        return Batch(budget, self.old.lengths[-1])
+
+    def fill(self, batch: Batch, least: float) -> None:
+        """Add items to the batch, longest first, down to the length `least`."""
+        for queues in (self.old, self.new):
+            if not batch.full:
+                queues.fill(batch, least)
