@@ -29,7 +29,7 @@ from textmill.errors import (
     NothingToRetry,
     UploadOffsetMismatch,
 )
-from textmill.wire import ENDED_STATES, Job, JobState, Priority, Task
+from textmill.wire import ENDED_STATES, Job, JobState, Priority
 
 NewDocument = tuple[str | None, str]
 """The producer's id, or None for the document's position, and the text."""
@@ -40,7 +40,7 @@ class NewJob:
     """A validated request for a job."""
 
     key_id: int
-    task: Task
+    task: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
     priority: Priority = "normal"
@@ -210,7 +210,7 @@ def get(tx: Connection, key_id: int, job_id: str) -> Job:
 
 
 def list_jobs(
-    tx: Connection, key_id: int, state: JobState | None, task: Task | None, limit: int, before: int | None
+    tx: Connection, key_id: int, state: JobState | None, task: str | None, limit: int, before: int | None
 ) -> tuple[list[Job], int | None]:
     """The key's jobs, newest first, and what to pass as `before` for the next page (None: there is none)."""
     query = sa.select(jobs, db_time().label("now")).where(jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))

@@ -17,7 +17,7 @@ from store.jobs import NewJob
 from store.queue import celery_app
 from store.results import ResultRow
 from store.session import Store
-from textmill.wire import ENDED_STATES, Job, Task
+from textmill.wire import ENDED_STATES, Job
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,7 +115,7 @@ class Producer:
         """End the thread that publishes."""
         self._dispatcher.stop()
 
-    def submit(self, texts: Sequence[str], task: Task = "ner", model: str = "echo") -> Job:
+    def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo") -> Job:
         new = NewJob(self.key_id, task, model)
         submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])
         self._dispatcher.publish(submitted.released)

@@ -17,6 +17,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification,
 from store.catalogue import Catalogue, Entry, load
 from store.model_folder import FolderError, inspect
 from store.settings import StoreSettings
+from textmill import tasks
 from textmill.errors import ModelUnavailable, TextmillError
 from workers.backends.torch.loading import Checkpoint
 
@@ -140,7 +141,7 @@ def describe(entry: Entry, path: Path) -> str:
     if entry.task is None:
         return "ok"
     try:
-        folder = inspect(path, entry.task, entry.window)
+        folder = inspect(path, tasks.get(entry.task), entry.window)
     except FolderError as error:
         raise ModelUnavailable(str(error)) from error
     auto = AutoModelForTokenClassification if entry.task == "ner" else AutoModelForSeq2SeqLM

@@ -15,7 +15,7 @@ def make(entry: Any, device: str = "auto") -> Runner:
     """A runner that has neither been opened nor loaded.
 
     entry: any object with the attributes of a catalogue entry (`store.catalogue.Entry`): name, task, source, path,
-    revision, options, dtype, window, and for translation source_langs, target_langs and lang_codes. device: "auto",
+    revision, options, dtype, window, and the task's `offer`. device: "auto",
     "cpu", "cuda", "cuda:1". Raises ModelUnavailable where the device does not exist, ValueError for an unknown task.
     """
     if entry.source == "echo":
@@ -40,9 +40,7 @@ def make(entry: Any, device: str = "auto") -> Runner:
         return Seq2SeqRunner(
             entry.name,
             entry.task,
-            source_langs=entry.source_langs,
-            target_langs=entry.target_langs,
-            lang_codes=entry.lang_codes,
+            **entry.offer.model_dump(),
             **common,
         )
     raise ValueError(f"no runner for the task {entry.task!r}")

@@ -40,12 +40,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(store: Store, port: int = 0, secret: str | None = None, **settings: object) -> Iterator[Running]:
+def serving(
+    store: Store, port: int = 0, secret: str | None = None, catalogue: Catalogue = ECHO_ONLY, **settings: object
+) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
     chosen = ApiSettings.model_validate({"port": port, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
-    running = server(create_app(chosen, store, ECHO_ONLY, dispatcher, None), chosen)
+    running = server(create_app(chosen, store, catalogue, dispatcher, None), chosen)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((chosen.host, chosen.port))

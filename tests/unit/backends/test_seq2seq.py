@@ -9,6 +9,8 @@ import pytest
 from tests.unit import models_from_config
 from tests.unit.models_from_config import CORPUS, DEVICE
 from textmill.errors import DeviceOutOfMemory, DocumentTooLong, ModelUnavailable, ProcessingFailed, ReduceDidNotConverge
+from textmill.tasks import Offer
+from textmill.tasks.translation import TranslationOffer
 from workers import models as factory
 from workers.backends.torch.generation import Generated
 from workers.backends.torch.seq2seq import Seq2SeqRunner
@@ -297,13 +299,12 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "auto"
     window: int = 64
-    source_langs: list[str] = field(default_factory=list)
-    target_langs: list[str] = field(default_factory=list)
-    lang_codes: dict[str, str] = field(default_factory=dict)
+    offer: Offer = field(default_factory=Offer)
 
 
 def test_the_factory_makes_a_runner_of_an_entry(folders: Path) -> None:
-    entry = Entry("t", "translation", "../marian", folders / "marian", source_langs=["en"], target_langs=["pt"])
+    offer = TranslationOffer(source_langs=["en"], target_langs=["pt"])
+    entry = Entry("t", "translation", "../marian", folders / "marian", offer=offer)
     runner = factory.make(entry, DEVICE)
     runner.open()
     assert isinstance(runner, Seq2SeqRunner)
