@@ -80,16 +80,8 @@ class Entry(Declared):
         The place of a local folder stays private.
         """
         shown = self.model_dump(
-            include={
-                "name",
-                "task",
-                "default",
-                "window",
-                "options",
-                "labels",
-                "revision",
-            }
-            | {"dtype", "backend", "architecture", "licence", "limitations"}
+            include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "backend"}
+            | {"architecture", "licence", "limitations"}
         )
         for offer in (*(task.offer.model_construct() for task in tasks.TASKS), self.offer):
             shown |= offer.public()

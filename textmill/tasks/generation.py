@@ -29,7 +29,8 @@ class GenerationOptions(TaskOptions):
     repetition_penalty: Annotated[float, Field(gt=0, le=10, strict=False)] | None = None
     """Above 1 makes tokens that were generated before less likely."""
     early_stopping: bool | Literal["never"] | None = None
-    """When a beam search ends: with as many finished texts as beams, by a heuristic, or with no better one possible."""
+    """A beam search ends with as many finished texts as beams (`true`), by a heuristic (`false`), or once no better
+    text is possible (`"never"`)."""
 
 
 def decoder_length(options: Mapping[str, Any]) -> int | None:

@@ -57,7 +57,7 @@ class NerTask(Task):
 
 TASK = NerTask(
     name="ner",
-    title="The named entities of a text, with their labels and places.",
+    title="The names in a text are found, with their kinds and places.",
     options=NerOptions,
     output=NerOutput,
     architectures=("ForTokenClassification",),
