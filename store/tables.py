@@ -100,6 +100,7 @@ documents = sa.Table(
     sa.UniqueConstraint("job_id", "document_id"),
 )
 
+# Its columns are also the fields of `bulk.DocumentOutcome`, but for job_id, state and finished_at.
 results = sa.Table(
     "results",
     metadata,
@@ -115,6 +116,8 @@ results = sa.Table(
     sa.Column("pieces", sa.Integer),
     sa.Column("truncated", sa.Boolean(name="truncated"), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("backend", sa.Text),
+    sa.Column("dtype", sa.Text),
     sa.Column("finished_at", Timestamp, nullable=False),
     sa.CheckConstraint("state IN ('succeeded', 'failed')", name="state"),
 )

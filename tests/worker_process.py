@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 
 from store import jobs, results
+from store.bulk import DocumentOutcome
 from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.queue import celery_app
-from store.results import ResultRow
 from store.session import Store
 from textmill.wire import ENDED_STATES, Job, Task
 
@@ -131,5 +131,5 @@ class Producer:
     def cancel(self, job: Job) -> None:
         self._store.write(jobs.cancel, self.key_id, job.id)
 
-    def results(self, job: Job) -> list[ResultRow]:
-        return self._store.read(results.page, self.key_id, job.id, 0, 100_000).rows
+    def results(self, job: Job) -> list[DocumentOutcome]:
+        return [row.outcome for row in self._store.read(results.page, self.key_id, job.id, 0, 100_000).rows]

@@ -229,6 +229,10 @@ class Result(Wire):
     error: ErrorInfo | None
     model: str
     model_revision: str | None
+    backend: str | None = None
+    """What ran the model. None from a server that does not say, as with `dtype`."""
+    dtype: str | None = None
+    """The number format that the model ran in."""
     input_tokens: int | None
     output_tokens: int | None
     pieces: int | None

@@ -103,7 +103,7 @@ def process_all(store: Store, key_id: int, texts: list[str], single_file: bool) 
         store.write(leases.expire_worker, worker_id)
         if store.read(jobs.get, key_id, job.id).state in ENDED_STATES:
             break
-    return [row.error_code for row in store.read(results.page, key_id, job.id, 0, 1_000).rows]
+    return [row.outcome.error_code for row in store.read(results.page, key_id, job.id, 0, 1_000).rows]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

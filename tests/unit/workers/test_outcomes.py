@@ -2,6 +2,7 @@
 
 import json
 
+from store.bulk import DocumentOutcome
 from textmill.errors import DocumentTooLong, ProcessingFailed
 from workers.runner import Outcome
 from workers.shards.outcomes import failed, succeeded
@@ -10,7 +11,7 @@ from workers.shards.outcomes import failed, succeeded
 def test_output_is_json_text_with_its_letters() -> None:
     outcome = succeeded(3, Outcome({"summary_text": "Olá\u2028 \0"}, 5, 4, 2, True), "rev", 2)
     assert outcome.output == '{"summary_text":"Olá\u2028 \\u0000"}'
-    assert outcome[4:] == ("rev", 5, 4, 2, True, 2)
+    assert outcome == DocumentOutcome(3, outcome.output, None, None, "rev", 5, 4, 2, True, 2)
 
 
 def test_half_a_surrogate_pair_is_stored_as_its_escape() -> None:
