@@ -1,4 +1,4 @@
-"""The ledger's tables. Section 4 of the architecture page says how they are written to.
+"""The ledger's tables. docs/architecture.md ("The ledger") has the rules by which they are written to.
 
 Times are the database's own. Texts and outputs are never updated.
 """

@@ -1,7 +1,7 @@
 """The HTTP contract: requests, responses, states, tasks and their options.
 
-Shared by the client, the api and the workers. Sections 7 to 9 of the design are made of these types; a change here is a
-change of the contract.
+Shared by the client, the api and the workers. docs/http.md is made of these types; a change here is a change of the
+contract.
 """
 
 import re

@@ -134,7 +134,7 @@ class ShardRun:
                     self._take(waiting)
 
     def _run_single_file(self) -> None:
-        """Rule 9: one document at a time, nothing else in the forward pass, settled before the next."""
+        """Rule 9 of the ledger: one document at a time, nothing else in the forward pass, settled before the next."""
         for position, text in self._texts():
             with self._inbox.single_file(self.ticket):
                 attempt = self._ledger.attempt(position)
