@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from textmill import errors
 
@@ -20,11 +21,40 @@ F = TypeVar("F", bound=Callable[..., Any])
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 STANDALONE = Path(".textmill/standalone.json")
 # Written out, since importing them from textmill.wire brings pydantic: a test compares.
-TASKS = ("summarization", "translation", "ner")
 PRIORITIES = ("high", "normal", "low")
 STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
 RESULT_STATES = ("succeeded", "failed", "cancelled")
 FORMATS = ("auto", "text", "lines", "jsonl")
+
+
+class TaskName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A task by its name or an alias. The list of them brings pydantic, so it is read when a command needs it."""
+
+    name = "task"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The task's own name."""
+        from textmill import tasks
+
+        try:
+            return tasks.get(value).name
+        except errors.InvalidRequest as unknown:
+            self.fail(unknown.message, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The names, as `click.Choice` shows them. click before 8.2 gives no context."""
+        from textmill import tasks
+
+        return f"{{{'|'.join(tasks.NAMES)}}}" if param.param_type_name == "argument" else f"[{'|'.join(tasks.NAMES)}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        from textmill import tasks
+
+        return [CompletionItem(name) for name in tasks.NAMES if name.startswith(incomplete)]
+
+
+TASK = TaskName()
 
 
 class Commands(click.Group):
@@ -145,7 +175,7 @@ def exit_code(job: "Job") -> int:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(TASKS))
+@click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
@@ -178,7 +208,7 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
 
 
 @main.command()
-@click.argument("task", type=click.Choice(TASKS))
+@click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @job_options
 @connection
@@ -225,7 +255,7 @@ def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, ap
 @connection
 def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
     """Print a job's results as JSON lines, in document order; while it runs, as they come."""
-    from textmill.run import result_line
+    from textmill.files.jsonl import result_line
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)
@@ -255,7 +285,7 @@ def retry(job_id: str, codes: tuple[str, ...], server: str | None, api_key: str 
 
 @main.command()
 @click.option("--state", type=click.Choice(STATES))
-@click.option("--task", type=click.Choice(TASKS))
+@click.option("--task", type=TASK)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True)
 @as_json
 @connection

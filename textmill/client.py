@@ -73,7 +73,7 @@ def _request(client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Requ
 
 
 def _head(
-    task: wire.Task,
+    task: str,
     model: str | None,
     priority: wire.Priority,
     metadata: dict[str, Any] | None,
@@ -94,14 +94,14 @@ class _View:
         return self.info.id
 
     @property
-    def state(self) -> wire.JobState:
-        """queued, running, completed, completed_with_errors, failed or cancelled."""
+    def state(self) -> str:
+        """queued, running, completed, completed_with_errors, failed or cancelled; a newer server may know more."""
         return self.info.state
 
     @property
     def ended(self) -> bool:
         """Whether every document has its outcome."""
-        return self.info.state in wire.ENDED_STATES
+        return self.info.ended
 
     @property
     def counts(self) -> wire.Counts:
@@ -202,7 +202,7 @@ class Client(_Base):
 
     def submit(
         self,
-        task: wire.Task,
+        task: str,
         documents: Documents,
         *,
         model: str | None = None,
@@ -222,7 +222,7 @@ class Client(_Base):
 
     def open_job(
         self,
-        task: wire.Task,
+        task: str,
         *,
         model: str | None = None,
         priority: wire.Priority = "normal",
@@ -238,7 +238,7 @@ class Client(_Base):
         """The job of that id. Raises JobNotFound."""
         return Job(self, self._run(self._flows.job(job_id)))
 
-    def jobs(self, state: wire.JobState | None = None, task: wire.Task | None = None) -> Iterator[Job]:
+    def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> Iterator[Job]:
         """This key's jobs, newest first."""
         cursor: str | None = None
         while True:
@@ -268,7 +268,7 @@ class Client(_Base):
         """The named entities of one text. Raises what it failed with."""
         return cast(list[wire.Entity], self._one("ner", text, timeout, options).entities)
 
-    def _one(self, task: wire.Task, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+    def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
         head = _head(task, options.pop("model", None), "high", None, options)
         return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 
@@ -383,7 +383,7 @@ class AsyncClient(_Base):
 
     async def submit(
         self,
-        task: wire.Task,
+        task: str,
         documents: Documents | AsyncIterable[DocumentLike],
         *,
         model: str | None = None,
@@ -398,7 +398,7 @@ class AsyncClient(_Base):
 
     async def open_job(
         self,
-        task: wire.Task,
+        task: str,
         *,
         model: str | None = None,
         priority: wire.Priority = "normal",
@@ -414,7 +414,7 @@ class AsyncClient(_Base):
         """The job of that id. Raises JobNotFound."""
         return AsyncJob(self, await self._run(self._flows.job(job_id)))
 
-    async def jobs(self, state: wire.JobState | None = None, task: wire.Task | None = None) -> AsyncIterator[AsyncJob]:
+    async def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> AsyncIterator[AsyncJob]:
         """This key's jobs, newest first."""
         cursor: str | None = None
         while True:
@@ -450,7 +450,7 @@ class AsyncClient(_Base):
             return async_chunks(documents, self._chunker())
         return chunks(documents, self._chunker())
 
-    async def _one(self, task: wire.Task, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+    async def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
         head = _head(task, options.pop("model", None), "high", None, options)
         return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 

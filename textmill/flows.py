@@ -248,7 +248,7 @@ class Flows:
             job = yield from self.job(job_id, wait=asked)
             if seen:
                 seen(job)
-            if job.state in wire.ENDED_STATES:
+            if job.ended:
                 return job
             if left <= 0:
                 raise errors.WaitTimeout(f"job {job_id} is still {job.state} after {timeout:g} s", job_id=job_id)
@@ -279,7 +279,7 @@ class Flows:
         before = self.clock()
         job = yield from self.job(job_id, wait=seconds)
         left = seconds - (self.clock() - before)
-        if job.state not in wire.ENDED_STATES and left > seconds / 2:
+        if not job.ended and left > seconds / 2:
             yield Pause(left)
         return job
 

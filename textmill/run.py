@@ -7,7 +7,6 @@ it. A torn last line of the output lies beyond that length and is cut off.
 
 import contextlib
 import fcntl
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from textmill import wire
 from textmill.client import Client, Job
 from textmill.documents import Format, from_files
 from textmill.errors import InvalidRequest
+from textmill.files.jsonl import result_line
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
@@ -31,7 +31,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    task: wire.Task
+    task: str
     model: str | None
     priority: wire.Priority
     metadata: dict[str, JsonValue] | None
@@ -52,12 +52,12 @@ class Place(BaseModel):
     uploaded: bool = False
     cursor: str | None = None
     written: int = 0
-    state: wire.JobState | None = None
+    state: str | None = None
     """Set when everything is written."""
 
 
 def plan(
-    task: wire.Task, files: list[str], format: Format, model: str | None, priority: wire.Priority,
+    task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
     metadata: dict[str, Any] | None, options: dict[str, Any],
 ) -> Plan:  # fmt: skip
     """The plan for files as they are now."""
@@ -69,14 +69,6 @@ def plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
         inputs=inputs,
     )  # fmt: skip
-
-
-def result_line(result: wire.Result) -> str:
-    """A result as a line of JSON, its output as the server gives it: without the fields of other tasks."""
-    shown = result.model_dump(mode="json")
-    if result.output is not None:
-        shown["output"] = result.output.model_dump(mode="json", exclude_none=True)
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from textmill import cli, documents, wire
+from textmill import cli, documents, tasks, wire
 from textmill.cli import main
 from textmill.documents import Format
 
@@ -36,12 +37,23 @@ def test_help_imports_neither_http_nor_pydantic() -> None:
 
 
 def test_choices_are_the_contracts() -> None:
-    assert wire.TASKS == cli.TASKS
     assert wire.PRIORITIES == cli.PRIORITIES
     assert get_args(wire.JobState) == cli.STATES
     assert wire.RESULT_STATES == cli.RESULT_STATES
     assert get_args(Format) == cli.FORMATS
     assert documents.Format is Format
+
+
+def test_tasks_are_those_of_the_list() -> None:
+    for command in ("run", "submit"):
+        assert f"{{{'|'.join(tasks.NAMES)}}}" in CliRunner().invoke(main, [command, "--help"]).output
+    assert [cli.TASK.convert(name, None, None) for name in ("ner", "token-classification")] == ["ner", "ner"]
+    refused = CliRunner().invoke(main, ["jobs", "--task", "parsing"])
+    assert refused.exit_code == cli.USAGE
+    assert f"the tasks are: {', '.join(tasks.NAMES)}" in refused.output
+    assert [found.value for found in cli.TASK.shell_complete(click.Context(main), main.params[0], "s")] == [
+        "summarization"
+    ]
 
 
 def test_every_command_of_the_contract_is_there() -> None:

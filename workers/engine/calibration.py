@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from workers.backends.echo.echo import Echo
-from workers.faults import is_fatal, is_out_of_memory
-from workers.runner import Runner
+from workers.faults import Fault
+from workers.runner import ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +58,16 @@ class Calibrator:
         self._fixed_tokens = fixed_tokens
         self._clock = clock
 
-    def calibrate(self, runner: Runner) -> Calibration:
+    def calibrate(self, runner: ModelRunner) -> Calibration:
         """The calibration of a loaded model, from the cache or by trial. Raises what the probe raises, run alone."""
         if self._fixed_tokens:
             return Calibration(self._fixed_tokens, 0.0)
-        if isinstance(runner, Echo):
-            return Calibration(runner.BATCH_TOKENS, 0.0)
-        key = f"{runner.name}@{runner.revision} on {self._device}, at most {self._largest}"
+        if runner.backend.batch_tokens is not None:
+            return Calibration(runner.backend.batch_tokens, 0.0)
+        key = (
+            f"{runner.name}@{runner.revision} by {runner.backend.name} in {runner.dtype} on {self._device}, "
+            f"at most {self._largest}"
+        )
         if (kept := self._read().get(key)) is not None:
             return Calibration(int(kept["tokens"]), float(kept["seconds"]))
         found = self._try(runner)
@@ -73,7 +75,7 @@ class Calibrator:
         self._write({**self._read(), key: found._asdict()})
         return found
 
-    def _try(self, runner: Runner) -> Calibration:
+    def _try(self, runner: ModelRunner) -> Calibration:
         probe = runner.probe()
         padded = probe.length * probe.rows
         runner.run([probe])  # the first pass pays for lazy initialization
@@ -85,7 +87,7 @@ class Calibrator:
             try:
                 runner.run(items)
             except Exception as error:
-                if is_fatal(error) or not is_out_of_memory(error):
+                if runner.backend.fault(error) is not Fault.OUT_OF_MEMORY:
                     raise
                 break
             seconds = max(self._clock() - started, 1e-6)

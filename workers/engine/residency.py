@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable, TextmillError
 from workers import metrics
-from workers.faults import is_fatal, is_out_of_memory
-from workers.runner import Runner
+from workers.faults import Failure, FatalDeviceError, Fault, attempt
+from workers.runner import ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ class Residency:
 
     def __init__(
         self,
-        make: Callable[[str], Runner],
-        loaded: Callable[[Runner], None] = lambda runner: None,
+        make: Callable[[str], ModelRunner],
+        loaded: Callable[[ModelRunner], None] = lambda runner: None,
         memory_bytes: int = 0,
         retry_seconds: float = 60,
         clock: Callable[[], float] = time.monotonic,
@@ -36,10 +36,10 @@ class Residency:
         self._clock = clock
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
-        self._open: dict[str, Runner] = {}
+        self._open: dict[str, ModelRunner] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         """Until when a model is not tried again, and why."""
-        self._resident: dict[str, Runner] = {}
+        self._resident: dict[str, ModelRunner] = {}
         """Least recently used first; changed by the engine thread alone."""
 
     @property
@@ -47,7 +47,7 @@ class Residency:
         """Names of the models that are loaded."""
         return list(self._resident)
 
-    def open(self, model: str) -> Runner:
+    def open(self, model: str) -> ModelRunner:
         """The model, able to prepare texts. Called from task threads: one opens it, the others wait for that one.
 
         Raises ModelUnavailable.
@@ -67,7 +67,7 @@ class Residency:
                 self._open[model] = runner
         return self._open[model]
 
-    def ready(self, model: str) -> Runner:
+    def ready(self, model: str) -> ModelRunner:
         """The model, loaded. Called from the engine thread. Raises ModelUnavailable."""
         runner = self._resident.pop(model, None)
         if runner is None:
@@ -84,31 +84,29 @@ class Residency:
             self._evict(name)
         return bool(others)
 
-    def _load(self, runner: Runner) -> None:
+    def _load(self, runner: ModelRunner) -> None:
         started = self._clock()
-        while (error := self._try_load(runner)) is not None:
+        while (failure := self._try_load(runner)) is not None:
             runner.unload()
-            if not is_out_of_memory(error) or not self._resident:
-                raise self._failure(runner.name, "loaded", error)
+            if failure.fault is not Fault.OUT_OF_MEMORY or not self._resident:
+                raise self._failure(runner.name, "loaded", _reason(failure))
             self._evict(next(iter(self._resident)))
         taken = runner.memory_bytes()
         log.info("%s: loaded in %.1f s, %d MB", runner.name, self._clock() - started, taken >> 20)
         metrics.LOADS.labels(runner.name).inc()
         metrics.RESIDENT.labels(runner.name).set(taken)
 
-    def _try_load(self, runner: Runner) -> Exception | None:
-        try:
-            runner.load()
-            while self._memory_bytes and self._resident and self._taken() + runner.memory_bytes() > self._memory_bytes:
-                self._evict(next(iter(self._resident)))
-            self._loaded(runner)
-        except Exception as error:
-            if is_fatal(error):
-                raise
-            log.warning("%s: could not be loaded", runner.name, exc_info=True)
-            # Without its traceback, whose frames hold what was loaded so far.
-            return DeviceOutOfMemory() if is_out_of_memory(error) else error.with_traceback(None)
-        return None
+    def _try_load(self, runner: ModelRunner) -> Failure | None:
+        _, failure = attempt(lambda: self._load_within_memory(runner), runner.backend.fault, lambda _: _log(runner))
+        if failure is not None and failure.fault is Fault.FATAL:
+            raise FatalDeviceError(f"{runner.name}: the device failed while it was loaded") from failure.error
+        return failure
+
+    def _load_within_memory(self, runner: ModelRunner) -> None:
+        runner.load()
+        while self._memory_bytes and self._resident and self._taken() + runner.memory_bytes() > self._memory_bytes:
+            self._evict(next(iter(self._resident)))
+        self._loaded(runner)
 
     def _taken(self) -> int:
         return sum(runner.memory_bytes() for runner in self._resident.values())
@@ -130,3 +128,11 @@ class Residency:
         until, message = self._failed.get(model, (0.0, ""))
         if self._clock() < until:
             raise ModelUnavailable(message)
+
+
+def _log(runner: ModelRunner) -> None:
+    log.warning("%s: could not be loaded", runner.name, exc_info=True)
+
+
+def _reason(failure: Failure) -> Exception:
+    return DeviceOutOfMemory() if failure.fault is Fault.OUT_OF_MEMORY else failure.error

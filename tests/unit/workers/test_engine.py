@@ -1,38 +1,25 @@
 """The engine with the echo model: each item is answered, whatever happens."""
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from tests.unit.workers.echoes import Recording, echo, item_of
 from textmill.errors import DeviceOutOfMemory, ModelError, ModelUnavailable, ProcessingFailed
-from workers.backends.echo.echo import Echo
 from workers.engine.budget import Budgets
 from workers.engine.engine import Engine
 from workers.engine.inbox import Inbox
 from workers.engine.residency import Residency
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_ENGINE, EXIT_FATAL
-from workers.runner import Item, Runner
+from workers.runner import Item, ModelRunner
 
 SOON = 10
 
 
 class Exited(BaseException):
     """What `os._exit` is here."""
-
-
-class Recording(Echo):
-    """The echo model, noting each batch that it is given."""
-
-    def __init__(self, name: str = "echo") -> None:
-        super().__init__(name)
-        self.batches: list[list[str]] = []
-
-    def run(self, items: Sequence[Item]) -> Sequence[Any]:
-        self.batches.append([getattr(item.payload, "text", item.payload) for item in items])
-        return super().run(items)
 
 
 class House:
@@ -47,11 +34,11 @@ class House:
         self.watch = Watch()
         self.engine = Engine(self.inbox, self.residency, self.budgets, self.watch, 900, exit=self._exit)
 
-    def _make(self, name: str) -> Runner:
+    def _make(self, name: str) -> ModelRunner:
         if name == "absent":
             raise ModelUnavailable("there is no such model")
-        self.runners[name] = Recording(name)
-        return self.runners[name]
+        self.runners[name] = Recording()
+        return echo(name, lambda: self.runners[name])
 
     def _exit(self, code: int) -> None:
         self.exits.append(code)
@@ -59,9 +46,8 @@ class House:
 
     def run(self, *texts: str, model: str = "echo") -> list[Any]:
         """The results of these texts, run in one batch."""
-        echo = Echo()
         ticket = self.inbox.ticket(model, 10_000)
-        ticket.submit([(echo.prepare(text, {"task": "ner"}).items[0], n) for n, text in enumerate(texts)])
+        ticket.submit([(item_of(text), n) for n, text in enumerate(texts)])
         while len(self.inbox):
             batch = self.inbox.next_batch()
             assert batch is not None
@@ -150,7 +136,7 @@ def test_the_deadline_follows_what_batches_take() -> None:
 
 def test_a_fatal_error_answers_nothing_and_ends_the_process(house: House) -> None:
     ticket = house.inbox.ticket("echo", 100)
-    ticket.submit([(Echo().prepare("[[echo:fatal]]", {"task": "ner"}).items[0], 0)])
+    ticket.submit([(item_of("[[echo:fatal]]"), 0)])
     batch = house.inbox.next_batch()
     assert batch is not None
     with pytest.raises(Exited):
@@ -163,7 +149,7 @@ def test_an_engine_that_fails_ends_the_process(house: House) -> None:
     ended = threading.Event()
 
     class Broken:
-        def ready(self, model: str) -> Runner:
+        def ready(self, model: str) -> ModelRunner:
             raise RuntimeError("a bug in Textmill")
 
         def make_room(self, model: str) -> bool:

@@ -1,0 +1,1 @@
+"""Files of documents and of results: one file a format."""
