@@ -5,7 +5,7 @@ Both keep trying through a restart of the server: connection errors, 429, 502, 5
 """
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
@@ -126,10 +126,11 @@ class Job(_View):
         """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
         return self._updated(self._client._flows.look(self.id, wait))
 
-    def upload(self, documents: Documents) -> Self:
+    def upload(self, documents: Documents, seen: Callable[[Chunk], None] | None = None) -> Self:
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
-        already are skipped, so an interrupted upload goes on when it is called again."""
-        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), []))
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), [], seen))
         return self.refresh()
 
     def close(self) -> Self:
@@ -309,10 +310,13 @@ class AsyncJob(_View):
         """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
         return await self._updated(self._client._flows.look(self.id, wait))
 
-    async def upload(self, documents: Documents | AsyncIterable[DocumentLike]) -> Self:
+    async def upload(
+        self, documents: Documents | AsyncIterable[DocumentLike], seen: Callable[[Chunk], None] | None = None
+    ) -> Self:
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
-        already are skipped, so an interrupted upload goes on when it is called again."""
-        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), []))
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), [], seen))
         return await self.refresh()
 
     async def close(self) -> Self:

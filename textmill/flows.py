@@ -165,13 +165,18 @@ class Flows:
         response = yield from self.ask(Call("POST", "/v1/jobs", {}, *self._packed(content, headers)))
         return wire.Job.model_validate_json(response.content)
 
-    def upload(self, job: wire.Job, source: Source, taken: list[Chunk]) -> Flow[int]:
+    def upload(
+        self, job: wire.Job, source: Source, taken: list[Chunk], seen: Callable[[Chunk], None] | None = None
+    ) -> Flow[int]:
         """Append all documents: those of `taken`, then the source's. Returns how many the job has.
 
         What the job holds already is skipped, and where an answer was lost the server's total says how to go on.
+        `seen` gets each chunk before it is sent or skipped.
         """
         at, stored = 0, job.counts.total
         while chunk := (taken.pop(0) if taken else (yield NextChunk(source))):
+            if seen:
+                seen(chunk)
             end = at + len(chunk.lines)
             while stored < end:
                 before = stored

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from textmill import wire
 from textmill.client import Client, Job
+from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.documents import Format, from_files
 from textmill.errors import InvalidRequest
 from textmill.progress import Bar
@@ -49,6 +50,8 @@ class Place(BaseModel):
     plan: Plan
     idempotency_key: str
     job_id: str | None = None
+    read: Digest | None = None
+    """What the inputs gave so far, where the standard input is one of them: nothing else tells it from another."""
     uploaded: bool = False
     cursor: str | None = None
     written: int = 0
@@ -87,6 +90,8 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
     with _locked(out) as file:
         notes = out.with_name(out.name + ".job")
         place = _place(client, plan, file, notes, restart)
+        if place.uploaded and "-" in plan.files and digest_of(from_files(plan.files, plan.format)) != place.read:
+            raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
         if place.state is not None:
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
             return place
@@ -159,19 +164,38 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
         job = client.job(place.job_id)
         say(f"going on with job {job.id}: {_counted(job.counts)}")
     if not place.uploaded:
-        documents = from_files(plan.files, plan.format)
         if job.info.open:
-            if "-" in plan.files and job.counts.total:
-                raise InvalidRequest("the standard input cannot be read again: --restart begins anew")
-            with Bar(job.info) if progress else Bar.none() as bar:
-                job.upload(Bar.counted(documents, job.info, bar)).close()
-        elif (count := sum(1 for _ in documents)) != job.counts.total:
-            raise InvalidRequest(
-                f"job {job.id} was closed with {job.counts.total} of {count} documents: --restart begins anew"
-            )
+            _upload(job, place, notes, progress)
+        else:
+            _check_closed(job, place)
         place.uploaded = True
         _save(notes, place)
     return job
+
+
+def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
+    def note(read: Digest) -> None:
+        place.read = read
+        _save(notes, place)
+
+    documents = from_files(place.plan.files, place.plan.format)
+    watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
+    with Bar(job.info) if progress else Bar.none() as bar:
+        job.upload(Bar.counted(documents, job.info, bar), watch)
+        if watch:
+            watch.finish()
+        job.close()
+
+
+def _check_closed(job: Job, place: Place) -> None:
+    """The server closed the job before this run had noted its upload as done. Raises InvalidRequest unless it was."""
+    given = digest_of(from_files(place.plan.files, place.plan.format))
+    if given.documents != job.counts.total:
+        raise InvalidRequest(
+            f"job {job.id} was closed with {job.counts.total} of {given.documents} documents: --restart begins anew"
+        )
+    if "-" in place.plan.files and given != place.read:
+        raise InvalidRequest(OTHER_INPUT)
 
 
 def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool) -> None:

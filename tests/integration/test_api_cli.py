@@ -43,12 +43,12 @@ def environment(url: str, key: str) -> dict[str, str]:
     }
 
 
-def start(api: Running, *arguments: str) -> "subprocess.Popen[str]":
+def start(api: Running, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
     # A shell that runs these tests in the background has them ignore SIGINT, and what they start inherits it.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
         [sys.executable, "-c", f"{heed}; from textmill.cli import main; main()", *arguments],
-        env=environment(api.url, api.secret), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(api.url, api.secret), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -196,3 +196,41 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
 def test_nobody_answers_is_3(api: Running) -> None:
     away = Running(f"http://127.0.0.1:{free_port()}", "key", api.store, api.server)
     assert "server_unreachable" in run(away, "models", code=3)
+
+
+def test_another_standard_input_is_refused_and_the_same_one_goes_on(api: Running, tmp_path: Path) -> None:
+    command = ["run", "summarization", "-", "-m", "echo", "-o", "out.jsonl"]
+    with Worker(api.store):
+        run(api, *command, given="one\ntwo\n")
+    before = (tmp_path / "out.jsonl").read_bytes()
+    for other in ("one\nthree\n", "one\n", "one\ntwo\nthree\n", ""):
+        assert "--restart" in run(api, *command, given=other, code=2)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    run(api, *command, given="one\ntwo\n")
+    with Worker(api.store):
+        run(api, *command, "--restart", given="three\n")
+    assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": "three"}]
+
+
+def test_an_interrupted_upload_of_the_standard_input_goes_on(api: Running, tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(2_500)]
+    whole = "\n".join(texts) + "\n"
+    command = ["run", "summarization", "-", "-m", "echo", "-o", "out.jsonl"]
+    process = start(api, *command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("\n".join(texts[:1_200]) + "\n")  # more than one chunk; the rest never comes
+    process.stdin.flush()
+    with Client(api.url, api.secret) as mill:
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and [job.counts.total for job in mill.jobs()] != [1_000]:
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130, err
+        for other in (whole.replace("text 7\n", "text seven\n"), "\n".join(texts[:900]) + "\n"):
+            assert "other documents" in run(api, *command, given=other, code=2)
+        assert [(job.info.open, job.counts.total) for job in mill.jobs()] == [(True, 1_000)]
+        with Worker(api.store):
+            run(api, *command, given=whole)
+        assert len(list(mill.jobs())) == 1
+    assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": text} for text in texts]
