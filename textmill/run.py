@@ -2,7 +2,8 @@
 
 What a run must remember stands in a small JSON file beside the output (OUT.job), replaced as a whole at each step:
 before the job is made its idempotency key, then its id, then the results' cursor with the length of the output up to
-it. A torn last line of the output lies beyond that length and is cut off.
+it. A torn last line of the output lies beyond that length and is cut off. Where the job was processed again after its
+results were written (a retry), they are written anew beside the output, which is replaced when the last one is there.
 """
 
 import contextlib
@@ -10,7 +11,9 @@ import fcntl
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +23,7 @@ from textmill import wire
 from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.documents import Format, from_files
-from textmill.errors import InvalidRequest
+from textmill.errors import InvalidRequest, JobNotFound
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
@@ -55,8 +58,19 @@ class Place(BaseModel):
     uploaded: bool = False
     cursor: str | None = None
     written: int = 0
+    outcomes: Counter[str] = Counter()
+    """Results up to the cursor by their state."""
+    rewriting: bool = False
+    """The cursor and the length are those of the new file beside the output."""
     state: wire.JobState | None = None
     """Set when everything is written."""
+    finished_at: datetime | None = None
+    """When the job had ended whose results these are: a retry changes it."""
+
+    def rewind(self, job: wire.Job, rewriting: bool) -> None:
+        """Results are written from the first one on: beside the output, or where that is gone in its place."""
+        self.cursor, self.written, self.outcomes = None, 0, Counter()
+        self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
 
 
 def plan(
@@ -92,18 +106,19 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
         place = _place(client, plan, file, notes, restart)
         if place.uploaded and "-" in plan.files and digest_of(from_files(plan.files, plan.format)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
-        if place.state is not None:
+        if place.state is not None and not _stale(client, place, file, say):
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
             return place
         job = _uploaded(client, place, notes, progress, say)
-        _collect(job, place, file, notes, progress)
+        while not _written(job, place, out, file, notes, progress):
+            say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
         return place
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[IO[bytes]]:
-    """The output, open for appending, and nobody else's meanwhile."""
+    """A file, open for appending, and nobody else's meanwhile."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("ab") as file:
         try:
@@ -127,9 +142,26 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
     if place is None:
         place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
         _save(notes, place)
-    out.truncate(place.written)
-    out.seek(0, os.SEEK_END)
+        out.truncate(0)
     return place
+
+
+def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], None]) -> bool:
+    """Whether results that were all written are to be written again; then the place is the start."""
+    assert place.job_id is not None
+    whole = out.tell() >= place.written
+    try:
+        job = client.job(place.job_id)
+    except JobNotFound:
+        if whole:
+            return False  # deleted, by hand or after its time: the results are as they were
+        raise
+    if whole and (job.state, job.info.finished_at) == (place.state, place.finished_at):
+        return False
+    why = "was processed again since its results were written" if whole else f"has results that {out.name} lacks"
+    say(f"job {job.id} {why}: they are written anew")
+    place.rewind(job.info, rewriting=whole)
+    return True
 
 
 def _noted(notes: Path) -> Place | None:
@@ -198,6 +230,31 @@ def _check_closed(job: Job, place: Place) -> None:
         raise InvalidRequest(OTHER_INPUT)
 
 
+def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, progress: bool) -> bool:
+    """Bring all results into the output. False where some are of before a retry: the place is the start then."""
+    with contextlib.ExitStack() as stack:
+        fresh = out.with_name(notes.name + ".results")
+        # Locked, too: it becomes the output, and its lock that of the output.
+        sink = stack.enter_context(_locked(fresh)) if place.rewriting else file
+        if sink.tell() < place.written:
+            place.rewind(job.info, place.rewriting)  # it has become the output already, or somebody took it away
+        sink.truncate(place.written)
+        sink.seek(0, os.SEEK_END)
+        _collect(job, place, sink, notes, progress)
+        counts = job.counts.model_dump()
+        same = all(place.outcomes[state] == counts[state] for state in wire.RESULT_STATES)
+        # Read as a whole after its end, they are of one time, whatever the counts say.
+        if not job.ended or not (same or (place.rewriting and place.finished_at == job.info.finished_at)):
+            place.rewind(job.info, rewriting=True)
+            return False
+        place.state, place.finished_at = job.state, job.info.finished_at
+        if place.rewriting:
+            fresh.replace(out)
+            place.rewriting = False
+        _save(notes, place)
+        return True
+
+
 def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool) -> None:
     """Append results from the noted place on, in document order, until the last one is written."""
     with Bar(job.info) if progress else Bar.none() as show:
@@ -205,6 +262,7 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool
         while True:
             page = job.page(place.cursor)
             out.writelines(result_line(result).encode() for result in page.results)
+            place.outcomes.update(result.state for result in page.results)
             moved = page.next_cursor != place.cursor
             place.cursor, place.written = page.next_cursor, out.tell()
             if page.next_cursor is None:
@@ -215,17 +273,22 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool
                 job.refresh(wait=1)
                 if show:
                     show(job.info)
-        place.state = job.refresh().state
+        job.refresh()
         if show:
             show(job.info)
-        _note(out, notes, place)
+        # Not noted: the cursor is None after the last page, as it is before the first.
+        _flush(out)
 
 
 def _note(file: IO[bytes], notes: Path, place: Place) -> int:
-    file.flush()
-    os.fsync(file.fileno())  # the results first: notes that run ahead of them would lose some
+    _flush(file)  # the results first: notes that run ahead of them would lose some
     _save(notes, place)
     return place.written
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _counted(counts: wire.Counts) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from store.bulk import DocumentOutcome
 from store.session import Store
 from tests.conftest import free_port
-from tests.integration.serving import Running, serving, work
+from tests.integration.serving import Running, echo, serving, work
 from textmill import Client, cli
+from textmill.run import result_line
 
 TIMEOUT = 120
 
@@ -77,6 +79,19 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.done.set()
         self.thread.join()
+
+
+def say(api: Running, *arguments: str) -> str:
+    """What the command tells on the standard error where all succeeded."""
+    result = CliRunner().invoke(cli.main, arguments, env=environment(api.url, api.secret))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stderr
+
+
+def cursor_after_one(api: Running, job_id: str) -> str:
+    """Where the second result begins."""
+    with api.http() as http:
+        return str(http.get(f"/v1/jobs/{job_id}/results?limit=1").json()["next_cursor"])
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -234,3 +249,90 @@ def test_an_interrupted_upload_of_the_standard_input_goes_on(api: Running, tmp_p
             run(api, *command, given=whole)
         assert len(list(mill.jobs())) == 1
     assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": text} for text in texts]
+
+
+def mended(position: int, text: str) -> DocumentOutcome:
+    """What the echo model would make of the text if it did not fail."""
+    return echo(position, text.removeprefix("fail "))
+
+
+def test_after_a_retry_the_same_run_writes_the_results_anew(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("fail a\nb\nfail c\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out = tmp_path / "out.jsonl"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    assert [line["state"] for line in lines(out)] == ["failed", "succeeded", "failed"]
+    job_id = json.loads((tmp_path / "out.jsonl.job").read_text())["job_id"]
+    before = out.read_bytes()
+    run(api, "retry", job_id)
+    process = start(api, *command)
+    given_up = time.monotonic() + TIMEOUT
+    while time.monotonic() < given_up and not (tmp_path / "out.jsonl.job.results").exists():
+        pass
+    assert out.read_bytes() == before  # whole until the new results are
+    work(api.store, outcome=mended)
+    assert process.wait(TIMEOUT) == 0
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl", "out.jsonl.job"]
+    assert "all results are in" in say(api, *command)
+    # It ended anew before anybody looked.
+    with Client(api.url, api.secret) as mill:
+        place = json.loads((tmp_path / "out.jsonl.job").read_text())
+        (tmp_path / "out.jsonl.job").write_text(json.dumps({**place, "finished_at": "2026-01-01T00:00:00Z"}))
+        out.write_bytes(before + b"x" * 1_000)
+        run(api, *command)
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        out.unlink()
+        run(api, *command)
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        mill.job(job_id).delete()
+    assert "all results are in" in say(api, *command)
+    out.unlink()
+    assert "job_not_found" in run(api, *command, code=2)
+
+
+def test_a_retry_in_the_middle_of_a_run_is_noticed(api: Running, tmp_path: Path) -> None:
+    """The results up to the noted place are of before the retry."""
+    (tmp_path / "in.txt").write_text("fail a\nb\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out, notes = tmp_path / "out.jsonl", tmp_path / "out.jsonl.job"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    place = json.loads(notes.read_text())
+    with Client(api.url, api.secret) as mill:
+        first = mill.job(place["job_id"]).page().results[0]
+        line = result_line(first).encode()
+        cursor = cursor_after_one(api, place["job_id"])
+        out.write_bytes(line)
+        place |= {"cursor": cursor, "written": len(line), "outcomes": {"failed": 1}, "state": None, "finished_at": None}
+        notes.write_text(json.dumps(place))
+        mill.job(place["job_id"]).retry()
+    work(api.store, outcome=mended)
+    assert "written anew" in say(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "ab"]
+
+
+def test_a_rewriting_that_was_interrupted_goes_on(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("fail a\nb\nc\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out, notes, fresh = (tmp_path / f"out.jsonl{end}" for end in ("", ".job", ".job.results"))
+    with Worker(api.store):
+        run(api, *command, code=1)
+    place = json.loads(notes.read_text())
+    run(api, "retry", place["job_id"])
+    work(api.store, outcome=mended)
+    with Client(api.url, api.secret) as mill:
+        job = mill.job(place["job_id"])
+        line = result_line(job.page().results[0]).encode()
+        place |= {"cursor": cursor_after_one(api, job.id), "written": len(line), "outcomes": {"succeeded": 1},
+                  "rewriting": True, "state": None, "finished_at": str(job.info.finished_at)}  # fmt: skip
+    notes.write_text(json.dumps(place))
+    fresh.write_bytes(line + b'{"id": "torn')
+    run(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    # And one that was killed between its last two steps.
+    notes.write_text(json.dumps(place))
+    run(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    assert not fresh.exists()
