@@ -105,6 +105,11 @@ def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
         # Iterating over them would make a document of each character, or of each key.
         kind = type(documents).__name__
         raise InvalidRequest(f"documents: give a list or another iterable of documents, not one {kind}")
+    if _is_frame(documents):
+        raise InvalidRequest(
+            'documents: a table gives the names of its columns; give one column, df["text"], or the rows of two: '
+            'df[["id", "text"]].itertuples(index=False, name=None) in pandas, df.select("id", "text").rows() in polars'
+        )
     if hasattr(documents, "read"):
         yield from ((None, _line(str(line))) for line in documents)
         return
@@ -113,6 +118,15 @@ def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
         for document in _expanded(item, number):
             yield document
             number += 1
+
+
+def _is_frame(documents: object) -> bool:
+    """Whether this is a table of pandas, polars, Arrow or alike: most of them iterate over the names of their columns.
+
+    A column (a Series) has the Arrow protocol too, and a type of its elements: it iterates over its values.
+    """
+    frame = hasattr(documents, "columns") or hasattr(documents, "__dataframe__")
+    return frame or (hasattr(documents, "__arrow_c_stream__") and not hasattr(documents, "dtype"))
 
 
 def _expanded(item: DocumentLike, number: int) -> Iterable[tuple[str | None, str]]:

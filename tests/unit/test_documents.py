@@ -32,6 +32,45 @@ def test_one_document_is_not_a_list_of_them(given: object) -> None:
         list(each(given))  # type: ignore[arg-type]
 
 
+class Series:
+    """A column as pandas and polars have it, which are not installed here."""
+
+    dtype = "str"
+
+    def __init__(self, values: list[object]) -> None:
+        self.values = values
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.values)
+
+    def __arrow_c_stream__(self, _schema: object = None) -> None:
+        raise AssertionError
+
+
+class Frame:
+    """A table as pandas and polars have it: iterating gives the names of the columns."""
+
+    def __init__(self, *protocol: str) -> None:
+        for name in protocol:
+            setattr(self, name, ["id", "text"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["id", "text"])
+
+
+@pytest.mark.parametrize("protocol", ["columns", "__dataframe__", "__arrow_c_stream__"])
+def test_a_table_is_not_taken_for_the_names_of_its_columns(protocol: str) -> None:
+    with pytest.raises(InvalidRequest, match=r'df\["text"\]') as raised:
+        list(each(Frame(protocol)))
+    assert "itertuples(index=False, name=None)" in raised.value.message
+
+
+def test_a_column_is_its_texts() -> None:
+    assert list(each(Series(["a", "b"]))) == [(None, "a"), (None, "b")]  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="document 1 is a float"):  # how pandas writes a missing value
+        list(each(Series(["a", float("nan")])))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "wrong", [5, None, b"x", ("1", "2", "3"), (1, "x"), ["1", "x"], {"text": "x", "title": "y"}, {}]
 )
