@@ -1,10 +1,11 @@
 """The `textmill` command. What takes time to import is imported by the command that needs it."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,8 @@ from textmill import errors
 
 if TYPE_CHECKING:
     from textmill.client import Client, Job
+    from textmill.files.delimited import Columns
+    from textmill.files.inputs import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +27,7 @@ TASKS = ("summarization", "translation", "ner")
 PRIORITIES = ("high", "normal", "low")
 STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
 RESULT_STATES = ("succeeded", "failed", "cancelled")
-FORMATS = ("auto", "text", "lines", "jsonl")
+FORMATS = ("auto", "text", "lines", "jsonl", "csv", "tsv")
 
 
 class Commands(click.Group):
@@ -84,8 +87,10 @@ def job_options(command: F) -> F:
         click.option("-s", "--source-lang", help="language to translate from"),
         click.option("-m", "--model", help="a model of the catalogue (`textmill models`); else the task's default"),
         click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True,
-                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; "
+                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; csv, tsv: a row is; "
                           "auto: by the suffix, lines for -"),
+        click.option("--id-column", help="csv, tsv: the column of ids; else `id` where there is one"),
+        click.option("--text-column", help="csv, tsv: the column of texts; else `text`"),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -136,6 +141,26 @@ def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
     return found
 
 
+def columns_of(given: dict[str, Any]) -> "Columns":
+    """--text-column and --id-column."""
+    from textmill.files.delimited import Columns
+
+    return Columns(given["text_column"], given["id_column"])
+
+
+@contextlib.contextmanager
+def places_of_one_id(names: list[str], format: "Format", columns: "Columns") -> Iterator[None]:
+    """Where the server says that two documents have one id: which, by file and line."""
+    from textmill.files.inputs import same_id
+
+    try:
+        yield
+    except errors.DuplicateDocument as error:
+        if found := same_id(names, format, columns):
+            error.add_note(found)
+        raise
+
+
 def exit_code(job: "Job") -> int:
     """0 where every document succeeded."""
     return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED
@@ -153,21 +178,24 @@ def exit_code(job: "Job") -> int:
 @job_options
 @connection
 def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
-    """Submit FILES, follow the job, write its results to a file as JSON lines.
+    """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
 
     FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
     where an interrupted one stopped: OUTPUT.job remembers the place.
     """
     from textmill import run as resume
-    from textmill.documents import expand
+    from textmill.files.inputs import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
-    plan = resume.plan(task, expand(files), given["format_"], given["model"], given["priority"], metadata, options)
+    plan = resume.plan(
+        task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
+    )
     progress = not quiet and sys.stderr.isatty()
     with client_of(given["server"], given["api_key"]) as client:
         try:
-            place = resume.run(client, plan, output, restart, progress, lambda text: click.echo(text, err=True))
+            with places_of_one_id(plan.files, plan.format, plan.columns):
+                place = resume.run(client, plan, output, restart, progress, lambda text: click.echo(text, err=True))
         except KeyboardInterrupt:
             click.echo("textmill: interrupted; the same command goes on from here", err=True)
             sys.exit(128 + signal.SIGINT)
@@ -184,12 +212,14 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
 @connection
 def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     """Submit FILES and print the job's id."""
-    from textmill.documents import expand, from_files
+    from textmill.files.inputs import check, expand, from_files
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    with client_of(given["server"], given["api_key"]) as client:
+    source = expand(files), given["format_"], columns_of(given)
+    check(*source)
+    with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
         job = client.submit(
-            task, from_files(expand(files), given["format_"]), model=given["model"], priority=given["priority"],
+            task, from_files(*source), model=given["model"], priority=given["priority"],
             metadata=parsed_metadata(given["metadata"]), **options,
         )  # fmt: skip
         click.echo(job.id)
@@ -224,13 +254,16 @@ def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, ap
 @click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
 @connection
 def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
-    """Print a job's results as JSON lines, in document order; while it runs, as they come."""
-    from textmill.run import result_line
+    """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
+    lines."""
+    from textmill.run import form_of
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)
+        form = form_of(output.name, job.info.task)
+        output.write(form.header)
         for result in job.results(state):
-            output.write(result_line(result))
+            output.write(form.line(result))
         sys.exit(exit_code(job.refresh()))
 
 

@@ -6,6 +6,7 @@ on, and a place in the middle of the input must be one between two documents.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict
 
@@ -68,20 +69,26 @@ class Watch:
         self._held = held
         self._note = note
         self._sum = Sum()
+        self.other = False
+        """Whether the input was found to be another one."""
 
     def __call__(self, chunk: Chunk) -> None:
         """Raises InvalidRequest where the input is another one."""
         for line in chunk.lines:
             self._sum.add(line)
             if self._sum.documents == self._before.documents and self._sum.digest() != self._before:
-                raise InvalidRequest(OTHER_INPUT)
+                self._refuse(OTHER_INPUT)
         if self._sum.documents >= self._before.documents:
             self._note(self._sum.digest())
         elif self._sum.documents > self._held:
             # Chunks are cut elsewhere than before (another version): this one would be sent before it was compared.
-            raise InvalidRequest("the upload of the standard input cannot be gone on with: --restart begins anew")
+            self._refuse("the upload of the standard input cannot be gone on with: --restart begins anew")
 
     def finish(self) -> None:
         """The input has ended. Raises InvalidRequest where it gave less than before."""
         if self._sum.documents < self._before.documents:
-            raise InvalidRequest(OTHER_INPUT)
+            self._refuse(OTHER_INPUT)
+
+    def _refuse(self, message: str) -> NoReturn:
+        self.other = True
+        raise InvalidRequest(message)

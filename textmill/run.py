@@ -13,6 +13,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +23,22 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from textmill import wire
 from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
-from textmill.documents import Format, from_files
-from textmill.errors import InvalidRequest, JobNotFound
+from textmill.errors import InvalidRequest, JobNotFound, TextmillError
+from textmill.files import delimited
+from textmill.files.delimited import BY_NAME, Columns
+from textmill.files.inputs import FOREIGN, SUFFIXES, Format, check, from_files
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
 """Output between two notes of the place: losing less than this to an interruption is cheaper than more fsyncs."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file of results is written."""
+
+    line: Callable[[wire.Result], str]
+    header: str = ""
 
 
 class Plan(BaseModel):
@@ -42,6 +53,7 @@ class Plan(BaseModel):
     options: dict[str, JsonValue]
     files: list[str]
     format: Format
+    columns: Columns = BY_NAME
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -75,16 +87,17 @@ class Place(BaseModel):
 
 def plan(
     task: wire.Task, files: list[str], format: Format, model: str | None, priority: wire.Priority,
-    metadata: dict[str, Any] | None, options: dict[str, Any],
+    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME,
 ) -> Plan:  # fmt: skip
-    """The plan for files as they are now."""
+    """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
+    check(files, format, columns)
     inputs: list[tuple[str, int | None, int | None]] = []
     for name in files:
         facts = None if name == "-" else os.stat(name)
         inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        inputs=inputs,
+        columns=columns, inputs=inputs,
     )  # fmt: skip
 
 
@@ -99,21 +112,27 @@ def result_line(result: wire.Result) -> str:
 def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:
     """Bring the results of the plan into `out`. Returns the place at the end.
 
-    Raises InvalidRequest where OUT.job is of another plan, OUT exists without it, or another run is at work.
+    Raises InvalidRequest where OUT.job is of another plan, OUT exists without it or is of a format that is not written,
+    or another run is at work.
     """
+    form = form_of(out.name, plan.task)
     with _locked(out) as file:
         notes = out.with_name(out.name + ".job")
         place = _place(client, plan, file, notes, restart)
-        if place.uploaded and "-" in plan.files and digest_of(from_files(plan.files, plan.format)) != place.read:
+        if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
         if place.state is not None and not _stale(client, place, file, say):
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
             return place
         job = _uploaded(client, place, notes, progress, say)
-        while not _written(job, place, out, file, notes, progress):
+        while not _written(job, place, out, file, notes, form, progress):
             say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
         return place
+
+
+def _documents(plan: Plan) -> Iterator[tuple[str | None, str]]:
+    return from_files(plan.files, plan.format, plan.columns)
 
 
 @contextlib.contextmanager
@@ -210,18 +229,36 @@ def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
         place.read = read
         _save(notes, place)
 
-    documents = from_files(place.plan.files, place.plan.format)
+    documents = _documents(place.plan)
     watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
-    with Bar(job.info) if progress else Bar.none() as bar:
-        job.upload(Bar.counted(documents, job.info, bar), watch)
-        if watch:
-            watch.finish()
-        job.close()
+    try:
+        with Bar(job.info) if progress else Bar.none() as bar:
+            job.upload(Bar.counted(documents, job.info, bar), watch)
+            if watch:
+                watch.finish()
+            job.close()
+    except InvalidRequest as error:
+        # An input that is not the one before is mended by giving that one; anything else was refused for good.
+        if not (watch and watch.other):
+            _abandon(job, place, notes, error)
+        raise
+
+
+def _abandon(job: Job, place: Place, notes: Path, error: InvalidRequest) -> None:
+    """Leave no open job behind, so that the command begins anew when what was refused is mended."""
+    try:
+        job.cancel()
+    except TextmillError as another:
+        error.add_note(f"job {job.id} could not be cancelled: {another.message}")
+        return
+    error.add_note(f"job {job.id} is cancelled; the same command begins anew")
+    place.job_id, place.idempotency_key, place.read = None, str(uuid.uuid4()), None
+    _save(notes, place)
 
 
 def _check_closed(job: Job, place: Place) -> None:
     """The server closed the job before this run had noted its upload as done. Raises InvalidRequest unless it was."""
-    given = digest_of(from_files(place.plan.files, place.plan.format))
+    given = digest_of(_documents(place.plan))
     if given.documents != job.counts.total:
         raise InvalidRequest(
             f"job {job.id} was closed with {job.counts.total} of {given.documents} documents: --restart begins anew"
@@ -230,7 +267,7 @@ def _check_closed(job: Job, place: Place) -> None:
         raise InvalidRequest(OTHER_INPUT)
 
 
-def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, progress: bool) -> bool:
+def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, form: Form, progress: bool) -> bool:
     """Bring all results into the output. False where some are of before a retry: the place is the start then."""
     with contextlib.ExitStack() as stack:
         fresh = out.with_name(notes.name + ".results")
@@ -240,7 +277,7 @@ def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, pr
             place.rewind(job.info, place.rewriting)  # it has become the output already, or somebody took it away
         sink.truncate(place.written)
         sink.seek(0, os.SEEK_END)
-        _collect(job, place, sink, notes, progress)
+        _collect(job, place, sink, notes, form, progress)
         counts = job.counts.model_dump()
         same = all(place.outcomes[state] == counts[state] for state in wire.RESULT_STATES)
         # Read as a whole after its end, they are of one time, whatever the counts say.
@@ -255,13 +292,15 @@ def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, pr
         return True
 
 
-def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool) -> None:
+def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, progress: bool) -> None:
     """Append results from the noted place on, in document order, until the last one is written."""
     with Bar(job.info) if progress else Bar.none() as show:
         noted = place.written
+        if not noted:
+            out.write(form.header.encode())
         while True:
             page = job.page(place.cursor)
-            out.writelines(result_line(result).encode() for result in page.results)
+            out.writelines(form.line(result).encode() for result in page.results)
             place.outcomes.update(result.state for result in page.results)
             moved = page.next_cursor != place.cursor
             place.cursor, place.written = page.next_cursor, out.tell()
@@ -295,3 +334,17 @@ def _counted(counts: wire.Counts) -> str:
     parts = [f"{counts.total} documents", f"{counts.succeeded} succeeded"]
     parts += [f"{number} {what}" for what in ("failed", "cancelled", "pending") if (number := getattr(counts, what))]
     return ", ".join(parts)
+
+
+def form_of(name: str, task: wire.Task) -> Form:
+    """The form of a file of results by its name: csv, tsv, else JSON lines.
+
+    Raises InvalidRequest for a suffix of a format that is not written: JSON lines in a .parquet would be a surprise.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix in FOREIGN:
+        raise InvalidRequest(f"{name}: {suffix} files are not written: name it .jsonl, .csv or .tsv")
+    kind = SUFFIXES.get(suffix)
+    if kind not in delimited.DELIMITERS:
+        return Form(result_line)
+    return Form(lambda result: delimited.result_row(result, task, kind), delimited.header(task, kind))

@@ -1,5 +1,6 @@
 """The command line against the real api."""
 
+import csv
 import json
 import os
 import signal
@@ -336,3 +337,94 @@ def test_a_rewriting_that_was_interrupted_goes_on(api: Running, tmp_path: Path) 
     run(api, *command)
     assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
     assert not fresh.exists()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def test_csv_in_and_csv_out(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('key,body\na/1,"one\ntwo"\n"b\n2",fail\n')
+    command = ["run", "summarization", "in.csv", "-m", "echo", "-o", "out.csv"]
+    assert "no column is named 'text'; it has: key, body" in run(api, *command, code=2)
+    command += ["--text-column", "body", "--id-column", "key"]
+    with Worker(api.store):
+        run(api, *command, code=1)
+    found = rows(tmp_path / "out.csv")
+    assert [(row["id"], row["state"], row["summary_text"], row["error_code"]) for row in found] == [
+        ("a/1", "succeeded", "one\ntwo", ""),
+        ("b\n2", "failed", "", "processing_failed"),
+    ]
+    job_id = json.loads((tmp_path / "out.csv.job").read_text())["job_id"]
+    run(api, "results", job_id, "-o", "again.csv", code=1)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
+    assert "not written" in run(api, "results", job_id, "-o", "again.parquet", code=2)
+    assert not (tmp_path / "again.parquet").exists()
+
+
+def test_an_interrupted_run_goes_on_with_rows(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\none\ntwo\nthree\n")
+    command = ["run", "summarization", "in.csv", "-m", "echo", "-o", "out.csv"]
+    out, notes = tmp_path / "out.csv", tmp_path / "out.csv.job"
+    with Worker(api.store):
+        run(api, *command)
+    whole = out.read_bytes()
+    place = json.loads(notes.read_text())
+    cursor = cursor_after_one(api, place["job_id"])
+    first_two = b"".join(whole.splitlines(keepends=True)[:2])
+    place |= {"cursor": cursor, "written": len(first_two), "outcomes": {"succeeded": 1}, "state": None}
+    for place_then, left in ((place, first_two + b'1,1,"tor'), ({**place, "cursor": None, "written": 0}, b"id,posi")):
+        place_then["outcomes"] = place["outcomes"] if place_then["cursor"] else {}
+        notes.write_text(json.dumps(place_then))
+        out.write_bytes(left)
+        run(api, *command)
+        assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "page.html", "list.json", "texts.csv.gz"])
+def test_what_is_not_understood_is_refused_before_anything_is_submitted(
+    name: str, api: Running, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "a.txt").write_text("text")
+    for command in (["run", "ner", "a.txt", name, "-o", "out.jsonl"], ["submit", "ner", "a.txt", name]):
+        assert "--format text" in run(api, *command, code=2)
+    assert "not written" in run(api, "run", "ner", "a.txt", "-o", f"out/{name}", code=2)
+    assert not (tmp_path / "out").exists()
+    assert run(api, "jobs") == ""
+
+
+def test_one_id_twice_is_named_by_its_lines(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n" + "".join(f"{n % 1_500},x\n" for n in range(1_501)))
+    for command in (["run", "ner", "in.csv", "-m", "echo", "-o", "o.csv"], ["submit", "ner", "in.csv", "-m", "echo"]):
+        said = run(api, *command, code=2)
+        assert "duplicate_document_id" in said
+        assert "in.csv, line 1502: the id '0' is that of in.csv, line 2, too" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "said"),
+    [
+        ("in.jsonl", b'{"txt": "x"}\n', "in.jsonl, line 2501"),
+        ("in.jsonl", b'{"text": "caf\xe9"}\n', "not UTF-8"),
+        ("in.jsonl", b'{"text": "\\u0000"}\n', "line 2501: the text has a NUL"),
+        ("in.jsonl", b'{"id": "7", "text": "x"}\n' * 2, "line 2502: the id '7' is that of in.jsonl, line 2501"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_a_refused_upload_leaves_no_open_job(
+    command: str, name: str, last: bytes, said: str, api: Running, tmp_path: Path
+) -> None:
+    """Something is sent before the bad document is met."""
+    good = b'{"text": "x"}\n' * 2_500
+    (tmp_path / name).write_bytes(good + last)
+    arguments = [command, "summarization", name, "-m", "echo", *(["-o", "out.jsonl"] if command == "run" else [])]
+    assert said in run(api, *arguments, code=2)
+    with Client(api.url, api.secret) as mill:
+        assert [(job.info.open, job.state) for job in mill.jobs()] == [(False, "cancelled")]
+    (tmp_path / name).write_bytes(good)
+    with Worker(api.store):
+        run(api, *arguments)  # mended
+    if command == "run":
+        assert len(lines(tmp_path / "out.jsonl")) == 2_500

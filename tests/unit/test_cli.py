@@ -10,9 +10,9 @@ import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from textmill import cli, documents, wire
+from textmill import cli, wire
 from textmill.cli import main
-from textmill.documents import Format
+from textmill.files.inputs import Format
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,6 @@ def test_choices_are_the_contracts() -> None:
     assert get_args(wire.JobState) == cli.STATES
     assert wire.RESULT_STATES == cli.RESULT_STATES
     assert get_args(Format) == cli.FORMATS
-    assert documents.Format is Format
 
 
 def test_every_command_of_the_contract_is_there() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textmill import documents
-from textmill.documents import Chunker, chunks, each, expand, from_file, from_files
+from textmill.documents import Chunker, chunks, each
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.wire import Document
 
@@ -78,36 +78,6 @@ def test_what_cannot_be_a_document_is_named_by_its_number(wrong: object) -> None
     with pytest.raises(InvalidRequest) as raised:
         list(each(["fine", wrong]))  # type: ignore[list-item]
     assert raised.value.details == {"index": 1}
-
-
-def test_files_by_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "b.txt").write_bytes("\ufeffzwei\r\nZeilen\n".encode())
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.txt").write_text("eins")
-    (tmp_path / "c.jsonl").write_text('{"id": "x", "text": "drei"}\n\n{"text": "vier"}\n')
-    monkeypatch.chdir(tmp_path)
-    names = expand(["c.jsonl", "**/*.txt"])
-    assert names == ["c.jsonl", "b.txt", "sub/a.txt"]
-    whole = [("b.txt", "zwei\r\nZeilen\n"), ("sub/a.txt", "eins")]  # offsets count in the file as it is
-    assert list(from_files(names)) == [("x", "drei"), (None, "vier"), *whole]
-    assert list(from_file(Path("b.txt"), "lines")) == [(None, "zwei"), (None, "Zeilen")]
-    assert list(each([Path("sub/a.txt"), "text"])) == [("sub/a.txt", "eins"), (None, "text")]
-    monkeypatch.setattr("sys.stdin", io.StringIO("l1\nl2\n"))
-    assert list(from_files(["-"])) == [(None, "l1"), (None, "l2")]
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "l1"}\n'))
-    assert list(from_files(["-"], "jsonl")) == [(None, "l1")]
-    with pytest.raises(InvalidRequest, match="no such file"):
-        expand(["*.pdf"])
-
-
-def test_broken_files_say_where(tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InvalidText, match="byte 3"):
-        list(from_file(tmp_path / "latin.txt"))
-    (tmp_path / "x.jsonl").write_text('{"text": "fine"}\n{"txt": "x"}\n')
-    with pytest.raises(InvalidRequest, match="line 2: text: Field required") as raised:
-        list(from_file(tmp_path / "x.jsonl"))
-    assert raised.value.details["line"] == 2
 
 
 @pytest.mark.parametrize("text", ["ab\0", "ab\ud800"])
