@@ -195,6 +195,8 @@ def _for_pair(candidates: list[Entry], options: Mapping[str, object]) -> list[En
     out as fluent nonsense. Without target_lang only defaults count, and they must agree too.
     """
     source, target = (options.get(option) for option in LANGUAGE_OPTIONS)
+    for option in LANGUAGE_OPTIONS:
+        _check_offered(candidates, option, options.get(option))
     fitting = []
     for entry in candidates:
         if target is None and not entry.default:
@@ -213,6 +215,16 @@ def _for_pair(candidates: list[Entry], options: Mapping[str, object]) -> list[En
             raise InvalidOptions(f"translation needs {' and '.join(missing)} here", valid=offered, missing=missing)
         raise ModelNotFound(f"no model in the catalogue translates from {source} to {target}", valid=offered)
     return [entry for entry, _ in fitting]
+
+
+def _check_offered(candidates: list[Entry], option: str, asked: object) -> None:
+    """Raises ModelNotFound for a language that no model has on this side."""
+    sides = [(entry, entry.source_langs if option == "source_lang" else entry.target_langs) for entry in candidates]
+    if asked is None or not candidates or any(entry.match(str(asked), offered) for entry, offered in sides):
+        return
+    offered = sorted({lang for _, langs in sides for lang in langs})
+    message = f"{option} {str(asked)!r} is not offered; offered are: {', '.join(offered)}"
+    raise ModelNotFound(message, option=option, valid=offered)
 
 
 def check_options(entry: Entry, options: Mapping[str, object]) -> None:

@@ -155,6 +155,8 @@ def test_resolve(catalogue: Catalogue, task: Any, model: str | None, options: di
         # French or German? Guessing gives fluent nonsense.
         ("translation", None, {"target_lang": "en"}, InvalidOptions, "needs source_lang"),
         ("translation", None, {"target_lang": "ja"}, InvalidOptions, "needs source_lang"),
+        ("translation", None, {"target_lang": "xx"}, ModelNotFound, "target_lang 'xx' is not offered; offered are: "),
+        ("translation", None, {"source_lang": "xx", "target_lang": "en"}, ModelNotFound, "source_lang 'xx' is not"),
         ("translation", None, {"source_lang": "fr"}, InvalidOptions, "needs target_lang"),
         ("translation", "en-pt", {"target_lang": "fr"}, InvalidOptions, "no target_lang 'fr': pt"),
         ("translation", "many", {"target_lang": "fr"}, InvalidOptions, "needs source_lang: en, fr, ja"),
