@@ -1,6 +1,7 @@
 """The `textmill` command. What takes time to import is imported by the command that needs it."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 128 + signal.SIGINT
 STANDALONE = Path(".textmill/standalone.json")
 # Written out, since importing them from textmill.wire brings pydantic: a test compares.
 TASKS = ("summarization", "translation", "ner")
@@ -47,12 +49,17 @@ class Commands(click.Group):
             # `textmill results ... | head`: nobody reads on. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(SOME_FAILED)
+        except KeyboardInterrupt as error:
+            self._tell("interrupted", error)
+            ctx.exit(INTERRUPTED)
 
     def _fail(self, ctx: click.Context, error: errors.TextmillError, code: int) -> None:
-        click.echo(f"textmill: {error.message} [{error.code}]", err=True)
-        for note in getattr(error, "__notes__", ()):
-            click.echo(f"textmill: {note}", err=True)
+        self._tell(f"{error.message} [{error.code}]", error)
         ctx.exit(code)
+
+    def _tell(self, message: str, error: BaseException) -> None:
+        for line in (message, *getattr(error, "__notes__", ())):
+            click.echo(f"textmill: {line}", err=True)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +69,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 all succeeded, 1 some documents failed (or are not decided yet), 2 usage,
-    3 the server could not be reached.
+    3 the server could not be reached, 130 interrupted.
     """
 
 
@@ -174,7 +181,7 @@ def exit_code(job: "Job") -> int:
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
-@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@click.option("-q", "--quiet", is_flag=True, help="no progress")
 @job_options
 @connection
 def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
@@ -191,15 +198,11 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     plan = resume.plan(
         task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
     )
-    progress = not quiet and sys.stderr.isatty()
     with client_of(given["server"], given["api_key"]) as client:
         try:
             with places_of_one_id(plan.files, plan.format, plan.columns):
-                place = resume.run(client, plan, output, restart, progress, lambda text: click.echo(text, err=True))
-        except KeyboardInterrupt:
-            click.echo("textmill: interrupted; the same command goes on from here", err=True)
-            sys.exit(128 + signal.SIGINT)
-        except errors.ServerUnreachable as error:
+                place = resume.run(client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True))
+        except (KeyboardInterrupt, errors.ServerUnreachable) as error:
             error.add_note("the same command goes on from here")
             raise
     sys.exit(ALL_SUCCEEDED if place.state == "completed" else SOME_FAILED)
@@ -238,13 +241,14 @@ def status(job_id: str, json_: bool, server: str | None, api_key: str | None) ->
 @main.command()
 @click.argument("job_id")
 @click.option("--timeout", type=float, help="seconds; the job goes on after them")
-@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@click.option("-q", "--quiet", is_flag=True, help="no progress")
+@as_json
 @connection
-def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, api_key: str | None) -> None:
+def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: str | None, api_key: str | None) -> None:
     """Wait until a job has ended."""
     with client_of(server, api_key) as client:
-        job = client.job(job_id).wait(timeout, progress=not quiet and sys.stderr.isatty())
-        _show_job(job, json_=False)
+        job = client.job(job_id).wait(timeout, progress=not quiet)
+        _show_job(job, json_)
         sys.exit(exit_code(job))
 
 
@@ -269,21 +273,32 @@ def results(job_id: str, output: Any, state: Any, server: str | None, api_key: s
 
 @main.command()
 @click.argument("job_id")
+@as_json
 @connection
-def cancel(job_id: str, server: str | None, api_key: str | None) -> None:
+def cancel(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
     """Cancel what has no outcome yet."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).cancel(), json_=False)
+        _show_job(client.job(job_id).cancel(), json_)
+
+
+@main.command()
+@click.argument("job_id")
+@connection
+def delete(job_id: str, server: str | None, api_key: str | None) -> None:
+    """Delete an ended job with its texts and results."""
+    with client_of(server, api_key) as client:
+        client.job(job_id).delete()
 
 
 @main.command()
 @click.argument("job_id")
 @click.option("--code", "codes", multiple=True, help="only documents that failed with this code; may be repeated")
+@as_json
 @connection
-def retry(job_id: str, codes: tuple[str, ...], server: str | None, api_key: str | None) -> None:
+def retry(job_id: str, codes: tuple[str, ...], json_: bool, server: str | None, api_key: str | None) -> None:
     """Process the failed documents of an ended job again."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).retry(codes or None), json_=False)
+        _show_job(client.job(job_id).retry(codes or None), json_)
 
 
 @main.command()
@@ -294,11 +309,15 @@ def retry(job_id: str, codes: tuple[str, ...], server: str | None, api_key: str 
 @connection
 def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api_key: str | None) -> None:
     """List jobs, newest first."""
+    from textmill.show import jobs_table
+
     with client_of(server, api_key) as client:
-        for number, job in enumerate(client.jobs(state, task), start=1):
-            _show_job(job, json_)
-            if number == limit:
-                break
+        found = [job.info for job in itertools.islice(client.jobs(state, task), limit)]
+    if not found:
+        click.echo("no jobs", err=True)
+        return
+    for line in [job.model_dump_json() for job in found] if json_ else jobs_table(found):
+        click.echo(line)
 
 
 @main.command()
@@ -306,15 +325,11 @@ def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api
 @connection
 def models(json_: bool, server: str | None, api_key: str | None) -> None:
     """List the models that the server offers."""
+    from textmill.show import model_line
+
     with client_of(server, api_key) as client:
         for model in client.models():
-            if json_:
-                click.echo(json.dumps(model, ensure_ascii=False))
-                continue
-            langs = [",".join(model.get(side) or ()) for side in ("source_langs", "target_langs")]
-            pair = f"  {langs[0]} -> {langs[1]}" if any(langs) else ""
-            default = "  (default)" if model.get("default") else ""
-            click.echo(f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}")
+            click.echo(json.dumps(model, ensure_ascii=False) if json_ else model_line(model))
 
 
 @main.command()
@@ -332,14 +347,6 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
 
 
 def _show_job(job: "Job", json_: bool) -> None:
-    if json_:
-        click.echo(job.info.model_dump_json())
-        return
-    counts = job.counts
-    parts = [f"{counts.total - counts.pending}/{counts.total} documents"]
-    parts += [f"{counts.failed} failed"] if counts.failed else []
-    parts += [f"{counts.cancelled} cancelled"] if counts.cancelled else []
-    parts += [f"{job.info.documents_per_second:.1f}/s"] if job.info.documents_per_second else []
-    parts += [f"{job.info.eta_seconds:.0f} s left"] if job.info.eta_seconds else []
-    parts += [f"{job.info.error.code}: {job.info.error.message}"] if job.info.error else []
-    click.echo(f"{job.id}  {job.info.task}  {job.info.model}  {job.state}  {', '.join(parts)}")
+    from textmill.show import job_line
+
+    click.echo(job.info.model_dump_json() if json_ else job_line(job.info))

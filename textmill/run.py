@@ -72,6 +72,8 @@ class Place(BaseModel):
     written: int = 0
     outcomes: Counter[str] = Counter()
     """Results up to the cursor by their state."""
+    failures: Counter[str] = Counter()
+    """Those that failed by their code."""
     rewriting: bool = False
     """The cursor and the length are those of the new file beside the output."""
     state: wire.JobState | None = None
@@ -81,7 +83,7 @@ class Place(BaseModel):
 
     def rewind(self, job: wire.Job, rewriting: bool) -> None:
         """Results are written from the first one on: beside the output, or where that is gone in its place."""
-        self.cursor, self.written, self.outcomes = None, 0, Counter()
+        self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
         self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
 
 
@@ -123,11 +125,13 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
         if place.state is not None and not _stale(client, place, file, say):
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
+            _say_failures(place, say)
             return place
         job = _uploaded(client, place, notes, progress, say)
         while not _written(job, place, out, file, notes, form, progress):
             say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
+        _say_failures(place, say)
         return place
 
 
@@ -232,7 +236,7 @@ def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
     documents = _documents(place.plan)
     watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
     try:
-        with Bar(job.info) if progress else Bar.none() as bar:
+        with Bar(job.info, transient=True) if progress else Bar.none() as bar:
             job.upload(Bar.counted(documents, job.info, bar), watch)
             if watch:
                 watch.finish()
@@ -302,6 +306,7 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, pr
             page = job.page(place.cursor)
             out.writelines(form.line(result).encode() for result in page.results)
             place.outcomes.update(result.state for result in page.results)
+            place.failures.update(result.error.code for result in page.results if result.error)
             moved = page.next_cursor != place.cursor
             place.cursor, place.written = page.next_cursor, out.tell()
             if page.next_cursor is None:
@@ -330,13 +335,21 @@ def _flush(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
+def _say_failures(place: Place, say: Callable[[str], None]) -> None:
+    """What failed by its code, and the command that tries it again."""
+    for code, number in place.failures.most_common():
+        say(f"  {number} failed with {code}; again: textmill retry {place.job_id} --code {code}")
+    if place.failures:
+        say("  after a retry the same run writes the results anew")
+
+
 def _counted(counts: wire.Counts) -> str:
     parts = [f"{counts.total} documents", f"{counts.succeeded} succeeded"]
     parts += [f"{number} {what}" for what in ("failed", "cancelled", "pending") if (number := getattr(counts, what))]
     return ", ".join(parts)
 
 
-def form_of(name: str, task: wire.Task) -> Form:
+def form_of(name: str, task: str) -> Form:
     """The form of a file of results by its name: csv, tsv, else JSON lines.
 
     Raises InvalidRequest for a suffix of a format that is not written: JSON lines in a .parquet would be a surprise.

@@ -200,9 +200,16 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     run(api, "results", job_id, "--state", "succeeded", "-o", "fine.jsonl", code=1)
     assert [line["output"] for line in lines(Path("fine.jsonl"))] == [{"summary_text": "fine"}]
     assert "1/2 documents" in run(api, "retry", job_id, "--code", "processing_failed")
+    assert "job_not_ended" in run(api, "delete", job_id, code=2)
     assert "cancelled" in run(api, "cancel", job_id)
-    assert job_id in run(api, "jobs", "--state", "cancelled")
+    header, line = run(api, "jobs", "--state", "cancelled").splitlines()
+    assert (header.split()[0], line.split()[0]) == ("JOB", job_id)
+    assert json.loads(run(api, "jobs", "--json"))["id"] == job_id
     assert run(api, "jobs", "--task", "ner") == ""
+    for command, code in (("wait", 1), ("retry", 0), ("cancel", 0)):
+        assert json.loads(run(api, command, job_id, "--json", code=code))["id"] == job_id
+    run(api, "delete", job_id)
+    assert "job_not_found" in run(api, "delete", job_id, code=2)
     assert run(api, "models").startswith("echo  any task")
     assert json.loads(run(api, "models", "--json"))["name"] == "echo"
     assert run(api, "workers") == ""
@@ -211,7 +218,9 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
 
 def test_nobody_answers_is_3(api: Running) -> None:
     away = Running(f"http://127.0.0.1:{free_port()}", "key", api.store, api.server)
-    assert "server_unreachable" in run(away, "models", code=3)
+    said = run(away, "models", code=3)
+    assert "server_unreachable" in said
+    assert f"{away.url} does not answer" in said
 
 
 def test_another_standard_input_is_refused_and_the_same_one_goes_on(api: Running, tmp_path: Path) -> None:
@@ -428,3 +437,80 @@ def test_a_refused_upload_leaves_no_open_job(
         run(api, *arguments)  # mended
     if command == "run":
         assert len(lines(tmp_path / "out.jsonl")) == 2_500
+
+
+def test_a_run_with_failures_names_them_and_the_command_that_tries_again(api: Running, tmp_path: Path) -> None:
+    def outcome(position: int, text: str) -> DocumentOutcome:
+        made = echo(position, text)
+        return made._replace(error_code="document_empty") if text == "fail empty" else made
+
+    (tmp_path / "in.txt").write_text("fail a\nb\nfail empty\nfail c\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    process = start(api, *command)
+    given_up = time.monotonic() + TIMEOUT
+    while time.monotonic() < given_up and not work(api.store, outcome=outcome):
+        pass
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    job_id = json.loads((tmp_path / "out.jsonl.job").read_text())["job_id"]
+    wanted = [
+        f"2 failed with processing_failed; again: textmill retry {job_id} --code processing_failed",
+        f"1 failed with document_empty; again: textmill retry {job_id} --code document_empty",
+    ]
+    assert [line.strip() for line in said.splitlines() if "again:" in line] == wanted
+    run(api, *wanted[0].partition("textmill ")[2].split())
+    with Worker(api.store):
+        run(api, *command, code=1)
+
+
+@pytest.mark.parametrize("command", ["wait", "results"])
+def test_ctrl_c_is_130_and_the_job_goes_on(command: str, api: Running) -> None:
+    with Client(api.url, api.secret) as mill, api.http() as http:
+        job = mill.submit("summarization", ["a"], model="echo")
+        process = start(api, command, job.id)
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and "textmill_http_waiting 1.0" not in http.get("/metrics").text:
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, out) == (130, "")
+        assert err.splitlines()[-1] == "textmill: interrupted"
+        assert job.refresh().state == "queued"
+
+
+def test_ctrl_c_in_a_submit_leaves_no_open_job(api: Running) -> None:
+    process = start(api, "submit", "ner", "-", "-m", "echo", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("text\n" * 2_500)
+    process.stdin.flush()
+    with Client(api.url, api.secret) as mill:
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and [job.counts.total for job in mill.jobs()] != [2_000]:
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130
+        assert [job.state for job in mill.jobs()] == ["cancelled"]
+
+
+def test_odd_files(api: Running, tmp_path: Path) -> None:
+    texts = {"empty.txt": "", "white.txt": " \n\t", "long.txt": "x" * 3_000_000}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "ids.csv").write_text('id,text\na/b,x\n"two\nlines",y\n')
+    command = ["run", "summarization", *texts, "ids.csv", "-m", "echo", "-o", "out.jsonl"]
+    with Worker(api.store):
+        run(api, *command)
+    expected = [*texts.items(), ("a/b", "x"), ("two\nlines", "y")]
+    assert [(line["id"], line["output"]) for line in lines(tmp_path / "out.jsonl")] == [
+        (name, {"summary_text": text}) for name, text in expected
+    ]
+    for content, said in (
+        (b"caf\xe9\n", "bad.txt is not UTF-8"),
+        (b"nul\0\n", "bad.txt: the text has a NUL"),
+        (b"x" * 5_000_000, "document 2 alone has 5000026 bytes"),
+    ):
+        (tmp_path / "bad.txt").write_bytes(content)
+        assert said in run(api, "submit", "ner", "ids.csv", "bad.txt", "ids.csv", "-m", "echo", code=2)
+    with Client(api.url, api.secret) as mill:
+        assert not any(job.info.open for job in mill.jobs())

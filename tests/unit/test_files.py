@@ -204,6 +204,9 @@ def test_rows_of_results_are_read_back_as_they_were(kind: str) -> None:
     assert (rows[-1]["state"], rows[-1]["error_code"], rows[-1]["error_message"]) == (
         "failed", "document_empty", "no, text",
     )  # fmt: skip
+    newer = form_of(f"out.{kind}", "of-tomorrow")
+    row = next(csv.DictReader(io.StringIO(newer.header + newer.line(given[0])), delimiter=delimited.DELIMITERS[kind]))
+    assert json.loads(row["output"]) == {"summary_text": texts[0]}
     form = form_of(f"out.{kind}", "ner")
     written = form.header + form.line(result(output={"entities": [entity]}))
     row = next(csv.DictReader(io.StringIO(written), delimiter=delimited.DELIMITERS[kind]))

@@ -19,12 +19,12 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 MAX_FIELD = 64 * 1024 * 1024
 """Characters of one field. What is longer is a quotation mark that was left open, and the rest of the file in it."""
 
-OUTPUT: dict[wire.Task, tuple[str, ...]] = {
+OUTPUT: dict[str, tuple[str, ...]] = {
     "summarization": ("summary_text",),
     "translation": ("translation_text",),
     "ner": ("entities",),
 }
-"""A task's fields of the output, each a column."""
+"""A task's fields of the output, each a column. The output of a task that is newer than this client is one, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,25 @@ def _column(header: list[str], wanted: str, option: str, name: str) -> int:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def header(task: wire.Task, kind: str) -> str:
+def header(task: str, kind: str) -> str:
     """The first row of a file of results."""
     return _row(_columns(task), kind)
 
 
-def result_row(result: wire.Result, task: wire.Task, kind: str) -> str:
+def result_row(result: wire.Result, task: str, kind: str) -> str:
     """A result as a row: what is absent is empty, entities are JSON text, times are ISO 8601."""
     shown = result.model_dump(mode="json")
-    shown |= result.output.model_dump(mode="json", exclude_none=True) if result.output else {}
+    if result.output:
+        shown["output"] = result.output.model_dump(mode="json", exclude_none=True)
+        shown |= shown["output"]
     if result.error:
         shown |= {"error_code": result.error.code, "error_message": result.error.message}
     return _row([_cell(shown.get(column)) for column in _columns(task)], kind)
 
 
-def _columns(task: wire.Task) -> list[str]:
+def _columns(task: str) -> list[str]:
     after = [name for name in wire.Result.model_fields if name not in ("id", "position", "state", "output", "error")]
-    return ["id", "position", "state", *OUTPUT[task], "error_code", "error_message", *after]
+    return ["id", "position", "state", *OUTPUT.get(task, ("output",)), "error_code", "error_message", *after]
 
 
 def _cell(value: Any) -> str:
