@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,14 +65,15 @@ def run(api: Running, *arguments: str, code: int = 0, given: str | None = None) 
 class Worker:
     """Works until the block ends."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, outcome: Callable[[int, str], DocumentOutcome] = echo) -> None:
         self.store = store
+        self.outcome = outcome
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
     def run(self) -> None:
         while not self.done.wait(0.01):
-            work(self.store)
+            work(self.store, outcome=self.outcome)
 
     def __enter__(self) -> None:
         self.thread.start()
