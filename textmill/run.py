@@ -120,6 +120,8 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
     form = form_of(out.name, plan.task)
     with _locked(out) as file:
         notes = out.with_name(out.name + ".job")
+        if restart:
+            _drop(client, notes)
         place = _place(client, plan, file, notes, restart)
         if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
@@ -167,6 +169,16 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
         _save(notes, place)
         out.truncate(0)
     return place
+
+
+def _drop(client: Client, notes: Path) -> None:
+    """Cancel the job of an earlier run that never got all of its documents: nobody will bring them now."""
+    try:
+        place = _noted(notes)
+        if place and place.job_id and not place.uploaded and place.server == client.url:
+            client.job(place.job_id).cancel()
+    except (InvalidRequest, JobNotFound):
+        return  # it is not known which, or it is no more
 
 
 def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], None]) -> bool:
@@ -274,7 +286,9 @@ def _check_closed(job: Job, place: Place) -> None:
 def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, form: Form, progress: bool) -> bool:
     """Bring all results into the output. False where some are of before a retry: the place is the start then."""
     with contextlib.ExitStack() as stack:
-        fresh = out.with_name(notes.name + ".results")
+        # Beside the file that a link leads to, and not in the place of the link.
+        out = out.resolve()
+        fresh = out.with_name(out.name + ".job.results")
         # Locked, too: it becomes the output, and its lock that of the output.
         sink = stack.enter_context(_locked(fresh)) if place.rewriting else file
         if sink.tell() < place.written:

@@ -187,6 +187,14 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
         place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
     assert "closed with 7 of 30" in run(api, *command, code=2)
+    # And one that is given up.
+    with Client(api.url, api.secret) as mill:
+        job = mill.open_job("summarization", model="echo").upload(texts[:7])
+        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+        with Worker(api.store):
+            run(api, *command, "--restart")
+        assert job.refresh().state == "cancelled"
 
 
 def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Running) -> None:
@@ -296,6 +304,14 @@ def test_after_a_retry_the_same_run_writes_the_results_anew(api: Running, tmp_pa
         assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
         out.unlink()
         run(api, *command)
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        # A link stays one.
+        (tmp_path / "elsewhere").mkdir()
+        out.rename(tmp_path / "elsewhere" / "real.jsonl")
+        out.symlink_to(tmp_path / "elsewhere" / "real.jsonl")
+        (tmp_path / "out.jsonl.job").write_text(json.dumps({**place, "finished_at": "2026-01-01T00:00:00Z"}))
+        run(api, *command)
+        assert out.is_symlink()
         assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
         mill.job(job_id).delete()
     assert "all results are in" in say(api, *command)

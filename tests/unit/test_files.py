@@ -66,6 +66,23 @@ def test_the_standard_input(
     assert sys.stdin.read() == ""  # still open
 
 
+@pytest.mark.parametrize(
+    ("content", "format", "message"),
+    [
+        (b"fine\ncaf\xe9\n", "lines", "standard input is not UTF-8: .* at byte 8"),
+        (b"a\nb\0\n", "lines", "standard input, line 2: the text has a NUL"),
+        (b'{"text": 5}', "jsonl", "standard input, line 1: text"),
+        (b"a,b\n", "csv", "standard input: no column is named 'text'; it has: a, b"),
+    ],
+)
+def test_a_bad_standard_input_says_where(
+    content: bytes, format: Format, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, content)
+    with pytest.raises(InvalidRequest, match=message):
+        list(from_files(["-"], format))
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".xlsx", ".PDF", ".docx", ".html", ".gz", ".zst", ".png"])
 def test_a_format_that_is_none_of_ours_is_refused_with_a_hint(suffix: str, here: Path) -> None:
     name = f"data{suffix}"
