@@ -69,7 +69,7 @@ def test_the_standard_input(
 @pytest.mark.parametrize(
     ("content", "format", "message"),
     [
-        (b"fine\ncaf\xe9\n", "lines", "standard input is not UTF-8: .* at byte 8"),
+        (b"fine\ncaf\xe9\n", "lines", "standard input is not UTF-8: invalid continuation byte$"),
         (b"a\nb\0\n", "lines", "standard input, line 2: the text has a NUL"),
         (b'{"text": 5}', "jsonl", "standard input, line 1: text"),
         (b"a,b\n", "csv", "standard input: no column is named 'text'; it has: a, b"),
@@ -124,7 +124,9 @@ def test_a_hint_says_what_to_do() -> None:
         ("x.csv", b"text\na\nb\0\n", InvalidText, "x.csv, line 3: the text has a NUL character at character 1"),
         ("x.csv", b"id,text\na\0,b\n", InvalidText, "line 2: the id has a NUL"),
         ("x.tsv", b"id,text\n1,a\n", InvalidRequest, "no column is named 'text'; it has: id,text"),
-        ("x.csv", b"text\ncaf\xe9\n", InvalidText, "x.csv is not UTF-8"),
+        ("x.csv", b"text\ncaf\xe9\n", InvalidText, "x.csv is not UTF-8: .* at byte 8$"),
+        ("x.jsonl", b'{"text": "fine"}\n' * 99_999 + b"\xe9", InvalidText, "x.jsonl is not UTF-8: .* at byte 1699983$"),
+        ("x.jsonl", "é".encode() * 600_000 + b"\xff", InvalidText, "x.jsonl is not UTF-8: .* at byte 1200000$"),
     ],
 )
 def test_broken_files_say_where(

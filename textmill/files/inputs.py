@@ -1,5 +1,6 @@
 """Files and the standard input -> documents, by their format. What is not understood is refused, never guessed."""
 
+import codecs
 import contextlib
 import glob
 import io
@@ -120,9 +121,26 @@ def _read(name: str, format: Format, columns: Columns) -> Iterator[tuple[int | N
                 _check(shown if line is None else f"{shown}, line {line}", document_id, text)
                 yield line, document_id, text
     except UnicodeDecodeError as error:
-        raise InvalidText(f"{shown} is not UTF-8: {error.reason} at byte {error.start}", file=shown) from error
+        # The error's own place counts from the block that was being decoded.
+        place = "" if name == "-" else f" at byte {_undecodable_at(name)}"
+        raise InvalidText(f"{shown} is not UTF-8: {error.reason}{place}", file=shown) from error
     except OSError as error:
         raise InvalidRequest(f"{shown} cannot be read: {error.strerror}", file=shown) from error
+
+
+def _undecodable_at(name: str) -> int:
+    """The first byte of the file that is not UTF-8; of a character that is cut off at its end the first one."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    at = 0
+    with open(name, "rb") as file:
+        while block := file.read(1024 * 1024):
+            held = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return at - held + error.start
+            at += len(block)
+    return at - len(decoder.getstate()[0])
 
 
 @contextlib.contextmanager
