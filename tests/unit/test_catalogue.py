@@ -168,6 +168,8 @@ def test_resolve(catalogue: Catalogue, task: Any, model: str | None, options: di
         # French or German? Guessing gives fluent nonsense.
         ("translation", None, {"target_lang": "en"}, InvalidOptions, "needs source_lang"),
         ("translation", None, {"target_lang": "ja"}, InvalidOptions, "needs source_lang"),
+        ("translation", None, {"target_lang": "xx"}, ModelNotFound, "target_lang 'xx' is not offered; offered are: "),
+        ("translation", None, {"source_lang": "xx", "target_lang": "en"}, ModelNotFound, "source_lang 'xx' is not"),
         ("translation", None, {"source_lang": "fr"}, InvalidOptions, "needs target_lang"),
     ],
 )

@@ -11,9 +11,9 @@ import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from textmill import cli, documents, tasks, wire
+from textmill import cli, tasks, wire
 from textmill.cli import main
-from textmill.documents import Format
+from textmill.files.inputs import Format
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,6 @@ def test_choices_are_the_contracts() -> None:
     assert get_args(wire.JobState) == cli.STATES
     assert wire.RESULT_STATES == cli.RESULT_STATES
     assert get_args(Format) == cli.FORMATS
-    assert documents.Format is Format
 
 
 def test_tasks_are_those_of_the_list() -> None:
@@ -57,7 +56,7 @@ def test_tasks_are_those_of_the_list() -> None:
 
 
 def test_every_command_of_the_contract_is_there() -> None:
-    asked = ["run", "submit", "status", "wait", "results", "cancel", "retry", "jobs", "models", "workers"]
+    asked = ["run", "submit", "status", "wait", "results", "cancel", "delete", "retry", "jobs", "models", "workers"]
     assert sorted(main.commands) == sorted(asked)
     for command in asked:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
@@ -71,6 +70,8 @@ def test_every_command_of_the_contract_is_there() -> None:
         ["run", "parsing", "x"],
         ["run", "ner", "missing.txt", "-o", "out", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["submit", "ner", "x.txt", "-O", "novalue"],
+        ["submit", "ner", "x.txt", "--text-column", "body", "--server", "http://127.0.0.1:9", "--api-key", "k"],
+        ["run", "ner", "x.txt", "-o", "out.xlsx", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["submit", "ner", "x.txt", "--metadata", "[1]", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["status", "j", "--server", "not-a-url", "--api-key", "k"],
         ["status", "j", "--server", "http://127.0.0.1:9", "--api-key", "line\nbreak"],

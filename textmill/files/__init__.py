@@ -1,1 +1,1 @@
-"""Files of documents and of results: one file a format."""
+"""Files -> documents, results -> files: one module a format."""

@@ -111,6 +111,8 @@ class TranslationTask(GenerationTask):
         comes out as fluent nonsense. Without target_lang only defaults count, and they must agree too.
         """
         source, target = (options.get(option) for option in LANGUAGE_OPTIONS)
+        for option in LANGUAGE_OPTIONS:
+            _check_offered(candidates, option, options.get(option))
         fitting: list[tuple[C, tuple[str, str]]] = []
         for model in sorted(candidates, key=lambda candidate: not candidate.default):
             if (target is None and not model.default) or not isinstance(model.offer, TranslationOffer):
@@ -149,6 +151,17 @@ def _found(model: Offered, offer: TranslationOffer, option: str, asked: str | No
         message = f"the model {model.name} {problem}: {', '.join(offered)}"
         raise InvalidOptions(message, option=option, valid=list(offered))
     return lang
+
+
+def _check_offered(models: Sequence[Offered], option: str, asked: str | None) -> None:
+    """Raises ModelNotFound for a language that no model has on this side."""
+    side = LANGUAGE_OPTIONS.index(option)
+    offers = [model.offer for model in models if isinstance(model.offer, TranslationOffer)]
+    if asked is None or any(offer.match(asked, _sides(offer)[side]) for offer in offers):
+        return
+    offered = sorted({lang for offer in offers for lang in _sides(offer)[side]})
+    message = f"{option} {asked!r} is not offered; offered are: {', '.join(offered)}"
+    raise ModelNotFound(message, option=option, valid=offered)
 
 
 def _pairs(models: Sequence[Offered]) -> list[str]:

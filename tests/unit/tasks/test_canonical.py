@@ -190,8 +190,14 @@ def test_languages_that_the_model_lacks_are_refused(options: dict[str, Any], say
 
 def test_a_pair_without_a_model_names_the_pairs_on_offer() -> None:
     with pytest.raises(ModelNotFound) as caught:
-        TRANSLATION.choose([translator(["en"], ["pt", "en"])], {"source_lang": "de", "target_lang": "fr"})
-    assert caught.value.details["valid"] == ["en-pt"]
+        models = [translator(["en"], ["pt", "en"]), translator(["fr"], ["de"])]
+        TRANSLATION.choose(models, {"source_lang": "en", "target_lang": "de"})
+    assert caught.value.details["valid"] == ["en-pt", "fr-de"]
+
+
+def test_a_language_that_no_model_has_names_those_on_offer() -> None:
+    with pytest.raises(ModelNotFound, match="target_lang 'xx' is not offered; offered are: en, pt"):
+        TRANSLATION.choose([translator(["en"], ["pt", "en"])], {"target_lang": "xx"})
 
 
 @pytest.mark.parametrize(
