@@ -189,8 +189,8 @@ def test_languages_that_the_model_lacks_are_refused(options: dict[str, Any], say
 
 
 def test_a_pair_without_a_model_names_the_pairs_on_offer() -> None:
+    models = [translator(["en"], ["pt", "en"]), translator(["fr"], ["de"])]
     with pytest.raises(ModelNotFound) as caught:
-        models = [translator(["en"], ["pt", "en"]), translator(["fr"], ["de"])]
         TRANSLATION.choose(models, {"source_lang": "en", "target_lang": "de"})
     assert caught.value.details["valid"] == ["en-pt", "fr-de"]
 
