@@ -2,7 +2,8 @@
 
 from store.catalogue import Entry
 from workers import backends, tasks
-from workers.runner import Kind, ModelRunner, ModelSpec, Precision
+from workers.kinds import Kind, ModelSpec, Precision
+from workers.runner import ModelRunner
 
 
 def spec_of(entry: Entry, device: str = "auto", threads: int = 0, dtype: Precision = "auto") -> ModelSpec:

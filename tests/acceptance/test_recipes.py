@@ -41,7 +41,8 @@ TASK = Task(
 TASK_RULE = '''
 """Shouting: one item a text."""
 
-from workers.runner import Item, Kind, Outcome, Prepared
+from workers.kinds import Kind
+from workers.runner import Item, Outcome, Prepared
 
 
 class ShoutRule:
@@ -86,7 +87,7 @@ BACKEND = '''
 from contextlib import nullcontext
 
 from workers.faults import fault
-from workers.runner import Kind
+from workers.kinds import Kind
 
 
 class Capitals:

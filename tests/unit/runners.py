@@ -7,7 +7,8 @@ from typing import Any
 from tests.unit.models_from_config import DEVICE
 from textmill import tasks
 from workers import models
-from workers.runner import Item, ModelRunner, ModelSpec, Outcome, Plan, Prepared
+from workers.kinds import ModelSpec
+from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
 
 
 def opened(

@@ -6,7 +6,8 @@ import pkgutil
 from functools import cache
 
 from textmill.errors import ModelUnavailable
-from workers.runner import Backend, Kind, ModelSpec
+from workers.kinds import Kind, ModelSpec
+from workers.runner import Backend
 
 
 @cache

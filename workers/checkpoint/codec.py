@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from textmill.errors import ModelUnavailable, ProcessingFailed
-from workers.runner import Frame, Offsets, Pair
+from workers.kinds import Frame, Offsets, Pair
 from workers.text import languages
 
 
 class TokenizerCodec:
-    """A checkpoint's tokenizer (`workers.runner.Codec`). Raises ModelUnavailable for one of neither kind."""
+    """A checkpoint's tokenizer (`workers.kinds.Codec`). Raises ModelUnavailable for one of neither kind."""
 
     def __init__(self, tokenizer: Any, config: PretrainedConfig) -> None:
         self._tokenizer = tokenizer

@@ -6,20 +6,8 @@ from typing import Any, ClassVar
 
 from textmill.errors import DocumentTooLong
 from textmill.tasks import generation
-from workers.runner import (
-    Codec,
-    EncoderDecoder,
-    Frame,
-    Generated,
-    GenerationSettings,
-    Item,
-    Kind,
-    ModelSpec,
-    Outcome,
-    Pair,
-    Plan,
-    Prepared,
-)
+from workers.kinds import Codec, EncoderDecoder, Frame, Generated, GenerationSettings, Kind, ModelSpec, Pair
+from workers.runner import Item, Outcome, Plan, Prepared
 
 CANARY = "The committee met in Berlin on Monday and decided to build a new bridge over the river before next summer."
 

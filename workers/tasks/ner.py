@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from textmill.errors import DocumentTooLong, ProcessingFailed
-from workers.runner import Item, Kind, ModelSpec, Offsets, Outcome, Prepared, Scores, TokenClassifier
+from workers.kinds import Kind, ModelSpec, Offsets, Scores, TokenClassifier
+from workers.runner import Item, Outcome, Prepared
 from workers.text import entities, windows
 
 CANARY = "Maria Silva of the World Bank flew from Lisbon to Berlin on Monday, and met the press there."

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workers.runner import Generated, Outcome, Pair, Prepared
+from workers.kinds import Generated, Pair
+from workers.runner import Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule, Route
 from workers.text import reduce
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.runner import Generated, Item, Outcome, Pair, Prepared
+from workers.kinds import Generated, Pair
+from workers.runner import Item, Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule
 from workers.text import languages
 from workers.text.segments import Segment, fit, one_line, split

@@ -20,7 +20,8 @@ from tests.unit.models_from_config import CORPUS, DEVICE, LABELS
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable
 from workers import backends
 from workers.faults import FatalDeviceError, Fault
-from workers.runner import Backend, GenerationSettings, Kind, ModelSpec
+from workers.kinds import GenerationSettings, Kind, ModelSpec
+from workers.runner import Backend
 
 OFFERS = [(name, kind) for name, backend in backends.known().items() for kind in sorted(backend.kinds)]
 

@@ -9,7 +9,8 @@ from tests.unit import models_from_config
 from tests.unit.models_from_config import CORPUS
 from tests.unit.runners import bound, finish, loaded, model_of, opened
 from textmill.errors import DocumentTooLong, ReduceDidNotConverge
-from workers.runner import Generated, ModelRunner, Outcome, Prepared
+from workers.kinds import Generated
+from workers.runner import ModelRunner, Outcome, Prepared
 
 
 @pytest.fixture(scope="module")

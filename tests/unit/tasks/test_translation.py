@@ -7,7 +7,8 @@ import pytest
 from tests.unit import models_from_config
 from tests.unit.runners import bound, finish, loaded, model_of, opened
 from textmill.errors import DocumentTooLong, InvalidOptions, ProcessingFailed
-from workers.runner import Generated, ModelRunner, Outcome
+from workers.kinds import Generated
+from workers.runner import ModelRunner, Outcome
 
 DOCUMENT = """\
   Title of it all

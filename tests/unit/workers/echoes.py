@@ -6,7 +6,8 @@ from typing import Any
 from workers import backends, tasks
 from workers.backends.echo import EchoBackend
 from workers.backends.echo.mirror import Mirror
-from workers.runner import Item, Kind, ModelRunner, ModelSpec
+from workers.kinds import Kind, ModelSpec
+from workers.runner import Item, ModelRunner
 
 
 class EchoOf(EchoBackend):

@@ -9,7 +9,8 @@ from typing import Any
 
 from workers.backends.echo.mirror import EchoRule, Mirror
 from workers.faults import Fault, fault
-from workers.runner import Kind, ModelSpec, TaskRule
+from workers.kinds import Kind, ModelSpec
+from workers.runner import TaskRule
 
 
 class EchoBackend:

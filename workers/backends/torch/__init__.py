@@ -10,7 +10,8 @@ from typing import Any
 
 from workers.backends.torch.faults import fault
 from workers.faults import Fault
-from workers.runner import Kind, ModelSpec, Rule, TaskRule
+from workers.kinds import Kind, ModelSpec
+from workers.runner import Rule, TaskRule
 
 _importing = threading.Lock()
 """transformers imports its parts when their names are first asked for. Where several threads do that at once, Python

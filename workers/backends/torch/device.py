@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from textmill.errors import ModelUnavailable
-from workers.runner import Precision
+from workers.kinds import Precision
 
 
 def choose(name: str = "auto") -> torch.device:

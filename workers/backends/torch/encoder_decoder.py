@@ -11,7 +11,7 @@ from workers.backends.torch import generation, search
 from workers.backends.torch.weights import Weights, padded
 from workers.checkpoint import checkpoint as checkpoints
 from workers.checkpoint.codec import TokenizerCodec
-from workers.runner import Generated, GenerationSettings, Kind, ModelSpec
+from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec
 
 
 class TorchEncoderDecoder:

@@ -1,6 +1,6 @@
 """Generation settings in transformers' terms: what a checkpoint says, and what a batch wants laid over it.
 
-`GenerationConfig` ends here: rules and plans know `workers.runner.GenerationSettings`.
+`GenerationConfig` ends here: rules and plans know `workers.kinds.GenerationSettings`.
 """
 
 import copy
@@ -10,7 +10,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from textmill.tasks import generation
-from workers.runner import Generated, GenerationSettings
+from workers.kinds import Generated, GenerationSettings
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 

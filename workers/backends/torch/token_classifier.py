@@ -7,7 +7,7 @@ import torch
 from workers.backends.torch.weights import Weights, padded
 from workers.checkpoint import checkpoint as checkpoints
 from workers.checkpoint.codec import TokenizerCodec
-from workers.runner import Kind, ModelSpec, Scores
+from workers.kinds import Kind, ModelSpec, Scores
 
 
 class TorchTokenClassifier:

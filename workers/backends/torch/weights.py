@@ -13,7 +13,7 @@ from workers.backends.torch import device as devices
 from workers.backends.torch.faults import fault
 from workers.checkpoint.checkpoint import Checkpoint
 from workers.faults import Fault
-from workers.runner import Kind, ModelSpec
+from workers.kinds import Kind, ModelSpec
 
 CLASSES: dict[Kind, Any] = {
     Kind.GENERATION: AutoModelForSeq2SeqLM,
