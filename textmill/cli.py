@@ -290,7 +290,7 @@ def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: s
 def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
     """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
     lines."""
-    from textmill.run import form_of
+    from textmill.files.results import form_of
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)

@@ -12,7 +12,6 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -23,22 +22,13 @@ from textmill import wire
 from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.errors import InvalidRequest, JobNotFound, TextmillError
-from textmill.files import delimited
 from textmill.files.delimited import BY_NAME, Columns
-from textmill.files.inputs import FOREIGN, SUFFIXES, Format, check, from_files
-from textmill.files.jsonl import result_line
+from textmill.files.inputs import Format, check, from_files
+from textmill.files.results import Form, form_of
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
 """Output between two notes of the place: losing less than this to an interruption is cheaper than more fsyncs."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a file of results is written."""
-
-    line: Callable[[wire.Result], str]
-    header: str = ""
 
 
 class Plan(BaseModel):
@@ -353,17 +343,3 @@ def _counted(counts: wire.Counts) -> str:
     parts = [f"{counts.total} documents", f"{counts.succeeded} succeeded"]
     parts += [f"{number} {what}" for what in ("failed", "cancelled", "pending") if (number := getattr(counts, what))]
     return ", ".join(parts)
-
-
-def form_of(name: str, task: str) -> Form:
-    """The form of a file of results by its name: csv, tsv, else JSON lines.
-
-    Raises InvalidRequest for a suffix of a format that is not written: JSON lines in a .parquet would be a surprise.
-    """
-    suffix = Path(name).suffix.lower()
-    if suffix in FOREIGN:
-        raise InvalidRequest(f"{name}: {suffix} files are not written: name it .jsonl, .csv or .tsv")
-    kind = SUFFIXES.get(suffix)
-    if kind not in delimited.DELIMITERS:
-        return Form(result_line)
-    return Form(lambda result: delimited.result_row(result, task, kind), delimited.header(task, kind))

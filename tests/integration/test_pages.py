@@ -13,8 +13,7 @@ import pytest
 from store.bulk import DocumentOutcome
 from store.catalogue import load
 from store.session import Store
-from tests.integration import serving
-from tests.integration.serving import Running, echo
+from tests.integration.serving import Running, echo, serving
 from tests.integration.test_api_cli import Worker
 from textmill import Client
 
@@ -51,15 +50,14 @@ def outcome(position: int, text: str) -> DocumentOutcome:
 
 
 @pytest.fixture
-def api(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def api(store: Store, tmp_path: Path) -> Iterator[Running]:
     """A folder like this repository's, a `textmill` command, and a worker."""
-    monkeypatch.setattr(serving, "ECHO_ONLY", load(ROOT / "models/catalogue.toml"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "textmill"
     command.write_text(f"#!{sys.executable}\nfrom textmill.cli import main\nmain()\n")
     command.chmod(0o755)
-    with serving.serving(store) as running, Worker(store, outcome):
+    with serving(store, catalogue=load(ROOT / "models/catalogue.toml")) as running, Worker(store, outcome):
         yield running
 
 

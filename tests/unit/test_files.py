@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from textmill import wire
+from textmill import tasks, wire
 from textmill.documents import each
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.files import delimited
 from textmill.files.delimited import Columns
 from textmill.files.inputs import FOREIGN, Format, check, expand, from_file, from_files, same_id
-from textmill.run import form_of
+from textmill.files.results import form_of
 
 
 @pytest.fixture(autouse=True)
@@ -202,12 +202,12 @@ def result(**given: Any) -> wire.Result:
     return wire.Result.model_validate(told | given)
 
 
-@pytest.mark.parametrize(
-    ("task", "columns"), [("summarization", ["summary_text"]), ("ner", ["entities"]), ("of-tomorrow", ["output"])]
-)
-def test_the_output_of_a_task_has_its_columns(task: str, columns: list[str]) -> None:
-    named = delimited.header(task, "csv").strip().split(",")
-    assert named[named.index("state") + 1 : named.index("error_code")] == columns
+@pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.name)
+def test_every_task_has_columns_of_its_own(task: tasks.Task) -> None:
+    columns = delimited.header(task.name, "csv").strip().split(",")
+    assert columns[:3] == ["id", "position", "state"]
+    assert set(columns) >= set(task.output.model_fields)
+    assert len(columns) == len(set(columns))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])

@@ -90,24 +90,17 @@ def header(task: str, kind: str) -> str:
 def result_row(result: wire.Result, task: str, kind: str) -> str:
     """A result as a row: what is absent is empty, entities are JSON text, times are ISO 8601."""
     shown = result.model_dump(mode="json")
-    if result.output is not None:
-        shown |= shown["output"]
+    shown |= shown["output"] or {}
     if result.error:
         shown |= {"error_code": result.error.code, "error_message": result.error.message}
     return _row([_cell(shown.get(column)) for column in _columns(task)], kind)
 
 
 def _columns(task: str) -> list[str]:
+    # The output of a task that is newer than this client is one column, as JSON.
+    fields = tasks.get(task).output.model_fields if task in tasks.NAMES else ("output",)
     after = [name for name in wire.Result.model_fields if name not in ("id", "position", "state", "output", "error")]
-    return ["id", "position", "state", *_output_columns(task), "error_code", "error_message", *after]
-
-
-def _output_columns(task: str) -> list[str]:
-    """A task's fields of the output. That of a task that is newer than this client is one column, as JSON."""
-    try:
-        return list(tasks.get(task).output.model_fields)
-    except InvalidRequest:
-        return ["output"]
+    return ["id", "position", "state", *fields, "error_code", "error_message", *after]
 
 
 def _cell(value: Any) -> str:
