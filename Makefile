@@ -39,8 +39,9 @@ format: $(VENV)/.ready-dev  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.ready-dev  ## Write the settings tables of docs/operations.md from the settings classes
+docs: $(VENV)/.ready-dev  ## Write the tables of docs/operations.md and docs/http.md from the code that they describe
 	$(BIN)/python docs/settings.py
+	$(BIN)/python docs/tasks.py
 
 bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no model
 	$(BIN)/python -m benchmarks.queue $(ARGS)

@@ -98,6 +98,8 @@ def revoke_key(key_id: int) -> None:
     """Refuse a key from now on. Its jobs go on."""
     store = Store(StoreSettings().database_url)
     try:
-        store.write(keys.revoke, key_id)
+        revoked = store.write(keys.revoke, key_id)
     finally:
         store.close()
+    if not revoked:
+        raise click.BadParameter(f"no key {key_id} is in force", param_hint="KEY_ID")

@@ -1,4 +1,4 @@
-"""How fast are the three tasks, end to end, against the worker that people write first?
+"""How fast are the tasks, end to end, against the worker that people write first?
 
     make bench-tasks
     python -m benchmarks.tasks --tasks ner --documents 500 --repeats 1
@@ -23,16 +23,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import corpus, servers
 from benchmarks.peers import plain_transformers
-from textmill import Client
-from textmill.wire import Task
+from store.catalogue import load
+from textmill import Client, tasks
 
-MODELS: dict[Task, str] = {
-    "ner": "ner-en-small",
-    "summarization": "summarization-en-small",
-    "translation": "translation-en-pt-small",
-}
 BUDGET = "textmill_batch_tokens"
-OPTIONS: dict[Task, dict[str, Any]] = {"ner": {}, "summarization": {}, "translation": {"target_lang": "pt"}}
+BEAMS = "num_beams"
+
+
+def bundled() -> dict[str, str]:
+    """The model of each task that is measured: the one in this repository."""
+    entries = load(servers.ROOT / "models" / "catalogue.toml").bundled()
+    return {task: entry.name for task, entry in entries.items()}
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Measured:
     busy: float = 0.0
 
 
-def run_textmill(task: Task, texts: list[str], beams: int, folder: Path, processes: int) -> Measured:
+def run_textmill(task: str, model: str, texts: list[str], beams: int, folder: Path, processes: int) -> Measured:
     """A whole system on PostgreSQL, started for this run, its models loaded before the clock starts."""
     port = servers.free_port()
     ports = range(port, port + processes)
@@ -52,9 +53,10 @@ def run_textmill(task: Task, texts: list[str], beams: int, folder: Path, process
         "TEXTMILL_WORKER_METRICS_PORT": str(port),
         "TEXTMILL_CACHE_DIR": str(folder.parent / "cache"),
         "TEXTMILL_CPU_PROCESSES": str(processes),
-        "TEXTMILL_PRELOAD": MODELS[task],
+        "TEXTMILL_PRELOAD": model,
     }
-    options = {**OPTIONS[task], **({} if task == "ner" else {"num_beams": beams})}
+    # The languages need not be named: a bundled model has one pair.
+    options: dict[str, Any] = {BEAMS: beams} if BEAMS in tasks.get(task).options.model_fields else {}
     with (
         servers.postgres(folder / "pg", "textmill") as server,
         servers.textmill(folder / "mill", server.set(database="textmill"), **settings) as mill,
@@ -62,10 +64,10 @@ def run_textmill(task: Task, texts: list[str], beams: int, folder: Path, process
     ):
         # The budget is known once the model is loaded and calibrated.
         servers.wait_until(lambda: all(map(_is_loaded, ports)), "the models")
-        client.submit(task, texts[:20], model=MODELS[task], **options).wait()
+        client.submit(task, texts[:20], model=model, **options).wait()
         before = _metrics(ports)
         begin = time.perf_counter()
-        job = client.submit(task, texts, model=MODELS[task], **options)
+        job = client.submit(task, texts, model=model, **options)
         job.wait()
         seconds = time.perf_counter() - begin
         if job.counts.succeeded != len(texts):
@@ -93,7 +95,9 @@ def _metrics(ports: Iterable[int]) -> dict[str, float]:
     return sums
 
 
-def run_plain(task: Task, texts: list[str], beams: int, folder: Path, arguments: argparse.Namespace) -> Measured:
+def run_plain(
+    task: str, model: str, texts: list[str], beams: int, folder: Path, arguments: argparse.Namespace
+) -> Measured:
     """One Celery task a document."""
     with servers.postgres(folder / "pg", "plain") as server, servers.valkey(folder) as redis_url:
         seconds = plain_transformers.bench(
@@ -102,7 +106,7 @@ def run_plain(task: Task, texts: list[str], beams: int, folder: Path, arguments:
             folder,
             texts,
             task=task,
-            model=servers.ROOT / "models" / MODELS[task],
+            model=servers.ROOT / "models" / model,
             beams=beams,
             processes=arguments.plain_processes,
             threads=arguments.plain_threads,
@@ -114,7 +118,9 @@ def run_plain(task: Task, texts: list[str], beams: int, folder: Path, arguments:
 def main() -> None:
     """Run both sides in turn, several times, and compare medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=list(MODELS), default=list(MODELS))
+    models = bundled()
+    measurable = [task for task in models if task in plain_transformers.LOADERS]
+    parser.add_argument("--tasks", nargs="+", choices=measurable, default=measurable)
     parser.add_argument("--documents", type=int, default=2_000)
     parser.add_argument("--plain-documents", type=int, default=200, help="for the plain worker, which is slow")
     parser.add_argument("--beams", type=int, default=4, help="of summarization and translation, on both sides")
@@ -132,10 +138,9 @@ def main() -> None:
             for repeat in range(arguments.repeats):
                 folder = Path(name) / f"{task}-{repeat}"
                 (folder / "plain").mkdir(parents=True)
-                ours.append(run_textmill(task, texts, arguments.beams, folder, arguments.processes))
-                plain.append(
-                    run_plain(task, texts[: arguments.plain_documents], arguments.beams, folder / "plain", arguments)
-                )
+                ours.append(run_textmill(task, models[task], texts, arguments.beams, folder, arguments.processes))
+                few = texts[: arguments.plain_documents]
+                plain.append(run_plain(task, models[task], few, arguments.beams, folder / "plain", arguments))
                 print(f"{task}: ours {ours[-1].rate:.1f}/s, plain {plain[-1].rate:.1f}/s", flush=True)
             middle = statistics.median(run.rate for run in ours)
             rate = statistics.median(run.rate for run in plain)

@@ -24,9 +24,9 @@ PAGE = ROOT / "docs" / "operations.md"
 CLASSES: dict[str, type[BaseSettings]] = {"store": StoreSettings, "api": ApiSettings, "workers": WorkerSettings}
 
 
-def explanations(settings: type[BaseSettings]) -> dict[str, str]:
-    """The docstring below each field. Raises KeyError (in `table`) for a field that has none."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
+def explanations(declaring: type) -> dict[str, str]:
+    """The docstring below each field of a class; a field that has none is not in it."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(declaring))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for field, after in zip(body.body, body.body[1:], strict=False):
@@ -44,7 +44,7 @@ def variables(settings: type[BaseSettings], name: str) -> list[str]:
 
 
 def table(settings: type[BaseSettings]) -> str:
-    """A Markdown table: variable, default, meaning."""
+    """A Markdown table: variable, default, meaning. Raises KeyError for a field without a docstring."""
     texts = explanations(settings)
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings.model_fields.items():

@@ -1,7 +1,6 @@
 """Named entities of a folder of text files, as CSV: `entities_to_csv.py examples/long > entities.csv`."""
 
 import csv
-import os
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ def main(folder: Path) -> int:
     texts = ((str(path.relative_to(folder)), path.read_text(encoding="utf-8")) for path in paths)
     rows = csv.writer(sys.stdout)
     rows.writerow(["file", "label", "entity", "score", "start", "end"])
-    with Client(os.environ["TEXTMILL_URL"], os.environ["TEXTMILL_API_KEY"]) as mill:
+    with Client() as mill:
         job = mill.submit("ner", texts, min_score=0.8)
         for result in job.results():  # each document's as soon as it and those before it are done
             if result.output is None or result.output.entities is None:

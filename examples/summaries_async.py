@@ -1,7 +1,6 @@
 """Two jobs at once with the asynchronous client: summaries, and the organisations and people they are about."""
 
 import asyncio
-import os
 from pathlib import Path
 
 from textmill import AsyncClient
@@ -12,7 +11,7 @@ LONG = Path(__file__).parent / "long"
 async def main() -> None:
     """Print each document's name, what it is about, and who is in it."""
     texts = [(path.stem, path.read_text(encoding="utf-8")) for path in sorted(LONG.glob("*.txt"))]
-    async with AsyncClient(os.environ["TEXTMILL_URL"], os.environ["TEXTMILL_API_KEY"]) as mill:
+    async with AsyncClient() as mill:
         summaries, entities = await asyncio.gather(mill.submit("summarization", texts), mill.submit("ner", texts))
         await asyncio.gather(summaries.wait(), entities.wait())
         for name, _text in texts:

@@ -4,7 +4,6 @@ However long the input is, neither side ever holds all of it: `submit` reads and
 are being translated while later ones are still to come, and results are read page by page.
 """
 
-import os
 import sys
 
 from textmill import Client
@@ -14,7 +13,7 @@ def main() -> int:
     """Prints the translations in the order of the lines. Exit code 1 where a line failed."""
     lines = (line.rstrip("\n") for line in sys.stdin if line.strip())
     failed = 0
-    with Client(os.environ["TEXTMILL_URL"], os.environ["TEXTMILL_API_KEY"]) as mill:
+    with Client() as mill:
         job = mill.submit("translation", lines, target_lang="pt", priority="high")
         for result in job.results():
             if result.output is not None:

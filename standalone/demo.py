@@ -1,4 +1,4 @@
-"""The demo's client: three jobs over `examples/` with the Python client, and their results side by side.
+"""The demo's client: a job of each task over `examples/` with the Python client, and their results side by side.
 
 Run by `python -m standalone demo`, against the system that it has started.
 """
@@ -13,18 +13,22 @@ from rich.console import Console
 
 from standalone.show import show_sample, show_summary
 from textmill import Client
-from textmill.run import result_line
-from textmill.wire import TASKS, Result, Task
+from textmill.files.jsonl import result_line
+from textmill.tasks import TASKS
+from textmill.wire import Result
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-OPTIONS: dict[Task, dict[str, Any]] = {"summarization": {}, "translation": {"target_lang": "pt"}, "ner": {}}
+OPTIONS: dict[str, dict[str, Any]] = {"translation": {"target_lang": "pt"}}
+"""By task; the others need none."""
 
-SAMPLES: dict[Task, tuple[str, ...]] = {
+SAMPLES: dict[str, tuple[str, ...]] = {
     "summarization": ("jargon/great-worm", "long/debian-history", "long/sqlite-why-not-git"),
     "translation": ("debian-list/", "debian-code/", "jargon/ai-complete", "long/jargon-crackers-phreaks"),
     "ner": ("jargon/its", "jargon/linux", "debian-mixed/", "table/torch"),
 }
-"""What is shown of each task: the first document whose id starts so."""
+"""What is shown of a task, chosen because it shows something: the first document whose id starts so."""
+FIRST = 3
+"""Documents that are shown of a task for which none were chosen."""
 
 
 def documents(limit: int | None) -> dict[str, str]:
@@ -36,17 +40,17 @@ def documents(limit: int | None) -> dict[str, str]:
 
 
 def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> int:
-    """Run the three tasks, write and show their results. Returns the number of documents that did not succeed."""
+    """Run all tasks, write and show their results. Returns the number of documents that did not succeed."""
     output.mkdir(parents=True, exist_ok=True)
     # Models that come with this installation: the demo downloads nothing.
     bundled = {model["task"] for model in mill.models() if model["source"] is None}
     jobs = {}
-    for task in TASKS:
+    for task in (task.name for task in TASKS):
         model = None if task in bundled else "echo"
         if model:
             console.print(f"No bundled model for {task}: the stand-in shows a document's way; its output is its input.")
         jobs[task] = mill.submit(
-            task, ({"id": key, "text": text} for key, text in texts.items()), model=model, **OPTIONS[task]
+            task, ({"id": key, "text": text} for key, text in texts.items()), model=model, **OPTIONS.get(task, {})
         )
     bad = 0
     for task, job in jobs.items():
@@ -58,7 +62,7 @@ def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> 
                 file.write(result_line(result))
                 results[result.id] = result
         bad += sum(result.state != "succeeded" for result in results.values())
-        for wanted in SAMPLES[task]:
+        for wanted in SAMPLES.get(task, list(texts)[:FIRST]):
             if found := next((key for key in texts if key.startswith(wanted)), None):
                 show_sample(console, task, texts[found], results[found])
         show_summary(console, job.info, list(results.values()), path)

@@ -1,23 +1,23 @@
-"""Results for human eyes: source and result beside each other."""
+"""Results for human eyes: source and result beside each other. What is shown how depends on what the output has."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from textmill.wire import Entity, Job, Result, Task
+from textmill.wire import Entity, Job, Output, Result
 
 SHOWN_CHARACTERS = 900
 """Of a text in a sample; the rest is counted, not shown."""
 
-TITLES: dict[Task, tuple[str, str]] = {
-    "summarization": ("document", "summary"),
-    "translation": ("source", "translation"),
-    "ner": ("text with its entities", ""),
-}
 COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red")
+
+Renderer = Callable[[str, str, Output], RenderableType]
+"""(title, the document's text, its output) -> what to print."""
 
 
 def shorten(text: str, limit: int = SHOWN_CHARACTERS) -> str:
@@ -40,25 +40,43 @@ def mark_entities(text: str, entities: list[Entity]) -> Text:
     return marked
 
 
-def show_sample(console: Console, task: Task, text: str, result: Result) -> None:
+def _beside(title: str, heads: tuple[str, str], text: str, answer: str) -> Table:
+    table = Table(title=title, expand=True, show_lines=True)
+    for head in heads:
+        table.add_column(head, ratio=1)
+    table.add_row(Text(shorten(text)), Text(shorten(answer)))
+    return table
+
+
+def _marked(title: str, text: str, output: Output) -> Panel:
+    shown = text[:SHOWN_CHARACTERS]
+    return Panel(mark_entities(shown, [entity for entity in output.entities if entity.end <= len(shown)]), title=title)
+
+
+RENDERERS: dict[str, Renderer] = {
+    "summary_text": lambda title, text, output: _beside(title, ("document", "summary"), text, output.summary_text),
+    "translation_text": lambda title, text, output: _beside(
+        title, ("source", "translation"), text, output.translation_text
+    ),
+    "entities": _marked,
+}
+"""By a field of the output."""
+
+
+def _as_json(title: str, text: str, output: Output) -> Table:
+    """What no renderer knows."""
+    return _beside(title, ("text", "output"), text, json.dumps(dict(output), ensure_ascii=False, indent=1))
+
+
+def show_sample(console: Console, task: str, text: str, result: Result) -> None:
     """One document beside what became of it."""
     title = f"{task}: {result.id}"
     if result.output is None:
         reason = result.error.message if result.error else result.state
         console.print(Panel(Text(f"{shorten(text, 200)}\n\n{result.state}: {reason}"), title=title))
         return
-    if task == "ner":
-        shown = text[:SHOWN_CHARACTERS]
-        inside = [entity for entity in result.output.entities or [] if entity.end <= len(shown)]
-        console.print(Panel(mark_entities(shown, inside), title=title))
-        return
-    answer = result.output.summary_text if task == "summarization" else result.output.translation_text
-    left, right = TITLES[task]
-    table = Table(title=title, expand=True, show_lines=True)
-    table.add_column(left, ratio=1)
-    table.add_column(right, ratio=1)
-    table.add_row(Text(shorten(text)), Text(shorten(answer or "")))
-    console.print(table)
+    renderer = next((RENDERERS[field] for field in result.output if field in RENDERERS), _as_json)
+    console.print(renderer(title, text, result.output))
 
 
 def show_summary(console: Console, job: Job, results: list[Result], path: Path) -> None:

@@ -10,13 +10,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
+from store.tables import results
 from textmill.errors import DuplicateDocument
 
 
 class DocumentOutcome(NamedTuple):
-    """What became of one document of a shard. Exactly one of `output` (JSON text) and `error_code` is set."""
+    """What became of one document of a shard. Exactly one of `output` (JSON text) and `error_code` is set.
+
+    The one list of what a worker records: the statements below, what `results.py` reads and the result object of HTTP
+    are made from these names when they are imported, and the types are the table's. To record one thing more: a column
+    in `tables.py`, a migration, a field at the end of this class, and the field of `textmill.wire.Result`.
+    """
 
     position: int
     output: str | None
@@ -28,6 +35,8 @@ class DocumentOutcome(NamedTuple):
     pieces: int | None = None
     truncated: bool = False
     attempts: int = 1
+    backend: str | None = None
+    dtype: str | None = None
 
 
 class Inserted(NamedTuple):
@@ -74,25 +83,28 @@ def _copy(tx: Connection, rows: list[tuple[int, int, str, str]]) -> None:
         raise sa.exc.DBAPIError.instance(None, None, error, psycopg.Error, dialect=tx.dialect) from error
 
 
+_FIELDS = ", ".join(DocumentOutcome._fields)
+
+
+def _typed_fields() -> str:
+    """The fields with PostgreSQL's types: what `json_to_recordset` has to be told."""
+    dialect = postgresql.dialect()
+    return ", ".join(f"{name} {results.c[name].type.compile(dialect)}" for name in DocumentOutcome._fields)
+
+
 _INSERT_JSON = sa.text(
-    """
-    INSERT INTO results (job_id, position, state, output, error_code, error_message, model_revision, input_tokens,
-                         output_tokens, pieces, truncated, attempts, finished_at)
-    SELECT :job_id, r.position, CASE WHEN r.error_code IS NULL THEN 'succeeded' ELSE 'failed' END, r.output,
-           r.error_code, r.error_message, r.model_revision, r.input_tokens, r.output_tokens, r.pieces, r.truncated,
-           r.attempts, clock_timestamp()
-    FROM json_to_recordset(CAST(:outcomes AS json))
-         AS r (position int, output text, error_code text, error_message text, model_revision text, input_tokens int,
-               output_tokens int, pieces int, truncated bool, attempts int)
+    f"""
+    INSERT INTO results (job_id, {_FIELDS}, state, finished_at)
+    SELECT :job_id, {_FIELDS}, CASE WHEN error_code IS NULL THEN 'succeeded' ELSE 'failed' END, clock_timestamp()
+    FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome ({_typed_fields()})
     ON CONFLICT DO NOTHING
     RETURNING state
     """
 )
 
-_INSERT_SQLITE = """
-    INSERT INTO results (job_id, position, output, error_code, error_message, model_revision, input_tokens,
-                         output_tokens, pieces, truncated, attempts, state, finished_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_INSERT_SQLITE = f"""
+    INSERT INTO results (job_id, {_FIELDS}, state, finished_at)
+    VALUES (?, {", ".join("?" for _ in DocumentOutcome._fields)}, ?, ?)
     ON CONFLICT DO NOTHING
 """
 

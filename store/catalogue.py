@@ -2,7 +2,8 @@
 
 Producers choose from the catalogue by name, or by task and languages; never from the hub. The api reads it to refuse a
 job early, the workers to load what the job asks for. Nothing here imports torch or transformers: a local folder is
-judged by its config.json and by the headers of its weights. `docs/models.md` describes the file.
+judged by its config.json and by the headers of its weights. What only one task's models have (their languages) is that
+task's to describe: `textmill.tasks`. `docs/models.md` describes the file.
 """
 
 import tomllib
@@ -10,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from store.model_folder import FolderError, inspect
 from store.toml_lines import line_of
-from textmill.errors import CatalogueError, InvalidOptions, ModelNotFound
-from textmill.wire import OPTIONS, Task
+from textmill import tasks
+from textmill.errors import CatalogueError, InvalidOptions, InvalidRequest, ModelNotFound
+from textmill.tasks import Offer, Task
+from textmill.wire import TaskName
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,16 +30,13 @@ HUB = "hub:"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """A model's name is also the name of its Celery queue and a label in metrics."""
 
-LANGUAGE_OPTIONS = ("source_lang", "target_lang")
-LIMITED = ("min_length", "max_length", "max_new_tokens")
-
 
 class Declared(BaseModel):
-    """One entry as it stands in the file."""
+    """One entry as it stands in the file, without the keys that are its task's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    task: Task
+    task: TaskName
     source: Annotated[str, Field(min_length=1)]
     """A folder, relative to the catalogue file, or `hub:owner/name`."""
     revision: str | None = None
@@ -44,102 +44,52 @@ class Declared(BaseModel):
 
     Recorded in results.
     """
-    source_langs: list[str] = Field(default_factory=list)
-    target_langs: list[str] = Field(default_factory=list)
-    """ISO 639 codes. A translation model takes any of its source languages to any other of its target languages."""
-    lang_codes: dict[str, str] = Field(default_factory=dict)
-    """What the model's tokenizer calls a language, where that is not the ISO code (NLLB: `en = "eng_Latn"`)."""
     window: Annotated[int, Field(ge=8, le=1_000_000)]
     """Tokens of input that the model takes at once, special tokens included; also the most that it may generate."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Defaults of this model's options; a job's own win. What neither says comes from generation_config.json."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What the weights are loaded as; auto: bfloat16 where the device is fast at it, float32 elsewhere."""
+    backend: Annotated[str, Field(min_length=1)] = "auto"
+    """What runs the model; auto: the fastest that the worker has and that can. The workers know their names."""
     licence: Annotated[str, Field(min_length=1)]
     limitations: Annotated[str, Field(min_length=1)]
     default: bool = False
-    """Chosen for its task (and language pair) where a job names no model."""
-
-    @model_validator(mode="after")
-    def _languages_belong_to_translation(self) -> Self:
-        wanted, given = self.task == "translation", (bool(self.source_langs), bool(self.target_langs))
-        if given != (wanted, wanted):
-            raise ValueError("source_langs and target_langs: a translation model needs both, any other has neither")
-        if unknown := sorted(set(self.lang_codes) - {*self.source_langs, *self.target_langs}):
-            raise ValueError(f"lang_codes names languages that are in neither list: {', '.join(unknown)}")
-        return self
+    """Chosen where a job names no model; which entries of one task may both be, the task says."""
 
 
 class Entry(Declared):
     """A model on offer: what the file says, and what its folder shows."""
 
     name: Annotated[str, Field(pattern=NAME)]
-    task: Task | None  # type: ignore[assignment]
+    task: str | None  # type: ignore[assignment]
     """None: any task (the echo model only)."""
+    offer: Offer = Field(default_factory=Offer)
+    """The task's own keys, in its own type."""
     local: bool
     path: Path | None = None
     """The folder of a local model; None for the hub and for echo."""
     architecture: str | None = None
     """The transformers class named in config.json; None where that was not read (hub)."""
     labels: list[str] | None = None
-    """Entity labels without B- and I- (NER in a local folder); None: unknown before loading."""
-
-    def languages(self, options: Mapping[str, object]) -> tuple[str | None, str | None]:
-        """The (source, target) languages that the options ask for, as this entry writes them.
-
-        An only language need not be named. (None, None) for models that do not translate. Raises InvalidOptions where a
-        language is unknown or missing.
-        """
-        if self.task != "translation":
-            return None, None
-        found = []
-        for option, offered in zip(LANGUAGE_OPTIONS, (self.source_langs, self.target_langs), strict=True):
-            asked = options.get(option)
-            lang = self.match(str(asked), offered) if asked is not None else offered[0] if len(offered) == 1 else None
-            if lang is None:
-                problem = f"has no {option} {asked!r}" if asked is not None else f"needs {option}"
-                raise InvalidOptions(
-                    f"the model {self.name} {problem}: {', '.join(offered)}", option=option, valid=offered
-                )
-            found.append(lang)
-        if found[0] == found[1]:
-            raise InvalidOptions(f"source_lang and target_lang are both {found[0]}", option="target_lang")
-        return found[0], found[1]
-
-    def match(self, asked: str, offered: list[str]) -> str | None:
-        """The offered code that a spelling means: `pt_BR`, `PT` and the tokenizer's own code all find `pt`."""
-        wanted = asked.replace("_", "-").lower()
-        by_spelling = {code.replace("_", "-").lower(): code for code in offered}
-        by_spelling |= {
-            self.lang_codes[code].replace("_", "-").lower(): code for code in offered if code in self.lang_codes
-        }
-        return by_spelling.get(wanted) or by_spelling.get(wanted.split("-")[0])
-
-    def tokenizer_code(self, lang: str) -> str:
-        """What this model's tokenizer calls the language."""
-        return self.lang_codes.get(lang, lang)
+    """What a local model of a task with labels can find; None: unknown before loading, or the task has none."""
 
     def public(self) -> dict[str, Any]:
-        """What `GET /v1/models` shows. The place of a local folder stays private."""
+        """What `GET /v1/models` shows: the same fields for every model, also those of another task's offer, empty.
+
+        The place of a local folder stays private.
+        """
         shown = self.model_dump(
-            include={
-                "name",
-                "task",
-                "default",
-                "source_langs",
-                "target_langs",
-                "window",
-                "options",
-                "labels",
-                "revision",
-            }
-            | {"dtype", "architecture", "licence", "limitations"}
+            include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "backend"}
+            | {"architecture", "licence", "limitations"}
         )
+        for offer in (*(task.offer.model_construct() for task in tasks.TASKS), self.offer):
+            shown |= offer.public()
         return shown | {"source": None if self.local else self.source}
 
 
 ECHO = Entry(
-    name="echo", task=None, source="echo", local=True, window=512, licence="Apache-2.0",
+    name="echo", task=None, source="echo", backend="echo", local=True, window=512, licence="Apache-2.0",
     limitations="Not a model: it gives back its input, for trying out and measuring everything around the models.",
 )  # fmt: skip
 
@@ -157,87 +107,41 @@ class Catalogue:
             raise ModelNotFound(f"no model {name!r} in the catalogue; it has: {', '.join(offered)}", valid=offered)
         return self.entries[name]
 
-    def resolve(self, task: Task, model: str | None, options: Mapping[str, object]) -> Entry:
-        """The model of that name, or the default for the task and language pair.
+    def resolve(self, task: str, model: str | None, options: Mapping[str, object]) -> Entry:
+        """The model of that name, or the one that the task chooses for the job's (checked) options.
 
-        Checks task and languages, no other option. Raises ModelNotFound (no such name, or nothing offered for the task
-        or pair) and InvalidOptions (the model is for another task; a language is missing or unknown to it).
+        A named model is looked at for its task alone: `Task.canonical` says whether it can do what the options ask.
+        Raises ModelNotFound (no such name, or nothing on offer) and InvalidOptions (the model is for another task; the
+        options say too little to choose by).
         """
+        wanted = tasks.get(task)
+        candidates = self.for_task(wanted.name)
         if model is not None:
             entry = self.get(model)
-            if entry.task not in (None, task):
-                fitting = [e.name for e in self.for_task(task)]
-                raise InvalidOptions(
-                    f"the model {model} is for {entry.task}, not {task}; for that: {', '.join(fitting)}", valid=fitting
-                )
-            entry.languages(options)
+            if entry.task not in (None, wanted.name):
+                fitting = [candidate.name for candidate in candidates]
+                message = f"the model {model} is for {entry.task}, not {wanted.name}; for that: {', '.join(fitting)}"
+                raise InvalidOptions(message, valid=fitting)
             return entry
-        candidates = sorted(self.for_task(task), key=lambda entry: not entry.default)
-        if task == "translation":
-            candidates = _for_pair(candidates, options)
         if not candidates:
-            raise ModelNotFound(f"the catalogue has no model for {task}", task=task)
-        return candidates[0]
+            raise ModelNotFound(f"the catalogue has no model for {wanted.name}", task=wanted.name)
+        return wanted.choose(candidates, options)
 
-    def for_task(self, task: Task) -> list[Entry]:
+    def for_task(self, task: str) -> list[Entry]:
         """Entries made for the task, in the order of the file."""
         return [entry for entry in self.entries.values() if entry.task == task]
+
+    def bundled(self) -> dict[str, Entry]:
+        """The first model of each task that needs no download."""
+        found: dict[str, Entry] = {}
+        for entry in self.entries.values():
+            if entry.local and entry.task is not None:
+                found.setdefault(entry.task, entry)
+        return found
 
     def with_echo(self) -> "Catalogue":
         """The same catalogue and the echo model, which serves any task by name and is never a default."""
         return Catalogue(MappingProxyType({**self.entries, ECHO.name: ECHO}))
-
-
-def _for_pair(candidates: list[Entry], options: Mapping[str, object]) -> list[Entry]:
-    """Which translation models can do what the options ask; raises where that is nothing, or guesswork.
-
-    Without source_lang only models of a single source language count, and they must agree: German read as French comes
-    out as fluent nonsense. Without target_lang only defaults count, and they must agree too.
-    """
-    source, target = (options.get(option) for option in LANGUAGE_OPTIONS)
-    fitting = []
-    for entry in candidates:
-        if target is None and not entry.default:
-            continue
-        try:
-            fitting.append((entry, entry.languages(options)))
-        except InvalidOptions:
-            continue
-    pairs = {pair for _, pair in fitting}
-    if not fitting or ((source is None or target is None) and len(pairs) > 1):
-        offered = sorted(
-            {f"{s}-{t}" for entry in candidates for s in entry.source_langs for t in entry.target_langs if s != t}
-        )
-        missing = [option for option in LANGUAGE_OPTIONS if options.get(option) is None]
-        if missing:
-            raise InvalidOptions(f"translation needs {' and '.join(missing)} here", valid=offered, missing=missing)
-        raise ModelNotFound(f"no model in the catalogue translates from {source} to {target}", valid=offered)
-    return [entry for entry, _ in fitting]
-
-
-def check_options(entry: Entry, options: Mapping[str, object]) -> None:
-    """Limits that depend on the model; the form of each option is checked by `textmill.wire` before.
-
-    Raises InvalidOptions with the valid values: lengths beyond the window, a minimum above the maximum, unknown labels.
-    """
-    merged = {**entry.options, **options}
-    lengths = {name: value for name in LIMITED if isinstance(value := merged.get(name), int)}
-    for name, value in lengths.items():
-        if value > entry.window:
-            message = f"{name} is {value}; the model {entry.name} takes and gives at most {entry.window} tokens"
-            raise InvalidOptions(message, option=name, maximum=entry.window)
-    # A job that sets max_new_tokens overrides the catalogue's max_length, as in transformers.
-    upper = "max_new_tokens" if "max_new_tokens" in lengths else "max_length"
-    if upper in lengths and lengths.get("min_length", 0) > lengths[upper]:
-        raise InvalidOptions(
-            f"min_length {lengths['min_length']} is above {upper} {lengths[upper]}", option="min_length"
-        )
-    labels = options.get("labels")
-    if isinstance(labels, list) and entry.labels is not None and (unknown := sorted(set(labels) - set(entry.labels))):
-        message = (
-            f"the model {entry.name} has no label {', '.join(map(str, unknown))}; it has: {', '.join(entry.labels)}"
-        )
-        raise InvalidOptions(message, option="labels", valid=entry.labels)
 
 
 def load(path: Path) -> Catalogue:
@@ -274,17 +178,32 @@ def _entry(base: Path, name: str, table: object) -> Entry:
     """One table of the file as an Entry; raises _EntryError."""
     if not isinstance(table, dict):
         raise _EntryError(None, "expected a table, as in [name-of-the-model]")
-    declared = _validated(Declared, table)
-    _validated(OPTIONS[declared.task], declared.options, "options")
-    fields = declared.model_dump() | {"name": name, "local": not declared.source.startswith(HUB)}
+    task = _task_of(table)
+    general, own = Declared.model_fields, task.offer.model_fields
+    if unknown := next((key for key in table if key not in general and key not in own), None):
+        raise _EntryError(unknown, f"unknown; known are: {', '.join([*general, *own])}")
+    declared = _validated(Declared, {key: value for key, value in table.items() if key in general})
+    offer = _validated(task.offer, {key: value for key, value in table.items() if key in own})
+    _validated(task.options, declared.options, "options")
+    fields = declared.model_dump() | {"name": name, "local": not declared.source.startswith(HUB), "offer": offer}
     if not fields["local"]:
         return _validated(Entry, fields | {"source": declared.source.removeprefix(HUB)})
     try:
-        folder = inspect((base / declared.source).resolve(), declared.task, declared.window)
+        folder = inspect((base / declared.source).resolve(), task, declared.window)
     except FolderError as error:
         raise _EntryError(error.key, str(error)) from error
     facts = {"path": folder.path, "architecture": folder.architecture, "labels": folder.labels}
     return _validated(Entry, fields | facts)
+
+
+def _task_of(table: Mapping[str, object]) -> Task:
+    """The entry's task, which says what other keys it may have. Raises _EntryError."""
+    if "task" not in table:
+        raise _EntryError("task", "Field required")
+    try:
+        return tasks.get(str(table["task"]))
+    except InvalidRequest as error:
+        raise _EntryError("task", error.message) from error
 
 
 def _validated(model: type[Model], fields: Mapping[str, object], inside: str | None = None) -> Model:
@@ -300,18 +219,13 @@ def _validated(model: type[Model], fields: Mapping[str, object], inside: str | N
 
 
 def _check_defaults(entry: Entry, entries: Mapping[str, Entry]) -> None:
-    """The entry's own options are within its limits, and it is the only default of its task (and language pair).
-
-    With two defaults, which one serves a job would hang on the order of the file. Raises _EntryError.
-    """
+    """The entry's own options are within its limits, and no other default is in its way. Raises _EntryError."""
+    task = tasks.get(str(entry.task))
     try:
-        check_options(entry, {})
+        task.defaults(entry)
     except InvalidOptions as error:
         raise _EntryError("options", error.message) from error
     for other in entries.values():
-        clash = entry.default and other.default and other is not entry and other.task == entry.task
-        if clash and entry.task == "translation":
-            clash = not (set(entry.source_langs).isdisjoint(other.source_langs))
-            clash = clash and not set(entry.target_langs).isdisjoint(other.target_langs)
-        if clash:
+        both = entry.default and other.default and other is not entry and other.task == entry.task
+        if both and task.clashes(entry, other):
             raise _EntryError("default", f"{other.name} is the default already")

@@ -46,6 +46,7 @@ def authenticate(tx: Connection, secret: str) -> int:
     return key_id
 
 
-def revoke(tx: Connection, key_id: int) -> None:
-    """Refuse the key from now on. Its jobs go on."""
-    tx.execute(sa.update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=db_time()))
+def revoke(tx: Connection, key_id: int) -> bool:
+    """Refuse the key from now on. Its jobs go on. False where no such key is in force."""
+    in_force = sa.and_(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    return tx.execute(sa.update(keys).where(in_force).values(revoked_at=db_time())).rowcount == 1

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textmill.wire import Task
+from textmill.tasks import Task
 
 TOKENIZER_FILES = ("tokenizer.json", "source.spm", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt")
-ENDINGS: dict[Task, tuple[str, ...]] = {
-    "ner": ("ForTokenClassification",),
-    "summarization": ("ForConditionalGeneration", "MTModel"),
-    "translation": ("ForConditionalGeneration", "MTModel"),
-}
-"""How the transformers class of each task is called."""
 
 
 class FolderError(Exception):
@@ -47,8 +41,8 @@ def inspect(path: Path, task: Task, window: int) -> Folder:
     architecture = next(iter(config.get("architectures") or []), None)
     if not isinstance(architecture, str):
         raise FolderError("source", f"{path / 'config.json'} names no architecture")
-    if not architecture.endswith(ENDINGS[task]):
-        raise FolderError("task", f"{path.name} is a {architecture}, which does not do {task}")
+    if not architecture.endswith(task.architectures):
+        raise FolderError("task", f"{path.name} is a {architecture}, which does not do {task.name}")
     positions = config.get("max_position_embeddings") or config.get("n_positions")
     if isinstance(positions, int) and window > positions:
         raise FolderError("window", f"{window} tokens, but {path.name} has only {positions} positions")
@@ -56,7 +50,7 @@ def inspect(path: Path, task: Task, window: int) -> Folder:
         raise FolderError("source", f"{path} has no tokenizer ({', '.join(TOKENIZER_FILES)})")
     for weights in _weights(path):
         _check_safetensors(weights)
-    return Folder(path, architecture, _labels(config) if task == "ner" else None)
+    return Folder(path, architecture, task.labels(config))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -96,9 +90,3 @@ def _check_safetensors(path: Path) -> None:
         raise FolderError("source", f"{path} is not a safetensors file") from error
     if 8 + length + end != size:
         raise FolderError("source", f"{path} has {size} bytes where its header tells of {8 + length + end}")
-
-
-def _labels(config: dict[str, Any]) -> list[str]:
-    """Entity labels without B- and I-, without O, sorted."""
-    names = (str(name) for name in config.get("id2label", {}).values())
-    return sorted({name.removeprefix("B-").removeprefix("I-") for name in names} - {"O"})

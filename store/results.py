@@ -1,51 +1,41 @@
 """Reading the outcomes of a job's documents. Outputs are JSON text and pass through without being parsed."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
+from store.bulk import DocumentOutcome
 from store.tables import documents, jobs, results, shards
 from textmill.errors import DocumentNotFound, JobNotFound, ResultNotReady
 from textmill.wire import ENDED_STATES, ResultState
 
+_AS_RECORDED = DocumentOutcome._fields[DocumentOutcome._fields.index("error_message") + 1 :]
+"""What a result shows as it was recorded. The fields before these have forms of their own there."""
+
 
 class ResultRow(NamedTuple):
-    """The outcome of one document, ready to be sent."""
+    """The outcome of one document with what the job and the ledger say of it, ready to be sent."""
 
-    position: int
     document_id: str
     state: ResultState
-    output: str | None
-    error_code: str | None
-    error_message: str | None
     model: str
-    model_revision: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    pieces: int | None
-    truncated: bool
-    attempts: int
     finished_at: str | None
+    outcome: DocumentOutcome
 
     def json(self) -> bytes:
         """The result object of the HTTP contract."""
-        error = None if self.error_code is None else {"code": self.error_code, "message": self.error_message}
-        head = {"id": self.document_id, "position": self.position, "state": self.state}
+        position, output, code, message, *recorded = self.outcome
+        head = {"id": self.document_id, "position": position, "state": self.state}
         tail = {
-            "error": error,
+            "error": None if code is None else {"code": code, "message": message},
             "model": self.model,
-            "model_revision": self.model_revision,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "pieces": self.pieces,
-            "truncated": self.truncated,
-            "attempts": self.attempts,
+            **dict(zip(_AS_RECORDED, recorded, strict=True)),
             "finished_at": self.finished_at,
         }
-        text = f'{_dump(head)[:-1]},"output":{self.output or "null"},{_dump(tail)[1:]}'
-        return text.encode()
+        return f'{_dump(head)[:-1]},"output":{output or "null"},{_dump(tail)[1:]}'.encode()
 
 
 def _dump(value: dict[str, Any]) -> str:
@@ -80,7 +70,7 @@ def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, state
         query = query.where(results.c.position.is_(None) if state == "cancelled" else results.c.state == state)
     rows = [_row(row, job) for row in tx.execute(query.order_by(documents.c.position).limit(limit))]
     if len(rows) == limit:
-        after = rows[-1].position + 1
+        after = rows[-1].outcome.position + 1
         return Page(rows, None if ended and after >= job.total else after)
     return Page(rows, None if ended else max(start, end))
 
@@ -131,48 +121,26 @@ def _first_undecided(tx: Connection, job: _JobFacts) -> int:
     return job.total
 
 
+_COLUMNS = (
+    documents.c.document_id,
+    results.c.state,
+    results.c.finished_at,
+    # Of the document, since in a cancelled job the result may be missing.
+    *(documents.c.position if name == "position" else results.c[name] for name in DocumentOutcome._fields),
+)
+
+
 def _select(job: _JobFacts) -> sa.Select[Any]:
     return (
-        sa.select(
-            documents.c.position,
-            documents.c.document_id,
-            results.c.state,
-            results.c.output,
-            results.c.error_code,
-            results.c.error_message,
-            results.c.model_revision,
-            results.c.input_tokens,
-            results.c.output_tokens,
-            results.c.pieces,
-            results.c.truncated,
-            results.c.attempts,
-            results.c.finished_at,
-        )
-        .join_from(documents, results, _DECIDED, isouter=True)
-        .where(documents.c.job_id == job.id)
+        sa.select(*_COLUMNS).join_from(documents, results, _DECIDED, isouter=True).where(documents.c.job_id == job.id)
     )
 
 
-def _row(row: Row[Any], job: _JobFacts) -> ResultRow:
-    if row.state is None:  # only in a cancelled job
-        error = "the job was cancelled before this document was processed"
-        return ResultRow(
-            row.position, row.document_id, "cancelled", None, "cancelled", error, job.model,
-            None, None, None, None, False, 0, None,
-        )  # fmt: skip
-    return ResultRow(
-        position=row.position,
-        document_id=row.document_id,
-        state=row.state,
-        output=row.output,
-        error_code=row.error_code,
-        error_message=row.error_message,
-        model=job.model,
-        model_revision=row.model_revision,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        pieces=row.pieces,
-        truncated=row.truncated,
-        attempts=row.attempts,
-        finished_at=row.finished_at.isoformat().replace("+00:00", "Z"),
-    )
+def _row(row: Sequence[Any], job: _JobFacts) -> ResultRow:
+    document_id, state, finished_at, *recorded = row
+    if state is None:  # only in a cancelled job
+        message = "the job was cancelled before this document was processed"
+        outcome = DocumentOutcome(recorded[0], None, "cancelled", message, attempts=0)
+        return ResultRow(document_id, "cancelled", job.model, None, outcome)
+    finished = finished_at.isoformat().replace("+00:00", "Z")
+    return ResultRow(document_id, state, job.model, finished, DocumentOutcome._make(recorded))

@@ -1,4 +1,4 @@
-"""The ledger's tables. Section 4 of the architecture page says how they are written to.
+"""The ledger's tables. docs/architecture.md ("The ledger") has the rules by which they are written to.
 
 Times are the database's own. Texts and outputs are never updated.
 """
@@ -100,6 +100,7 @@ documents = sa.Table(
     sa.UniqueConstraint("job_id", "document_id"),
 )
 
+# Its columns are also the fields of `bulk.DocumentOutcome`, but for job_id, state and finished_at.
 results = sa.Table(
     "results",
     metadata,
@@ -115,6 +116,8 @@ results = sa.Table(
     sa.Column("pieces", sa.Integer),
     sa.Column("truncated", sa.Boolean(name="truncated"), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("backend", sa.Text),
+    sa.Column("dtype", sa.Text),
     sa.Column("finished_at", Timestamp, nullable=False),
     sa.CheckConstraint("state IN ('succeeded', 'failed')", name="state"),
 )

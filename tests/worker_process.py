@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 
 from store import jobs, results
+from store.bulk import DocumentOutcome
 from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.queue import celery_app
-from store.results import ResultRow
 from store.session import Store
-from textmill.wire import ENDED_STATES, Job, Task
+from textmill.wire import ENDED_STATES, Job
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,7 +115,7 @@ class Producer:
         """End the thread that publishes."""
         self._dispatcher.stop()
 
-    def submit(self, texts: Sequence[str], task: Task = "ner", model: str = "echo") -> Job:
+    def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo") -> Job:
         new = NewJob(self.key_id, task, model)
         submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])
         self._dispatcher.publish(submitted.released)
@@ -131,5 +131,5 @@ class Producer:
     def cancel(self, job: Job) -> None:
         self._store.write(jobs.cancel, self.key_id, job.id)
 
-    def results(self, job: Job) -> list[ResultRow]:
-        return self._store.read(results.page, self.key_id, job.id, 0, 100_000).rows
+    def results(self, job: Job) -> list[DocumentOutcome]:
+        return [row.outcome for row in self._store.read(results.page, self.key_id, job.id, 0, 100_000).rows]

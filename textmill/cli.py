@@ -1,30 +1,65 @@
 """The `textmill` command. What takes time to import is imported by the command that needs it."""
 
+import contextlib
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from textmill import errors
 
 if TYPE_CHECKING:
     from textmill.client import Client, Job
+    from textmill.files.delimited import Columns
+    from textmill.files.inputs import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 128 + signal.SIGINT
 STANDALONE = Path(".textmill/standalone.json")
 # Written out, since importing them from textmill.wire brings pydantic: a test compares.
-TASKS = ("summarization", "translation", "ner")
 PRIORITIES = ("high", "normal", "low")
 STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
 RESULT_STATES = ("succeeded", "failed", "cancelled")
-FORMATS = ("auto", "text", "lines", "jsonl")
+FORMATS = ("auto", "text", "lines", "jsonl", "csv", "tsv")
+
+
+class TaskName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A task by its name or an alias. The list of them brings pydantic, so it is read when a command needs it."""
+
+    name = "task"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The task's own name."""
+        from textmill import tasks
+
+        try:
+            return tasks.get(value).name
+        except errors.InvalidRequest as unknown:
+            self.fail(unknown.message, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The names, as `click.Choice` shows them. click before 8.2 gives no context."""
+        from textmill import tasks
+
+        return f"{{{'|'.join(tasks.NAMES)}}}" if param.param_type_name == "argument" else f"[{'|'.join(tasks.NAMES)}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        from textmill import tasks
+
+        return [CompletionItem(name) for name in tasks.NAMES if name.startswith(incomplete)]
+
+
+TASK = TaskName()
 
 
 class Commands(click.Group):
@@ -44,12 +79,17 @@ class Commands(click.Group):
             # `textmill results ... | head`: nobody reads on. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(SOME_FAILED)
+        except KeyboardInterrupt as error:
+            self._tell("interrupted", error)
+            ctx.exit(INTERRUPTED)
 
     def _fail(self, ctx: click.Context, error: errors.TextmillError, code: int) -> None:
-        click.echo(f"textmill: {error.message} [{error.code}]", err=True)
-        for note in getattr(error, "__notes__", ()):
-            click.echo(f"textmill: {note}", err=True)
+        self._tell(f"{error.message} [{error.code}]", error)
         ctx.exit(code)
+
+    def _tell(self, message: str, error: BaseException) -> None:
+        for line in (message, *getattr(error, "__notes__", ())):
+            click.echo(f"textmill: {line}", err=True)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +99,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 all succeeded, 1 some documents failed (or are not decided yet), 2 usage,
-    3 the server could not be reached.
+    3 the server could not be reached, 130 interrupted.
     """
 
 
@@ -84,8 +124,10 @@ def job_options(command: F) -> F:
         click.option("-s", "--source-lang", help="language to translate from"),
         click.option("-m", "--model", help="a model of the catalogue (`textmill models`); else the task's default"),
         click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True,
-                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; "
+                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; csv, tsv: a row is; "
                           "auto: by the suffix, lines for -"),
+        click.option("--id-column", help="csv, tsv: the column of ids; else `id` where there is one"),
+        click.option("--text-column", help="csv, tsv: the column of texts; else `text`"),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -136,6 +178,26 @@ def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
     return found
 
 
+def columns_of(given: dict[str, Any]) -> "Columns":
+    """--text-column and --id-column."""
+    from textmill.files.delimited import Columns
+
+    return Columns(given["text_column"], given["id_column"])
+
+
+@contextlib.contextmanager
+def places_of_one_id(names: list[str], format: "Format", columns: "Columns") -> Iterator[None]:
+    """Where the server says that two documents have one id: which, by file and line."""
+    from textmill.files.inputs import same_id
+
+    try:
+        yield
+    except errors.DuplicateDocument as error:
+        if found := same_id(names, format, columns):
+            error.add_note(found)
+        raise
+
+
 def exit_code(job: "Job") -> int:
     """0 where every document succeeded."""
     return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED
@@ -145,51 +207,52 @@ def exit_code(job: "Job") -> int:
 
 
 @main.command()
-@click.argument("task", type=click.Choice(TASKS))
+@click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
-@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@click.option("-q", "--quiet", is_flag=True, help="no progress")
 @job_options
 @connection
 def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
-    """Submit FILES, follow the job, write its results to a file as JSON lines.
+    """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
 
     FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
     where an interrupted one stopped: OUTPUT.job remembers the place.
     """
     from textmill import run as resume
-    from textmill.documents import expand
+    from textmill.files.inputs import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
-    plan = resume.plan(task, expand(files), given["format_"], given["model"], given["priority"], metadata, options)
-    progress = not quiet and sys.stderr.isatty()
+    plan = resume.plan(
+        task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
+    )
     with client_of(given["server"], given["api_key"]) as client:
         try:
-            place = resume.run(client, plan, output, restart, progress, lambda text: click.echo(text, err=True))
-        except KeyboardInterrupt:
-            click.echo("textmill: interrupted; the same command goes on from here", err=True)
-            sys.exit(128 + signal.SIGINT)
-        except errors.ServerUnreachable as error:
+            with places_of_one_id(plan.files, plan.format, plan.columns):
+                place = resume.run(client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True))
+        except (KeyboardInterrupt, errors.ServerUnreachable) as error:
             error.add_note("the same command goes on from here")
             raise
     sys.exit(ALL_SUCCEEDED if place.state == "completed" else SOME_FAILED)
 
 
 @main.command()
-@click.argument("task", type=click.Choice(TASKS))
+@click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @job_options
 @connection
 def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     """Submit FILES and print the job's id."""
-    from textmill.documents import expand, from_files
+    from textmill.files.inputs import check, expand, from_files
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    with client_of(given["server"], given["api_key"]) as client:
+    source = expand(files), given["format_"], columns_of(given)
+    check(*source)
+    with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
         job = client.submit(
-            task, from_files(expand(files), given["format_"]), model=given["model"], priority=given["priority"],
+            task, from_files(*source), model=given["model"], priority=given["priority"],
             metadata=parsed_metadata(given["metadata"]), **options,
         )  # fmt: skip
         click.echo(job.id)
@@ -208,13 +271,14 @@ def status(job_id: str, json_: bool, server: str | None, api_key: str | None) ->
 @main.command()
 @click.argument("job_id")
 @click.option("--timeout", type=float, help="seconds; the job goes on after them")
-@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+@click.option("-q", "--quiet", is_flag=True, help="no progress")
+@as_json
 @connection
-def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, api_key: str | None) -> None:
+def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: str | None, api_key: str | None) -> None:
     """Wait until a job has ended."""
     with client_of(server, api_key) as client:
-        job = client.job(job_id).wait(timeout, progress=not quiet and sys.stderr.isatty())
-        _show_job(job, json_=False)
+        job = client.job(job_id).wait(timeout, progress=not quiet)
+        _show_job(job, json_)
         sys.exit(exit_code(job))
 
 
@@ -224,48 +288,66 @@ def wait(job_id: str, timeout: float | None, quiet: bool, server: str | None, ap
 @click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
 @connection
 def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
-    """Print a job's results as JSON lines, in document order; while it runs, as they come."""
-    from textmill.run import result_line
+    """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
+    lines."""
+    from textmill.files.results import form_of
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)
+        form = form_of(output.name, job.info.task)
+        output.write(form.header)
         for result in job.results(state):
-            output.write(result_line(result))
+            output.write(form.line(result))
         sys.exit(exit_code(job.refresh()))
 
 
 @main.command()
 @click.argument("job_id")
+@as_json
 @connection
-def cancel(job_id: str, server: str | None, api_key: str | None) -> None:
+def cancel(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
     """Cancel what has no outcome yet."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).cancel(), json_=False)
+        _show_job(client.job(job_id).cancel(), json_)
+
+
+@main.command()
+@click.argument("job_id")
+@connection
+def delete(job_id: str, server: str | None, api_key: str | None) -> None:
+    """Delete an ended job with its texts and results."""
+    with client_of(server, api_key) as client:
+        client.job(job_id).delete()
 
 
 @main.command()
 @click.argument("job_id")
 @click.option("--code", "codes", multiple=True, help="only documents that failed with this code; may be repeated")
+@as_json
 @connection
-def retry(job_id: str, codes: tuple[str, ...], server: str | None, api_key: str | None) -> None:
+def retry(job_id: str, codes: tuple[str, ...], json_: bool, server: str | None, api_key: str | None) -> None:
     """Process the failed documents of an ended job again."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).retry(codes or None), json_=False)
+        _show_job(client.job(job_id).retry(codes or None), json_)
 
 
 @main.command()
 @click.option("--state", type=click.Choice(STATES))
-@click.option("--task", type=click.Choice(TASKS))
+@click.option("--task", type=TASK)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True)
 @as_json
 @connection
 def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api_key: str | None) -> None:
     """List jobs, newest first."""
+    from textmill.show import jobs_table
+
     with client_of(server, api_key) as client:
-        for number, job in enumerate(client.jobs(state, task), start=1):
-            _show_job(job, json_)
-            if number == limit:
-                break
+        found = [job.info for job in itertools.islice(client.jobs(state, task), limit)]
+    if not found:
+        click.echo("no jobs", err=True)
+        return
+    for line in [job.model_dump_json() for job in found] if json_ else jobs_table(found):
+        click.echo(line)
 
 
 @main.command()
@@ -273,15 +355,11 @@ def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api
 @connection
 def models(json_: bool, server: str | None, api_key: str | None) -> None:
     """List the models that the server offers."""
+    from textmill.show import model_line
+
     with client_of(server, api_key) as client:
         for model in client.models():
-            if json_:
-                click.echo(json.dumps(model, ensure_ascii=False))
-                continue
-            langs = [",".join(model.get(side) or ()) for side in ("source_langs", "target_langs")]
-            pair = f"  {langs[0]} -> {langs[1]}" if any(langs) else ""
-            default = "  (default)" if model.get("default") else ""
-            click.echo(f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}")
+            click.echo(json.dumps(model, ensure_ascii=False) if json_ else model_line(model))
 
 
 @main.command()
@@ -299,14 +377,6 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
 
 
 def _show_job(job: "Job", json_: bool) -> None:
-    if json_:
-        click.echo(job.info.model_dump_json())
-        return
-    counts = job.counts
-    parts = [f"{counts.total - counts.pending}/{counts.total} documents"]
-    parts += [f"{counts.failed} failed"] if counts.failed else []
-    parts += [f"{counts.cancelled} cancelled"] if counts.cancelled else []
-    parts += [f"{job.info.documents_per_second:.1f}/s"] if job.info.documents_per_second else []
-    parts += [f"{job.info.eta_seconds:.0f} s left"] if job.info.eta_seconds else []
-    parts += [f"{job.info.error.code}: {job.info.error.message}"] if job.info.error else []
-    click.echo(f"{job.id}  {job.info.task}  {job.info.model}  {job.state}  {', '.join(parts)}")
+    from textmill.show import job_line
+
+    click.echo(job.info.model_dump_json() if json_ else job_line(job.info))

@@ -4,8 +4,9 @@ Both keep trying through a restart of the server: connection errors, 429, 502, 5
 `patience` seconds, with growing pauses. Every submit carries an idempotency key, so that no retry makes a second job.
 """
 
+import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+HURRIED_SECONDS = 1.0
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -33,7 +35,7 @@ class Settings(TypedDict, total=False):
     patience: float
     """Seconds for which a request is tried again while the server does not answer: 300."""
     first_patience: float
-    """The same before it has answered for the first time: 10."""
+    """The same before it has answered for the first time: 4, since then the address is more likely wrong."""
     compress: bool
     """gzip uploads. By default unless the server is on this machine."""
     chunk_documents: int
@@ -45,14 +47,14 @@ class Settings(TypedDict, total=False):
 class _Base:
     """What both clients are made of."""
 
-    def __init__(self, url: str, api_key: str, settings: Settings) -> None:
-        self.url = url.rstrip("/")
-        api_key = api_key.strip()
+    def __init__(self, url: str | None, api_key: str | None, settings: Settings) -> None:
+        self.url = _given(url, "TEXTMILL_URL", "server").rstrip("/")
+        api_key = _given(api_key, "TEXTMILL_API_KEY", "API key").strip()
         if not (api_key and api_key.isascii() and api_key.isprintable()):
             raise InvalidRequest("the API key has characters that no key has, or none at all")
         # Measured: compressing costs more than loopback does, and less than most networks.
         compress = settings.get("compress", urlsplit(self.url).hostname not in LOCAL)
-        self._flows = Flows(settings.get("patience", 300), settings.get("first_patience", 10), compress)
+        self._flows = Flows(settings.get("patience", 300), settings.get("first_patience", 4), compress, self.url)
         self._chunk_documents = settings.get("chunk_documents", wire.CHUNK_DOCUMENTS)
         self._chunk_bytes = settings.get("chunk_bytes", wire.CHUNK_BYTES - 128 * 1024)
         self._http: dict[str, Any] = {
@@ -65,15 +67,24 @@ class _Base:
         return Chunker(self._chunk_documents, self._chunk_bytes)
 
 
+def _given(value: str | None, variable: str, what: str) -> str:
+    found = os.environ.get(variable) if value is None else value
+    if found is None:
+        raise InvalidRequest(f"no {what} is named: give it to the client, or set {variable} in the environment")
+    return found
+
+
 def _request(client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
     timeout = httpx.Timeout(TIMEOUT_SECONDS + call.slow_seconds, connect=CONNECT_TIMEOUT_SECONDS)
+    if call.hurried:
+        timeout = httpx.Timeout(HURRIED_SECONDS)
     return client.build_request(
         call.method, call.path, params=call.params, content=call.content, headers=call.headers, timeout=timeout
     )
 
 
 def _head(
-    task: wire.Task,
+    task: str,
     model: str | None,
     priority: wire.Priority,
     metadata: dict[str, Any] | None,
@@ -94,14 +105,14 @@ class _View:
         return self.info.id
 
     @property
-    def state(self) -> wire.JobState:
-        """queued, running, completed, completed_with_errors, failed or cancelled."""
+    def state(self) -> str:
+        """queued, running, completed, completed_with_errors, failed or cancelled; a newer server may know more."""
         return self.info.state
 
     @property
     def ended(self) -> bool:
         """Whether every document has its outcome."""
-        return self.info.state in wire.ENDED_STATES
+        return self.info.ended
 
     @property
     def counts(self) -> wire.Counts:
@@ -126,10 +137,11 @@ class Job(_View):
         """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
         return self._updated(self._client._flows.look(self.id, wait))
 
-    def upload(self, documents: Documents) -> Self:
+    def upload(self, documents: Documents, seen: Callable[[Chunk], None] | None = None) -> Self:
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
-        already are skipped, so an interrupted upload goes on when it is called again."""
-        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), []))
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), [], seen))
         return self.refresh()
 
     def close(self) -> Self:
@@ -179,11 +191,17 @@ class Job(_View):
 class Client(_Base):
     """Textmill's client. Threads may share one.
 
+    url, api_key: those of TEXTMILL_URL and TEXTMILL_API_KEY in the environment where they are not given.
     transport: an httpx transport, for tests and special networks. settings: see `Settings`.
     """
 
     def __init__(
-        self, url: str, api_key: str, *, transport: httpx.BaseTransport | None = None, **settings: Unpack[Settings]
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(url, api_key, settings)
         self._client = httpx.Client(transport=transport, **self._http)
@@ -202,7 +220,7 @@ class Client(_Base):
 
     def submit(
         self,
-        task: wire.Task,
+        task: str,
         documents: Documents,
         *,
         model: str | None = None,
@@ -222,7 +240,7 @@ class Client(_Base):
 
     def open_job(
         self,
-        task: wire.Task,
+        task: str,
         *,
         model: str | None = None,
         priority: wire.Priority = "normal",
@@ -238,7 +256,7 @@ class Client(_Base):
         """The job of that id. Raises JobNotFound."""
         return Job(self, self._run(self._flows.job(job_id)))
 
-    def jobs(self, state: wire.JobState | None = None, task: wire.Task | None = None) -> Iterator[Job]:
+    def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> Iterator[Job]:
         """This key's jobs, newest first."""
         cursor: str | None = None
         while True:
@@ -268,7 +286,7 @@ class Client(_Base):
         """The named entities of one text. Raises what it failed with."""
         return cast(list[wire.Entity], self._one("ner", text, timeout, options).entities)
 
-    def _one(self, task: wire.Task, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+    def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
         head = _head(task, options.pop("model", None), "high", None, options)
         return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 
@@ -279,7 +297,7 @@ class Client(_Base):
             while True:
                 try:
                     outcome = self._do(effect)
-                except Exception as error:  # noqa: BLE001 - the flow decides, and raises what it does not handle
+                except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the flow decides, and raises the rest
                     effect = flow.throw(error)
                 else:
                     effect = flow.send(outcome)
@@ -309,10 +327,13 @@ class AsyncJob(_View):
         """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
         return await self._updated(self._client._flows.look(self.id, wait))
 
-    async def upload(self, documents: Documents | AsyncIterable[DocumentLike]) -> Self:
+    async def upload(
+        self, documents: Documents | AsyncIterable[DocumentLike], seen: Callable[[Chunk], None] | None = None
+    ) -> Self:
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
-        already are skipped, so an interrupted upload goes on when it is called again."""
-        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), []))
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), [], seen))
         return await self.refresh()
 
     async def close(self) -> Self:
@@ -364,7 +385,12 @@ class AsyncClient(_Base):
     """The same as `Client`, to be awaited; on asyncio and on trio. Documents may come from an asynchronous iterable."""
 
     def __init__(
-        self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Unpack[Settings]
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(url, api_key, settings)
         self._client = httpx.AsyncClient(transport=transport, **self._http)
@@ -383,7 +409,7 @@ class AsyncClient(_Base):
 
     async def submit(
         self,
-        task: wire.Task,
+        task: str,
         documents: Documents | AsyncIterable[DocumentLike],
         *,
         model: str | None = None,
@@ -398,7 +424,7 @@ class AsyncClient(_Base):
 
     async def open_job(
         self,
-        task: wire.Task,
+        task: str,
         *,
         model: str | None = None,
         priority: wire.Priority = "normal",
@@ -414,7 +440,7 @@ class AsyncClient(_Base):
         """The job of that id. Raises JobNotFound."""
         return AsyncJob(self, await self._run(self._flows.job(job_id)))
 
-    async def jobs(self, state: wire.JobState | None = None, task: wire.Task | None = None) -> AsyncIterator[AsyncJob]:
+    async def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> AsyncIterator[AsyncJob]:
         """This key's jobs, newest first."""
         cursor: str | None = None
         while True:
@@ -450,7 +476,7 @@ class AsyncClient(_Base):
             return async_chunks(documents, self._chunker())
         return chunks(documents, self._chunker())
 
-    async def _one(self, task: wire.Task, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+    async def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
         head = _head(task, options.pop("model", None), "high", None, options)
         return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 

@@ -1,28 +1,23 @@
-"""Files and iterables -> documents, and documents -> chunks for the wire. Nothing here holds more than one chunk."""
+"""Iterables -> documents, and documents -> chunks for the wire. Nothing here holds more than one chunk."""
 
-import glob
 import os
-import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from textmill.errors import InvalidRequest, InvalidText
+from textmill.files.inputs import first_problem, from_file
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
 DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, str | None] | Document | os.PathLike[str]
-"""A text; (id, text); {"id"?, "text"}; a Document; or a path, see `from_file`."""
+"""A text; (id, text); {"id"?, "text"}; a Document; or a path, see `textmill.files.inputs.from_file`."""
 
 Documents: TypeAlias = Iterable[DocumentLike] | IO[str]
 """What `submit` takes. An open text file gives a document a line."""
-
-Format = Literal["auto", "text", "lines", "jsonl"]
-
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
 
 
 @dataclass(slots=True)
@@ -105,6 +100,11 @@ def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
         # Iterating over them would make a document of each character, or of each key.
         kind = type(documents).__name__
         raise InvalidRequest(f"documents: give a list or another iterable of documents, not one {kind}")
+    if _is_frame(documents):
+        raise InvalidRequest(
+            'documents: a table gives the names of its columns; give one column, df["text"], or the rows of two: '
+            'df[["id", "text"]].itertuples(index=False, name=None) in pandas, df.select("id", "text").rows() in polars'
+        )
     if hasattr(documents, "read"):
         yield from ((None, _line(str(line))) for line in documents)
         return
@@ -113,6 +113,15 @@ def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
         for document in _expanded(item, number):
             yield document
             number += 1
+
+
+def _is_frame(documents: object) -> bool:
+    """Whether this is a table of pandas, polars, Arrow or alike: most of them iterate over the names of their columns.
+
+    A column (a Series) has the Arrow protocol too, and a type of its elements: it iterates over its values.
+    """
+    frame = hasattr(documents, "columns") or hasattr(documents, "__dataframe__")
+    return frame or (hasattr(documents, "__arrow_c_stream__") and not hasattr(documents, "dtype"))
 
 
 def _expanded(item: DocumentLike, number: int) -> Iterable[tuple[str | None, str]]:
@@ -131,83 +140,11 @@ def _expanded(item: DocumentLike, number: int) -> Iterable[tuple[str | None, str
         try:
             document = Document.model_validate(item)
         except ValidationError as error:
-            raise InvalidRequest(f"document {number}: {_first(error)}", index=number) from error
+            raise InvalidRequest(f"document {number}: {first_problem(error)}", index=number) from error
         return ((document.id, document.text),)
     kind = type(item).__name__
     raise InvalidRequest(f"document {number} is a {kind}; it must be a text, (id, text) or {{id, text}}", index=number)
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def expand(patterns: Iterable[str]) -> list[str]:
-    """File names and patterns (`reports/**/*.txt`) -> files in order; `-` stays. Raises InvalidRequest for no match."""
-    found: list[str] = []
-    for pattern in patterns:
-        if pattern == "-" or os.path.isfile(pattern):
-            found.append(pattern)
-            continue
-        matches = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
-        if not matches:
-            raise InvalidRequest(f"{pattern}: no such file")
-        found += matches
-    return found
-
-
-def from_files(names: Iterable[str], format: Format = "auto") -> Iterator[tuple[str | None, str]]:
-    """The documents of the files, one file after the other; `-` is the standard input."""
-    for name in names:
-        if name != "-":
-            yield from from_file(Path(name), format)
-        elif format == "text":
-            yield None, sys.stdin.read()
-        elif format == "jsonl":
-            yield from _jsonl(sys.stdin, "standard input")
-        else:
-            yield from ((None, _line(line)) for line in sys.stdin)
-
-
-def from_file(path: Path, format: Format = "auto") -> Iterator[tuple[str | None, str]]:
-    """The documents of a file in UTF-8.
-
-    auto:  `.jsonl` and `.ndjson` as jsonl, anything else as text
-    text:  the whole file is one document, its id is the path
-    lines: a document a line, blank ones too, so that positions are line numbers
-    jsonl: {"id"?, "text"} a line; blank lines are skipped
-
-    Raises InvalidText where the file is not UTF-8, InvalidRequest with the line where it is not what the format says.
-    """
-    if format == "auto":
-        format = "jsonl" if path.suffix in JSONL_SUFFIXES else "text"
-    try:
-        # newline="\n": offsets in the results must be offsets in the file, so nothing is translated.
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            if format == "text":
-                yield str(path), file.read()
-            elif format == "lines":
-                yield from ((None, _line(line)) for line in file)
-            else:
-                yield from _jsonl(file, str(path))
-    except UnicodeDecodeError as error:
-        raise InvalidText(f"{path} is not UTF-8: {error.reason} at byte {error.start}", file=str(path)) from error
-
-
-def _jsonl(file: IO[str], name: str) -> Iterator[tuple[str | None, str]]:
-    for number, line in enumerate(file, start=1):
-        if line.isspace():
-            continue
-        try:
-            document = Document.model_validate_json(line)
-        except ValidationError as error:
-            raise InvalidRequest(f"{name}, line {number}: {_first(error)}", file=name, line=number) from error
-        yield document.id, document.text
-
-
 def _line(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])

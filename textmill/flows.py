@@ -37,6 +37,8 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
     slow_seconds: float = 0
     """How much longer than usual the answer may take."""
+    hurried: bool = False
+    """Somebody has pressed Ctrl-C: the answer has a second."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Flows:
     first_patience: float
     """The same before the first answer ever: then the address is more likely wrong than the server restarting."""
     compress: bool
+    address: str = "the server"
+    """What is said not to answer."""
     clock: Callable[[], float] = time.monotonic
     reached: bool = False
 
@@ -104,7 +108,9 @@ class Flows:
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
                 raise errors.InvalidRequest(f"the server's address or key is not usable: {error}") from error
             except httpx.TransportError as error:
-                failure: errors.TextmillError = errors.ServerUnreachable(f"{type(error).__name__}: {error}")
+                failure: errors.TextmillError = errors.ServerUnreachable(
+                    f"{self.address} does not answer: {type(error).__name__}: {error}"
+                )
                 failure.__cause__ = error
             else:
                 self.reached = True
@@ -130,8 +136,8 @@ class Flows:
     def submit(self, source: Source, head: Mapping[str, Any], key: str | None) -> Flow[wire.Job]:
         """A job from its documents: one request where they fit into one, else open, append, close.
 
-        When that fails midway (a document is refused, the producer's iterable raises), the job is cancelled, so that
-        no half of it is processed; where the server cannot be reached, it stays open until its time is over.
+        When that fails midway (a document is refused, the producer's iterable raises, Ctrl-C), the job is cancelled, so
+        that no half of it is processed; where the server cannot be reached, it stays open until its time is over.
         """
         first: Chunk | None = yield NextChunk(source)
         second: Chunk | None = (yield NextChunk(source)) if first else None
@@ -143,6 +149,12 @@ class Flows:
             return (yield from self.close(job.id))
         except errors.ServerUnreachable as error:
             error.add_note(f"job {job.id} stays open on the server")
+            raise
+        except KeyboardInterrupt as error:
+            try:
+                yield Call("POST", f"{_path(job.id)}/cancel", hurried=True)
+            except httpx.TransportError:
+                error.add_note(f"job {job.id} stays open on the server: textmill cancel {job.id}")
             raise
         except Exception as error:
             try:
@@ -165,13 +177,18 @@ class Flows:
         response = yield from self.ask(Call("POST", "/v1/jobs", {}, *self._packed(content, headers)))
         return wire.Job.model_validate_json(response.content)
 
-    def upload(self, job: wire.Job, source: Source, taken: list[Chunk]) -> Flow[int]:
+    def upload(
+        self, job: wire.Job, source: Source, taken: list[Chunk], seen: Callable[[Chunk], None] | None = None
+    ) -> Flow[int]:
         """Append all documents: those of `taken`, then the source's. Returns how many the job has.
 
         What the job holds already is skipped, and where an answer was lost the server's total says how to go on.
+        `seen` gets each chunk before it is sent or skipped.
         """
         at, stored = 0, job.counts.total
         while chunk := (taken.pop(0) if taken else (yield NextChunk(source))):
+            if seen:
+                seen(chunk)
             end = at + len(chunk.lines)
             while stored < end:
                 before = stored
@@ -181,6 +198,13 @@ class Flows:
                     stored = int(error.details["total"])
                     if stored == before or stored < at:
                         raise
+                except errors.RequestTooLarge as error:
+                    if len(chunk.lines) == 1:
+                        error.add_note(
+                            f"document {at} alone has {len(chunk.lines[0])} bytes: split it, or raise"
+                            " TEXTMILL_MAX_CHUNK_BYTES of the server"
+                        )
+                    raise
             at = end
         return at
 
@@ -248,7 +272,7 @@ class Flows:
             job = yield from self.job(job_id, wait=asked)
             if seen:
                 seen(job)
-            if job.state in wire.ENDED_STATES:
+            if job.ended:
                 return job
             if left <= 0:
                 raise errors.WaitTimeout(f"job {job_id} is still {job.state} after {timeout:g} s", job_id=job_id)
@@ -279,7 +303,7 @@ class Flows:
         before = self.clock()
         job = yield from self.job(job_id, wait=seconds)
         left = seconds - (self.clock() - before)
-        if job.state not in wire.ENDED_STATES and left > seconds / 2:
+        if not job.ended and left > seconds / 2:
             yield Pause(left)
         return job
 

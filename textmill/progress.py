@@ -1,23 +1,43 @@
-"""A progress bar for a job. rich is imported when a bar is asked for."""
+"""The progress of a job: a bar on a terminal or in a notebook, else a line now and then. rich is imported late."""
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from textmill import wire
+from textmill.show import duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 
+LINE_SECONDS = 30.0
+"""Between two lines where there is no terminal: a log of a night has a few hundred of them."""
+
 
 class Bar:
-    """Shows counts, rate and remaining time on the standard error; entering it gives the function that updates it."""
+    """Shows counts, rate, elapsed and remaining time on the standard error; entering it gives what updates it.
 
-    def __init__(self, job: wire.Job) -> None:
+    transient: the bar goes away at its end. clock: seconds.
+    """
+
+    def __init__(
+        self,
+        job: wire.Job,
+        transient: bool = False,
+        console: "Console | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._job = job
+        self._transient = transient
+        self._console = console
+        self._clock = clock
+        self._start = self._said = clock()
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
 
@@ -39,35 +59,52 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        # The server's own rate and estimate: it knows of what other jobs take.
+        console = self._console or Console(stderr=True)
+        if not (console.is_terminal or console.is_jupyter):
+            return self._line
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            console=Console(stderr=True),
+            console=console, transient=self._transient,
         )  # fmt: skip
         self._bar = self._progress.add_task(self._job.task, total=None, rate="")
         self._progress.start()
-        self.show(self._job)
-        return self.show
+        self._update(self._job)
+        return self._update
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._progress is not None
-        self._progress.stop()
+        if self._progress is not None:
+            self._progress.stop()
 
-    def show(self, job: wire.Job) -> None:
-        """Bring the bar up to date."""
+    def _update(self, job: wire.Job) -> None:
         assert self._progress is not None
         assert self._bar is not None
         counts = job.counts
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        speed = f"{job.documents_per_second:.1f}/s" if job.documents_per_second else ""
-        left = f", {job.eta_seconds:.0f} s left" if job.eta_seconds and not job.open else ""
         self._progress.update(
             self._bar,
             # While documents are still coming nobody knows the total, and the bar counts those.
-            description=f"{job.task} {'uploading' if job.open else job.state}",
+            description=self._what(job),
             total=None if job.open else counts.total,
             completed=counts.total if job.open else counts.total - counts.pending,
-            rate=f"{speed}{left}{failed}",
+            rate=self._rate(job),
         )
+
+    def _line(self, job: wire.Job) -> None:
+        if self._clock() - self._said < LINE_SECONDS:
+            return
+        self._said = self._clock()
+        counts = job.counts
+        done = f"{counts.total}" if job.open else f"{counts.total - counts.pending}/{counts.total}"
+        print(f"{self._what(job)}: {done} documents, {self._rate(job)}", file=sys.stderr, flush=True)
+
+    def _what(self, job: wire.Job) -> str:
+        return f"{job.task} {'uploading' if job.open else job.state}"
+
+    def _rate(self, job: wire.Job) -> str:
+        # The server's own rate and estimate: it knows of what other jobs take.
+        parts = [f"{job.documents_per_second:.1f}/s"] if job.documents_per_second else []
+        parts += [f"{duration(self._clock() - self._start)} so far"]
+        parts += [f"about {duration(job.eta_seconds)} left"] if job.eta_seconds and not job.open else []
+        parts += [f"{job.counts.failed} failed"] if job.counts.failed else []
+        return ", ".join(parts)

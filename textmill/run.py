@@ -2,15 +2,17 @@
 
 What a run must remember stands in a small JSON file beside the output (OUT.job), replaced as a whole at each step:
 before the job is made its idempotency key, then its id, then the results' cursor with the length of the output up to
-it. A torn last line of the output lies beyond that length and is cut off.
+it. A torn last line of the output lies beyond that length and is cut off. Where the job was processed again after its
+results were written (a retry), they are written anew beside the output, which is replaced when the last one is there.
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +20,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from textmill import wire
 from textmill.client import Client, Job
-from textmill.documents import Format, from_files
-from textmill.errors import InvalidRequest
+from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
+from textmill.errors import InvalidRequest, JobNotFound, TextmillError
+from textmill.files.delimited import BY_NAME, Columns
+from textmill.files.inputs import Format, check, from_files
+from textmill.files.results import Form, form_of
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
@@ -31,13 +36,14 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    task: wire.Task
+    task: str
     model: str | None
     priority: wire.Priority
     metadata: dict[str, JsonValue] | None
     options: dict[str, JsonValue]
     files: list[str]
     format: Format
+    columns: Columns = BY_NAME
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -49,56 +55,77 @@ class Place(BaseModel):
     plan: Plan
     idempotency_key: str
     job_id: str | None = None
+    read: Digest | None = None
+    """What the inputs gave so far, where the standard input is one of them: nothing else tells it from another."""
     uploaded: bool = False
     cursor: str | None = None
     written: int = 0
-    state: wire.JobState | None = None
+    outcomes: Counter[str] = Counter()
+    """Results up to the cursor by their state."""
+    failures: Counter[str] = Counter()
+    """Those that failed by their code."""
+    rewriting: bool = False
+    """The cursor and the length are those of the new file beside the output."""
+    state: str | None = None
     """Set when everything is written."""
+    finished_at: datetime | None = None
+    """When the job had ended whose results these are: a retry changes it."""
+
+    def rewind(self, job: wire.Job, rewriting: bool) -> None:
+        """Results are written from the first one on: beside the output, or where that is gone in its place."""
+        self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
+        self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
 
 
 def plan(
-    task: wire.Task, files: list[str], format: Format, model: str | None, priority: wire.Priority,
-    metadata: dict[str, Any] | None, options: dict[str, Any],
+    task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
+    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME,
 ) -> Plan:  # fmt: skip
-    """The plan for files as they are now."""
+    """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
+    check(files, format, columns)
     inputs: list[tuple[str, int | None, int | None]] = []
     for name in files:
         facts = None if name == "-" else os.stat(name)
         inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        inputs=inputs,
+        columns=columns, inputs=inputs,
     )  # fmt: skip
-
-
-def result_line(result: wire.Result) -> str:
-    """A result as a line of JSON, its output as the server gives it: without the fields of other tasks."""
-    shown = result.model_dump(mode="json")
-    if result.output is not None:
-        shown["output"] = result.output.model_dump(mode="json", exclude_none=True)
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:
     """Bring the results of the plan into `out`. Returns the place at the end.
 
-    Raises InvalidRequest where OUT.job is of another plan, OUT exists without it, or another run is at work.
+    Raises InvalidRequest where OUT.job is of another plan, OUT exists without it or is of a format that is not written,
+    or another run is at work.
     """
+    form = form_of(out.name, plan.task)
     with _locked(out) as file:
         notes = out.with_name(out.name + ".job")
+        if restart:
+            _drop(client, notes)
         place = _place(client, plan, file, notes, restart)
-        if place.state is not None:
+        if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
+            raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
+        if place.state is not None and not _stale(client, place, file, say):
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
+            _say_failures(place, say)
             return place
         job = _uploaded(client, place, notes, progress, say)
-        _collect(job, place, file, notes, progress)
+        while not _written(job, place, out, file, notes, form, progress):
+            say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
+        _say_failures(place, say)
         return place
+
+
+def _documents(plan: Plan) -> Iterator[tuple[str | None, str]]:
+    return from_files(plan.files, plan.format, plan.columns)
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[IO[bytes]]:
-    """The output, open for appending, and nobody else's meanwhile."""
+    """A file, open for appending, and nobody else's meanwhile."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("ab") as file:
         try:
@@ -122,9 +149,36 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
     if place is None:
         place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
         _save(notes, place)
-    out.truncate(place.written)
-    out.seek(0, os.SEEK_END)
+        out.truncate(0)
     return place
+
+
+def _drop(client: Client, notes: Path) -> None:
+    """Cancel the job of an earlier run that never got all of its documents: nobody will bring them now."""
+    try:
+        place = _noted(notes)
+        if place and place.job_id and not place.uploaded and place.server == client.url:
+            client.job(place.job_id).cancel()
+    except (InvalidRequest, JobNotFound):
+        return  # it is not known which, or it is no more
+
+
+def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], None]) -> bool:
+    """Whether results that were all written are to be written again; then the place is the start."""
+    assert place.job_id is not None
+    whole = out.tell() >= place.written
+    try:
+        job = client.job(place.job_id)
+    except JobNotFound:
+        if whole:
+            return False  # deleted, by hand or after its time: the results are as they were
+        raise
+    if whole and (job.state, job.info.finished_at) == (place.state, place.finished_at):
+        return False
+    why = "was processed again since its results were written" if whole else f"has results that {out.name} lacks"
+    say(f"job {job.id} {why}: they are written anew")
+    place.rewind(job.info, rewriting=whole)
+    return True
 
 
 def _noted(notes: Path) -> Place | None:
@@ -159,28 +213,96 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
         job = client.job(place.job_id)
         say(f"going on with job {job.id}: {_counted(job.counts)}")
     if not place.uploaded:
-        documents = from_files(plan.files, plan.format)
         if job.info.open:
-            if "-" in plan.files and job.counts.total:
-                raise InvalidRequest("the standard input cannot be read again: --restart begins anew")
-            with Bar(job.info) if progress else Bar.none() as bar:
-                job.upload(Bar.counted(documents, job.info, bar)).close()
-        elif (count := sum(1 for _ in documents)) != job.counts.total:
-            raise InvalidRequest(
-                f"job {job.id} was closed with {job.counts.total} of {count} documents: --restart begins anew"
-            )
+            _upload(job, place, notes, progress)
+        else:
+            _check_closed(job, place)
         place.uploaded = True
         _save(notes, place)
     return job
 
 
-def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool) -> None:
+def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
+    def note(read: Digest) -> None:
+        place.read = read
+        _save(notes, place)
+
+    documents = _documents(place.plan)
+    watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
+    try:
+        with Bar(job.info, transient=True) if progress else Bar.none() as bar:
+            job.upload(Bar.counted(documents, job.info, bar), watch)
+            if watch:
+                watch.finish()
+            job.close()
+    except InvalidRequest as error:
+        # An input that is not the one before is mended by giving that one; anything else was refused for good.
+        if not (watch and watch.other):
+            _abandon(job, place, notes, error)
+        raise
+
+
+def _abandon(job: Job, place: Place, notes: Path, error: InvalidRequest) -> None:
+    """Leave no open job behind, so that the command begins anew when what was refused is mended."""
+    try:
+        job.cancel()
+    except TextmillError as another:
+        error.add_note(f"job {job.id} could not be cancelled: {another.message}")
+        return
+    error.add_note(f"job {job.id} is cancelled; the same command begins anew")
+    place.job_id, place.idempotency_key, place.read = None, str(uuid.uuid4()), None
+    _save(notes, place)
+
+
+def _check_closed(job: Job, place: Place) -> None:
+    """The server closed the job before this run had noted its upload as done. Raises InvalidRequest unless it was."""
+    given = digest_of(_documents(place.plan))
+    if given.documents != job.counts.total:
+        raise InvalidRequest(
+            f"job {job.id} was closed with {job.counts.total} of {given.documents} documents: --restart begins anew"
+        )
+    if "-" in place.plan.files and given != place.read:
+        raise InvalidRequest(OTHER_INPUT)
+
+
+def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, form: Form, progress: bool) -> bool:
+    """Bring all results into the output. False where some are of before a retry: the place is the start then."""
+    with contextlib.ExitStack() as stack:
+        # Beside the file that a link leads to, and not in the place of the link.
+        out = out.resolve()
+        fresh = out.with_name(out.name + ".job.results")
+        # Locked, too: it becomes the output, and its lock that of the output.
+        sink = stack.enter_context(_locked(fresh)) if place.rewriting else file
+        if sink.tell() < place.written:
+            place.rewind(job.info, place.rewriting)  # it has become the output already, or somebody took it away
+        sink.truncate(place.written)
+        sink.seek(0, os.SEEK_END)
+        _collect(job, place, sink, notes, form, progress)
+        counts = job.counts.model_dump()
+        same = all(place.outcomes[state] == counts[state] for state in wire.RESULT_STATES)
+        # Read as a whole after its end, they are of one time, whatever the counts say.
+        if not job.ended or not (same or (place.rewriting and place.finished_at == job.info.finished_at)):
+            place.rewind(job.info, rewriting=True)
+            return False
+        place.state, place.finished_at = job.state, job.info.finished_at
+        if place.rewriting:
+            fresh.replace(out)
+            place.rewriting = False
+        _save(notes, place)
+        return True
+
+
+def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, progress: bool) -> None:
     """Append results from the noted place on, in document order, until the last one is written."""
     with Bar(job.info) if progress else Bar.none() as show:
         noted = place.written
+        if not noted:
+            out.write(form.header.encode())
         while True:
             page = job.page(place.cursor)
-            out.writelines(result_line(result).encode() for result in page.results)
+            out.writelines(form.line(result).encode() for result in page.results)
+            place.outcomes.update(result.state for result in page.results)
+            place.failures.update(result.error.code for result in page.results if result.error)
             moved = page.next_cursor != place.cursor
             place.cursor, place.written = page.next_cursor, out.tell()
             if page.next_cursor is None:
@@ -191,17 +313,30 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, progress: bool
                 job.refresh(wait=1)
                 if show:
                     show(job.info)
-        place.state = job.refresh().state
+        job.refresh()
         if show:
             show(job.info)
-        _note(out, notes, place)
+        # Not noted: the cursor is None after the last page, as it is before the first.
+        _flush(out)
 
 
 def _note(file: IO[bytes], notes: Path, place: Place) -> int:
-    file.flush()
-    os.fsync(file.fileno())  # the results first: notes that run ahead of them would lose some
+    _flush(file)  # the results first: notes that run ahead of them would lose some
     _save(notes, place)
     return place.written
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _say_failures(place: Place, say: Callable[[str], None]) -> None:
+    """What failed by its code, and the command that tries it again."""
+    for code, number in place.failures.most_common():
+        say(f"  {number} failed with {code}; again: textmill retry {place.job_id} --code {code}")
+    if place.failures:
+        say("  after a retry the same run writes the results anew")
 
 
 def _counted(counts: wire.Counts) -> str:

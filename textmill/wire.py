@@ -1,17 +1,29 @@
-"""The HTTP contract: requests, responses, states, tasks and their options.
+"""The HTTP contract: requests, responses, states. What each task takes and gives stands in `textmill.tasks`.
 
-Shared by the client, the api and the workers. Sections 7 to 9 of the design are made of these types; a change here is a
-change of the contract.
+Shared by the client, the api and the workers; a change here is a change of the contract. A request is checked against
+what this version knows. An answer is read leniently, so that an older client reads a newer server: states, tasks and
+outputs that it has not heard of come through as text and as mappings.
 """
 
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
-Task = Literal["summarization", "translation", "ner"]
-TASKS: tuple[Task, ...] = get_args(Task)
+from textmill import tasks
+from textmill.base import Request, Wire
+from textmill.errors import InvalidRequest
+from textmill.output import Output
+from textmill.tasks.ner import Entity
+
+__all__ = [
+    "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
+    "Accepted", "Counts", "Document", "DocumentsRequest", "Entity", "ErrorInfo", "Job", "JobRequest", "JobState",
+    "JobsPage", "Output", "Priority", "Problem", "Request", "Result", "ResultState", "ResultsPage", "RetryRequest",
+    "TaskName", "Wire", "WorkerInfo", "unstorable",
+]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -52,72 +64,15 @@ def _encodes(text: str) -> bool:
     return True
 
 
-class Wire(BaseModel):
-    """What the server sends: unknown fields are kept out of the way, so that an older client reads a newer server."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Request(BaseModel):
-    """What a producer sends: an unknown field is an error and not a surprise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _task_name(given: str) -> str:
+    try:
+        return tasks.get(given).name
+    except InvalidRequest as unknown:
+        raise PydanticCustomError("unknown_task", "{reason}", {"reason": unknown.message}) from unknown
 
 
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-class TaskOptions(Request):
-    """Options that every task has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
-
-    long_documents: Literal["auto", "error"] | None = None
-    """What happens to a text that is longer than the model's window: handled by the task's rule, or an error."""
-
-
-class GenerationOptions(TaskOptions):
-    """Options of transformers' generation, with its names. Sampling is not offered: results must be repeatable."""
-
-    min_length: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    max_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    max_new_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    num_beams: Annotated[int, Field(ge=1, le=32)] | None = None
-    length_penalty: Annotated[float, Field(ge=-10, le=10, strict=False)] | None = None
-    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=100)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, strict=False)] | None = None
-    early_stopping: bool | Literal["never"] | None = None
-
-
-class SummarizationOptions(GenerationOptions):
-    """Options of a summarization job."""
-
-
-class TranslationOptions(GenerationOptions):
-    """Options of a translation job."""
-
-    source_lang: Annotated[str, Field(min_length=1, max_length=32)] | None = Field(
-        default=None, validation_alias=AliasChoices("source_lang", "src_lang")
-    )
-    target_lang: Annotated[str, Field(min_length=1, max_length=32)] | None = Field(
-        default=None, validation_alias=AliasChoices("target_lang", "tgt_lang")
-    )
-
-
-class NerOptions(TaskOptions):
-    """Options of a named-entity job."""
-
-    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
-    labels: Annotated[list[str], Field(min_length=1, max_length=256)] | None = None
-    """Only entities with these labels (without B- or I-) are reported."""
-    min_score: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
-
-
-OPTIONS: dict[Task, type[TaskOptions]] = {
-    "summarization": SummarizationOptions,
-    "translation": TranslationOptions,
-    "ner": NerOptions,
-}
+TaskName = Annotated[str, AfterValidator(_task_name), Field(examples=list(tasks.NAMES))]
+"""A task that a producer names: an alias becomes the task's own name."""
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
@@ -132,7 +87,7 @@ class Document(Request):
 class JobRequest(Request):
     """`POST /v1/jobs`."""
 
-    task: Task
+    task: TaskName
     model: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
     documents: list[Document] = Field(default_factory=list)
@@ -178,12 +133,12 @@ class Job(Wire):
     """A job as producers see it."""
 
     id: str
-    task: Task
+    task: str
     model: str
-    state: JobState
+    state: JobState | str
     open: bool
     options: dict[str, Any]
-    priority: Priority
+    priority: Priority | str
     metadata: dict[str, Any]
     counts: Counts
     created_at: datetime
@@ -193,6 +148,11 @@ class Job(Wire):
     eta_seconds: float | None
     error: ErrorInfo | None
 
+    @property
+    def ended(self) -> bool:
+        """Whether every document has its outcome: also where the state is one that this version does not know."""
+        return self.state in ENDED_STATES or self.finished_at is not None
+
 
 class Accepted(Wire):
     """Answer to an append: how many documents were new, and the job's total after it."""
@@ -201,34 +161,20 @@ class Accepted(Wire):
     total: int
 
 
-class Entity(Wire):
-    """A named entity: `text[start:end] == word`, in code points."""
-
-    entity_group: str
-    score: float
-    word: str
-    start: int
-    end: int
-
-
-class Output(Wire):
-    """What a document became; the field that is set depends on the task."""
-
-    summary_text: str | None = None
-    translation_text: str | None = None
-    entities: list[Entity] | None = None
-
-
 class Result(Wire):
     """The outcome of one document."""
 
     id: str
     position: int
-    state: ResultState
+    state: ResultState | str
     output: Output | None
     error: ErrorInfo | None
     model: str
     model_revision: str | None
+    backend: str | None = None
+    """What ran the model. None from a server that does not say, as with `dtype`."""
+    dtype: str | None = None
+    """The number format that the model ran in."""
     input_tokens: int | None
     output_tokens: int | None
     pieces: int | None

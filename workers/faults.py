@@ -1,6 +1,16 @@
-"""What an exception from a model means for the process. Told by names and messages: nothing here needs torch."""
+"""What an exception from a model means for batch and process, and the exit codes of a process that ends for one.
+
+Which exceptions of a framework mean what is its backend's to say (`Backend.fault`); here is what all have in common.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
 
 from textmill.errors import DeviceOutOfMemory
+
+T = TypeVar("T")
 
 EXIT_FATAL = 71
 """Exit code: the device's context is broken (a CUDA assertion, an illegal access); only a new process helps."""
@@ -22,34 +32,52 @@ class FatalDeviceError(Exception):
     """The device is unusable until the process is started again."""
 
 
-_FATAL_TYPES = {"AcceleratorError"}
-_FATAL_SIGNS = (
-    "CUDA error",
-    "device-side assert",
-    "an illegal memory access",
-    "unspecified launch failure",
-    "CUBLAS_STATUS_EXECUTION_FAILED",
-    "CUDNN_STATUS_EXECUTION_FAILED",
-    "uncorrectable ECC",
-)
+class Fault(Enum):
+    """What went wrong, as far as it matters for what to do next."""
+
+    OUT_OF_MEMORY = "out of memory"
+    """The batch or the weights did not fit; the device is whole."""
+    FATAL = "fatal"
+    """The device's context is broken: the process has to end."""
+    OTHER = "other"
+    """Counts against the items, or against the model."""
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the batch did not fit (torch raises its own class, and older code paths a plain RuntimeError)."""
-    return (
-        isinstance(error, DeviceOutOfMemory | MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in str(error).lower()
-        or "can't allocate memory" in str(error)
-    )
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether the device's context is broken. Running out of memory is not: that leaves the context whole."""
+def fault(error: BaseException) -> Fault:
+    """What an exception means in any framework."""
     if isinstance(error, FatalDeviceError):
-        return True
-    if is_out_of_memory(error):
-        return False
-    return type(error).__name__ in _FATAL_TYPES or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _FATAL_SIGNS)
-    )
+        return Fault.FATAL
+    return Fault.OUT_OF_MEMORY if isinstance(error, DeviceOutOfMemory | MemoryError) else Fault.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a call failed with."""
+
+    fault: Fault
+    error: Exception
+    """Without tracebacks, its own and those of its causes."""
+
+
+def attempt(
+    call: Callable[[], T],
+    fault_of: Callable[[BaseException], Fault],
+    seen: Callable[[Fault], None] = lambda fault: None,
+) -> tuple[T, None] | tuple[None, Failure]:
+    """The call's answer, or its failure, from which no frame of the call can be reached.
+
+    A traceback holds the frames of the failed pass, and these its tensors: inside of an `except` block, or with the
+    exception kept, the next and smaller try would find the device as full as before. `seen` is called while the
+    traceback is still there, for whoever logs it.
+    """
+    try:
+        return call(), None
+    except Exception as raised:  # noqa: BLE001 - whatever a model raises is judged by its backend
+        kind = fault_of(raised)
+        seen(kind)
+        error: BaseException | None = raised
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+        failure = Failure(kind, raised)
+    return None, failure

@@ -7,18 +7,18 @@ job waits for a download. Safetensors only, and never a checkpoint's own code: w
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
-from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification, AutoTokenizer
 
 from store.catalogue import Catalogue, Entry, load
 from store.model_folder import FolderError, inspect
 from store.settings import StoreSettings
+from textmill import tasks
 from textmill.errors import ModelUnavailable, TextmillError
-from workers.backends.torch.loading import Checkpoint
+from workers.models import kind_of, make, spec_of
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")
 """What is fetched of a repository: settings, tokenizers, weights; no pickles, no other frameworks' weights, no code."""
@@ -91,12 +91,10 @@ def pull(entry: Entry, convert_to: Path | None = None) -> int:
 
 def convert(entry: Entry, folder: Path) -> int:
     """Fetch the pickle, read its tensors without running anything in it, write the folder as safetensors."""
-    path = _snapshot(entry, (*FILES, "pytorch_model*.bin"), offline=False)
-    auto = AutoModelForTokenClassification if entry.task == "ner" else AutoModelForSeq2SeqLM
-    # weights_only: torch's unpickler then builds tensors and nothing else.
-    model = auto.from_pretrained(path, trust_remote_code=False, use_safetensors=False, weights_only=True)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path, trust_remote_code=False).save_pretrained(folder)
+    from workers.backends.torch import weights  # a pickle is torch's own form
+
+    path = Path(_snapshot(entry, (*FILES, "pytorch_model*.bin"), offline=False))
+    weights.convert(path, kind_of(entry.task), folder)
     print(f'{entry.name}: {describe(entry, folder)}. In the catalogue: source = "{folder.resolve()}"')
     return 0
 
@@ -136,15 +134,16 @@ def _snapshot(entry: Entry, files: Sequence[str], offline: bool) -> str:
 
 
 def describe(entry: Entry, path: Path) -> str:
-    """Load the model from the folder as a worker would, and say what it is. Raises ModelUnavailable."""
+    """Load the model from the folder as a worker would, run it once, and say what it is. Raises ModelUnavailable."""
     if entry.task is None:
         return "ok"
     try:
-        folder = inspect(path, entry.task, entry.window)
+        folder = inspect(path, tasks.get(entry.task), entry.window)
     except FolderError as error:
         raise ModelUnavailable(str(error)) from error
-    auto = AutoModelForTokenClassification if entry.task == "ner" else AutoModelForSeq2SeqLM
-    checkpoint = Checkpoint(str(path))
-    checkpoint.tokenizer()
-    model = checkpoint.weights(auto, torch.device("cpu"), torch.float32)
-    return f"ok: {folder.architecture}, {model.num_parameters() / 1e6:.1f} M parameters"
+    runner = make(replace(spec_of(entry, device="cpu", dtype="float32"), source=str(path)))
+    runner.open()
+    runner.load()
+    runner.run([runner.canary()])
+    size = runner.memory_bytes() / 1e6
+    return f"ok: {folder.architecture}, {size:.1f} MB of weights, by {runner.backend.name} in {runner.dtype}"

@@ -1,48 +1,35 @@
-"""From a catalogue entry to its runner. Torch is imported when the first model that needs it is made."""
+"""From a catalogue entry to its runner."""
 
-import threading
-from typing import Any
-
-from workers.runner import Runner
-
-_importing = threading.Lock()
-"""transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
-breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when
-the first jobs of three models arrived together."""
+from store.catalogue import Entry
+from workers import backends, tasks
+from workers.kinds import Kind, ModelSpec, Precision
+from workers.runner import ModelRunner
 
 
-def make(entry: Any, device: str = "auto") -> Runner:
-    """A runner that has neither been opened nor loaded.
+def spec_of(entry: Entry, device: str = "auto", threads: int = 0, dtype: Precision = "auto") -> ModelSpec:
+    """The entry as this process is to run it. dtype: the process's own wish, which wins over the entry's."""
+    return ModelSpec(
+        name=entry.name,
+        task=entry.task,
+        source=str(entry.path) if entry.path else entry.source,
+        revision=entry.revision,
+        window=entry.window,
+        options=entry.options,
+        labels=entry.labels,
+        offer=entry.offer,
+        backend=entry.backend,
+        dtype=entry.dtype if dtype == "auto" else dtype,
+        device=device,
+        threads=threads,
+    )
 
-    entry: any object with the attributes of a catalogue entry (`store.catalogue.Entry`): name, task, source, path,
-    revision, options, dtype, window, and for translation source_langs, target_langs and lang_codes. device: "auto",
-    "cpu", "cuda", "cuda:1". Raises ModelUnavailable where the device does not exist, ValueError for an unknown task.
-    """
-    if entry.source == "echo":
-        from workers.backends.echo.echo import Echo
 
-        return Echo(entry.name)
-    with _importing:
-        from workers.backends.torch.seq2seq import Seq2SeqRunner
-        from workers.backends.torch.token_classification import TokenClassificationRunner
-    source = str(entry.path) if entry.path else entry.source
-    common = {
-        "source": source,
-        "revision": entry.revision,
-        "defaults": entry.options,
-        "dtype": entry.dtype,
-        "window": entry.window,
-        "device": device,
-    }
-    if entry.task == "ner":
-        return TokenClassificationRunner(entry.name, **common)
-    if entry.task in ("summarization", "translation"):
-        return Seq2SeqRunner(
-            entry.name,
-            entry.task,
-            source_langs=entry.source_langs,
-            target_langs=entry.target_langs,
-            lang_codes=entry.lang_codes,
-            **common,
-        )
-    raise ValueError(f"no runner for the task {entry.task!r}")
+def kind_of(task: str | None) -> Kind:
+    """The kind of model that the task needs; a stand-in that serves any task gives back texts."""
+    return Kind.TEXT if task is None else tasks.rule(task).kind
+
+
+def make(spec: ModelSpec) -> ModelRunner:
+    """A runner that has neither been opened nor loaded. Raises ModelUnavailable where no backend can run the model."""
+    kind = kind_of(spec.task)
+    return ModelRunner(spec, kind, backends.choose(spec, kind), tasks.rule)

@@ -23,7 +23,6 @@ from store.sweep import Sweeper
 from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
-from workers.backends.echo.echo import Echo
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
@@ -32,8 +31,8 @@ from workers.engine.residency import Residency
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
-from workers.models import make
-from workers.runner import Runner
+from workers.models import make, spec_of
+from workers.runner import ModelRunner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
@@ -77,7 +76,8 @@ class DeviceProcess:
         )
         self._watch = Watch()
         self._surroundings = contextlib.ExitStack()
-        self._torch_is_set_up = False
+        self._surrounded: set[str] = set()
+        """The backends whose surroundings the engine's thread is in."""
         self.inbox = Inbox(self._budgets, settings.turn_seconds)
         metrics.WAITING.set_function(lambda: len(self.inbox))
         self.engine = Engine(
@@ -140,21 +140,16 @@ class DeviceProcess:
         finally:
             self._keeper.drop(lease)
 
-    def _make(self, model: str) -> Runner:
-        entry = self._catalogue.get(model)
-        if self._settings.dtype != "auto":
-            entry = entry.model_copy(update={"dtype": self._settings.dtype})
-        return make(entry, self._settings.device)
+    def _make(self, model: str) -> ModelRunner:
+        settings = self._settings
+        return make(spec_of(self._catalogue.get(model), settings.device, settings.threads, settings.dtype))
 
-    def _loaded(self, runner: Runner) -> None:
+    def _loaded(self, runner: ModelRunner) -> None:
         """A model was loaded, in the engine's thread."""
-        if not isinstance(runner, Echo) and not self._torch_is_set_up:
-            # Not at start: a worker that only echoes never imports torch. Both settings belong to the calling thread.
-            from workers.backends.torch import device
-
-            chosen = device.choose(self._settings.device)
-            self._surroundings.enter_context(device.surroundings(chosen, self._settings.threads))
-            self._torch_is_set_up = True
+        if runner.backend.name not in self._surrounded:
+            # Not at start: a worker that only echoes never imports torch. What surrounds belongs to the calling thread.
+            self._surroundings.enter_context(runner.backend.surroundings(runner.spec))
+            self._surrounded.add(runner.backend.name)
         if (known := self._calibrator.known(runner)) is not None:
             self._budgets.calibrated(runner.name, known.tokens, known.seconds)
 

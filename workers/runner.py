@@ -1,18 +1,25 @@
-"""The seam between the queue and the models.
+"""The seam between the queue and the models: what engine and shards see of a model, and what it is made of.
 
-A document's way through a runner has three steps:
+A document's way has three steps:
 
     prepare   text -> items that fit the model        (task thread: tokenizing, splitting)
     run       items -> outputs, one for each item     (engine thread: one forward pass or one generation)
     assemble  outputs -> Outcome, or another round    (task thread: stitching, joining, reducing)
 
-`prepare` and `assemble` are called from many task threads at once and never touch the device; `load`, `run` and
-`unload` are called from the engine thread alone.
+A *rule* (`workers/tasks/`) knows the first and the last, a *backend* (`workers/backends/`) the one between. They meet
+here: a rule asks for a *kind* of model, a backend computes kinds, and neither knows the other.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from textmill import tasks
+from workers.faults import Fault
+from workers.kinds import Kind, ModelSpec
+
+# --- what travels -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +27,7 @@ class Item:
     """A piece of a document that fits the model: the unit of batching."""
 
     payload: Any
-    """What the runner needs to run it (token ids, masks): opaque to the engine."""
+    """What the model needs to run it (token ids): opaque to the engine."""
 
     length: int
     """Tokens of input, at least 1: the dimension that is padded to the batch's longest."""
@@ -34,15 +41,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a document. Exactly one of `output` and `error_code` is set."""
+    """What became of a document that has an output."""
 
-    output: Mapping[str, Any] | None
+    output: Mapping[str, Any]
     input_tokens: int = 0
     output_tokens: int = 0
     pieces: int = 0
     truncated: bool = False
-    error_code: str | None = None
-    error_message: str | None = None
 
 
 @dataclass(slots=True)
@@ -53,52 +58,59 @@ class Prepared:
     """May be empty (an empty text): `assemble` is then called at once with no outputs."""
 
     memo: Any = None
-    """The runner's own: offsets, separators, the round's number."""
+    """The rule's own: offsets, separators, the round's number."""
 
     input_tokens: int = 0
     pieces: int = field(default=0)
 
 
-class Runner(Protocol):
-    """One model of the catalogue on one device."""
+class Backend(Protocol):
+    """What runs models of some kinds: a folder of `workers/backends/`. Making one loads no framework."""
 
     name: str
-    """The model's name in the catalogue."""
+    rank: int
+    """`auto` takes the highest that can."""
+    kinds: frozenset[Kind]
+    batch_tokens: int | None
+    """Padded tokens of a batch; None: found by trial (`workers/engine/calibration.py`)."""
 
-    revision: str
-    """What the results record as `model_revision`: the hub's commit, or a digest of the folder."""
+    def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
+        """Why it cannot run the model: kind, device, number format, architecture, not installed. None: it can."""
 
-    def open(self) -> None:
-        """Read configuration and tokenizer, so that `prepare` works. Called once, from a task thread.
+    def adapt(self, rule: "type[TaskRule]", spec: ModelSpec, model: Any) -> "Rule":
+        """The rule over an opened model: the task's own, or one that stands in for it."""
 
-        Raises ModelUnavailable.
-        """
+    def open(self, spec: ModelSpec, kind: Kind) -> Any:
+        """Read configuration and tokenizer -> a Model of that kind. From a task thread. Raises ModelUnavailable."""
 
-    def prepare(self, text: str, options: Mapping[str, Any]) -> Prepared:
-        """Cut the text into items that fit the model.
+    def surroundings(self, spec: ModelSpec) -> AbstractContextManager[Any]:
+        """What the engine's thread runs in from the first loaded model on: thread counts, inference mode."""
 
-        `options`: the job's own, validated; the runner lays them over the catalogue's and the checkpoint's.
-        Raises DocumentError (DocumentTooLong, ...) where the document cannot be processed.
-        """
+    def fault(self, error: BaseException) -> Fault:
+        """What an exception of its models means for batch and process."""
+
+
+# --- what a task gives ------------------------------------------------------------------------------------------------
+
+
+class Plan(Protocol):
+    """A rule bound to one job's options, for the life of a lease. Called from one thread at a time."""
+
+    def prepare(self, text: str) -> Prepared:
+        """Cut the text into items that fit the model. Raises DocumentError (DocumentTooLong, ...)."""
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
-        """Make the document's outcome from its items' outputs (same order), or prepare another round of them.
+        """The document's outcome from its items' outputs (same order), or another round. Raises DocumentError."""
 
-        Raises DocumentError.
-        """
 
-    def load(self) -> None:
-        """Bring the weights to the device. Raises ModelUnavailable, DeviceOutOfMemory."""
+class Rule(Protocol):
+    """A way from text to items and back, over one opened model. Called from many threads at once, but `run`."""
 
-    def unload(self) -> None:
-        """Give the device's memory back. `load` may be called again."""
+    def bind(self, options: Mapping[str, Any]) -> Plan:
+        """The plan of a job with these canonical options (`textmill.tasks`). Raises TextmillError."""
 
     def run(self, items: Sequence[Item]) -> Sequence[Any]:
-        """One output for each item, in order. All items are of one group.
-
-        Raises DeviceOutOfMemory where the batch does not fit; anything else counts against the items (the engine
-        bisects the batch).
-        """
+        """One output for each item, in order, by the model. All items are of one group. From the engine's thread."""
 
     def canary(self) -> Item:
         """An item that is known to be good: where it fails too, the model is at fault and not the document."""
@@ -106,5 +118,90 @@ class Runner(Protocol):
     def probe(self) -> Item:
         """An item that is known to be good, as long as usual texts' items are: what a calibration runs."""
 
+
+class TaskRule(Rule, Protocol):
+    """A task's own rule, as its module has it (`RULE`)."""
+
+    kind: ClassVar[Kind]
+    """The kind of model that it needs."""
+
+    def __init__(self, spec: ModelSpec, model: Any) -> None: ...
+
+    @staticmethod
+    def echo(text: str) -> Mapping[str, Any]:
+        """The output where a stand-in gives back the text."""
+
+
+class ModelRunner:
+    """One model of the catalogue on one device: a rule bound to a backend.
+
+    `rule_of(task)`: the task's rule. A model that serves any task makes the rule of each when it is first bound to it.
+    """
+
+    def __init__(self, spec: ModelSpec, kind: Kind, backend: Backend, rule_of: Callable[[str], type[TaskRule]]) -> None:
+        self.spec = spec
+        self.kind = kind
+        self.backend = backend
+        self._rule_of = rule_of
+        self._rules: dict[str, Rule] = {}
+        self._model: Any = None
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalogue."""
+        return self.spec.name
+
+    @property
+    def revision(self) -> str:
+        """What results record as `model_revision`."""
+        return str(self._model.revision)
+
+    @property
+    def dtype(self) -> str:
+        """The number format that results record."""
+        return str(self._model.dtype)
+
+    def open(self) -> None:
+        """Read configuration and tokenizer, so that `bind` works. Called once, from a task thread.
+
+        Raises ModelUnavailable.
+        """
+        self._model = self.backend.open(self.spec, self.kind)
+        self._any = self._rule(self.spec.task or tasks.NAMES[0])
+
+    def bind(self, task: str, options: Mapping[str, Any]) -> Plan:
+        """The plan of a job. `options`: as they are stored with it. Made canonical once more, which changes nothing
+        unless an earlier release has stored them. Raises InvalidOptions and other TextmillErrors."""
+        return self._rule(task).bind(tasks.get(task).canonical(self.spec, options))
+
+    def run(self, items: Sequence[Item]) -> Sequence[Any]:
+        """One output for each item. Whatever it raises, `backend.fault` says what that means."""
+        return self._any.run(items)
+
+    def canary(self) -> Item:
+        """An item that is known to be good."""
+        return self._any.canary()
+
+    def probe(self) -> Item:
+        """An item that is known to be good, of usual length."""
+        return self._any.probe()
+
+    def load(self) -> None:
+        """Bring the weights to the device. Called from the engine's threads."""
+        self._model.load()
+
+    def unload(self) -> None:
+        """Give the device's memory back."""
+        self._model.unload()
+
     def memory_bytes(self) -> int:
         """Device memory that the loaded weights take; 0 while unloaded."""
+        return int(self._model.memory_bytes())
+
+    def _rule(self, task: str) -> Rule:
+        rule = self._rules.get(task)
+        if rule is None:
+            if self.spec.task not in (None, task):
+                raise ValueError(f"the model {self.name} is for {self.spec.task}, not {task}")
+            rule = self._rules[task] = self.backend.adapt(self._rule_of(task), self.spec, self._model)
+        return rule

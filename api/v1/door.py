@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from textmill.errors import DuplicateDocument, InvalidOptions, InvalidRequest, InvalidText, TooManyDocuments
-from textmill.wire import OPTIONS, Document, DocumentsRequest, JobRequest, RetryRequest, Task, unstorable
+from textmill.tasks import Task
+from textmill.wire import Document, DocumentsRequest, JobRequest, RetryRequest, unstorable
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -100,25 +101,12 @@ def _check_metadata(metadata: dict[str, Any], limit: int) -> None:
 
 
 def options_of(task: Task, options: dict[str, Any]) -> dict[str, Any]:
-    """The options under their canonical names, without those that are null. Raises InvalidOptions."""
-    valid = list(OPTIONS[task].model_fields)
+    """The options under their own names, without those that are null. Raises InvalidOptions."""
     if sampling := sorted(SAMPLING & options.keys()):
+        valid = list(task.options.model_fields)
         message = f"sampling is not offered, since results must be repeatable: leave out {', '.join(sampling)}"
         raise InvalidOptions(message, valid=valid, errors=[{"option": name, "message": message} for name in sampling])
-    try:
-        checked = OPTIONS[task].model_validate(options)
-    except ValidationError as error:
-        found = [{"option": str(one["loc"][0]), "message": _option_message(one, task)} for one in error.errors()]
-        message = f"{found[0]['option']}: {found[0]['message']}; options of {task}: {', '.join(valid)}"
-        raise InvalidOptions(message, valid=valid, errors=found) from error
-    return checked.model_dump(exclude_none=True)
-
-
-def _option_message(error: Any, task: Task) -> str:
-    if error["type"] != "extra_forbidden":
-        return str(error["msg"])
-    twice = {"src_lang": "source_lang", "tgt_lang": "target_lang"}.get(error["loc"][0])
-    return f"given twice, as {twice} too" if twice and task == "translation" else f"{task} has no such option"
+    return task.checked(options)
 
 
 def _too_many(limit: int) -> TooManyDocuments:

@@ -10,8 +10,7 @@ from api.services import JobId, Key, Services
 from api.v1 import cursors, door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs
-from store.catalogue import check_options
-from textmill import wire
+from textmill import tasks, wire
 from textmill.errors import InvalidRequest, NotSupported
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -33,14 +32,14 @@ def submit(
     asked, documents = door.parse_job(body, services.settings)
     if asked.callback_url is not None:
         raise NotSupported("callback_url: this installation sends no webhooks; wait for the job with GET ?wait=")
-    options = door.options_of(asked.task, asked.options)
-    model = services.catalogue.resolve(asked.task, asked.model, options)
-    check_options(model, options)
+    task = tasks.get(asked.task)
+    options = door.options_of(task, asked.options)
+    model = services.catalogue.resolve(task.name, asked.model, options)
     new = jobs.NewJob(
         key_id=key,
-        task=asked.task,
+        task=task.name,
         model=model.name,
-        options=options,
+        options=task.canonical(model, options),
         priority=asked.priority,
         metadata=asked.metadata,
         open=asked.open,
@@ -50,7 +49,7 @@ def submit(
     submitted = services.store.write(jobs.submit, new, documents)
     services.dispatcher.publish(submitted.released)
     if submitted.created:
-        services.metrics.jobs.labels(asked.task, model.name).inc()
+        services.metrics.jobs.labels(task.name, model.name).inc()
         services.metrics.documents.inc(len(documents))
     else:
         response.status_code = 200
@@ -104,7 +103,7 @@ def list_jobs(
     services: Services,
     key: Key,
     state: wire.JobState | None = None,
-    task: wire.Task | None = None,
+    task: wire.TaskName | None = None,
     limit: Annotated[int, Query(ge=1)] = 100,
     cursor: str | None = None,
 ) -> wire.JobsPage:

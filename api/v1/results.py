@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.convertors import Convertor, register_url_convertor
 
 from api.services import JobId, Key, Parts, Services
 from api.v1 import cursors
@@ -12,6 +13,23 @@ from api.v1.jobs import check_page
 from store import results
 from textmill import wire
 from textmill.errors import DocumentNotFound
+
+
+class AnyText(Convertor[str]):
+    """The rest of an address: as starlette's `path`, but an id may have newlines, too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("any_text", AnyText())
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
@@ -59,7 +77,7 @@ def stream(services: Services, key: Key, job_id: JobId, state: wire.ResultState 
     return StreamingResponse(_chained(first, lines), media_type="application/x-ndjson")
 
 
-@router.get("/results/{document_id:path}", response_model=wire.Result)
+@router.get("/results/{document_id:any_text}", response_model=wire.Result)
 def one(services: Services, key: Key, job_id: JobId, document_id: str) -> Response:
     """The result of one document."""
     if wire.unstorable(document_id) is not None:

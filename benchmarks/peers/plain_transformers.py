@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ app.conf.update(
     broker_transport_options={"socket_timeout": 30},
 )
 
+Answer = Callable[[str, int], Any]
+"""(text, beams) -> what is stored."""
+
 _resident: dict[str, Any] = {}
 
 
@@ -44,23 +47,33 @@ def run(position: int, task: str, text: str, beams: int) -> None:
     )
 
 
-def _load(task: str, model: str) -> Any:
+def _load(task: str, model: str) -> Answer:
+    import torch
+
+    torch.set_num_threads(int(os.environ["PLAIN_THREADS"]))
+    return LOADERS[task](model, getattr(torch, os.environ["PLAIN_DTYPE"]))
+
+
+def _entities(model: str, dtype: Any) -> Answer:
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    network = transformers.AutoModelForTokenClassification.from_pretrained(model, dtype=dtype)
+    pipeline = transformers.pipeline(
+        "token-classification", model=network, tokenizer=tokenizer, aggregation_strategy="simple"
+    )
+
+    def entities(text: str, _beams: int) -> Any:
+        return [{**found, "score": float(found["score"])} for found in pipeline(text)]
+
+    return entities
+
+
+def _generated(model: str, dtype: Any) -> Answer:
     import torch
     import transformers
 
-    torch.set_num_threads(int(os.environ["PLAIN_THREADS"]))
-    dtype = getattr(torch, os.environ["PLAIN_DTYPE"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-    if task == "ner":
-        network = transformers.AutoModelForTokenClassification.from_pretrained(model, dtype=dtype)
-        pipeline = transformers.pipeline(
-            "token-classification", model=network, tokenizer=tokenizer, aggregation_strategy="simple"
-        )
-
-        def entities(text: str, _beams: int) -> Any:
-            return [{**found, "score": float(found["score"])} for found in pipeline(text)]
-
-        return entities
     network = transformers.AutoModelForSeq2SeqLM.from_pretrained(model, dtype=dtype)
     window = min(512, network.config.max_position_embeddings)
 
@@ -70,6 +83,12 @@ def _load(task: str, model: str) -> Any:
             return tokenizer.decode(network.generate(**inputs, num_beams=beams)[0], skip_special_tokens=True)
 
     return generated
+
+
+LOADERS: dict[str, Callable[[str, Any], Answer]] = {
+    "summarization": _generated, "translation": _generated, "ner": _entities
+}  # fmt: skip
+"""By task: (the model's folder, the number format) -> what answers a text. Other tasks are not measured."""
 
 
 def bench(

@@ -3,19 +3,19 @@
 import argparse
 import importlib
 import sys
+from importlib.util import find_spec
 
-TASKS = {
-    "translation": "distil the English to Portuguese model",
-    "summarization": "train the model of one-sentence summaries",
-    "ner": "train the model of named entities",
-    "quality": "measure the shipped models on their test parts",
-}
+from textmill.tasks import TASKS
+
+PROGRAMS = {
+    task.name: f"train the shipped model: {task.title}" for task in TASKS if find_spec(f"models.training.{task.name}")
+} | {"quality": "measure the shipped models on their test parts"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
     tasks = parser.add_subparsers(dest="task", required=True)
-    for name, purpose in TASKS.items():
+    for name, purpose in PROGRAMS.items():
         task = tasks.add_parser(name, help=purpose, description=purpose)
         # Only the chosen module is imported: each needs packages that the others do without.
         if name in sys.argv[1:2]:

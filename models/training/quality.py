@@ -4,12 +4,9 @@ import argparse
 import importlib
 
 from models.training.shipped import MODELS
+from store.catalogue import load
 
-FOLDERS = {
-    "translation": "translation-en-pt-small",
-    "summarization": "summarization-en-small",
-    "ner": "ner-en-small",
-}
+FOLDERS = {task: entry.source for task, entry in load(MODELS / "catalogue.toml").bundled().items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,8 +12,10 @@ import httpx
 import sqlalchemy as sa
 
 from api.app import create_app
+from api.faces import Face
 from api.main import Server, server
 from api.settings import ApiSettings
+from api.v1.face import FACE as V1
 from store import keys, leases
 from store.bulk import DocumentOutcome
 from store.catalogue import Catalogue
@@ -40,12 +42,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(store: Store, port: int = 0, secret: str | None = None, **settings: object) -> Iterator[Running]:
+def serving(
+    store: Store,
+    port: int = 0,
+    secret: str | None = None,
+    catalogue: Catalogue = ECHO_ONLY,
+    faces: Sequence[Face] = (V1,),
+    **settings: object,
+) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
     chosen = ApiSettings.model_validate({"port": port, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
-    running = server(create_app(chosen, store, ECHO_ONLY, dispatcher, None), chosen)
+    running = server(create_app(chosen, store, catalogue, dispatcher, None, faces), chosen)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((chosen.host, chosen.port))

@@ -5,6 +5,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,9 +13,10 @@ import pytest
 
 from store import jobs, keys
 from store.bulk import DocumentOutcome
+from store.catalogue import load
 from store.session import Store
 from tests.integration.serving import Running, echo, serving, work
-from textmill import wire
+from textmill import tasks, wire
 
 
 @pytest.fixture
@@ -345,8 +347,68 @@ def test_options_are_kept_under_their_canonical_names(http: httpx.Client) -> Non
     assert job["options"] == {"source_lang": "en", "target_lang": "pt", "num_beams": 2, "length_penalty": 1.0}
     wrong = http.post("/v1/jobs", json={"task": "ner", "model": "echo", "options": {"temperature": 1, "labels": "PER"}})
     found = problem(wrong, 422, "invalid_options")
-    assert set(found.details["valid"]) == set(wire.NerOptions.model_fields)
+    assert set(found.details["valid"]) == set(tasks.get("ner").options.model_fields)
     assert "sampling" in found.detail
+
+
+CATALOGUE = """
+[many]
+task = "translation"
+source = "hub:someone/many"
+source_langs = ["en"]
+target_langs = ["pt", "pt_br"]
+lang_codes = { pt = "por_Latn" }
+window = 512
+options = { num_beams = 2, max_new_tokens = 60 }
+licence = "Apache-2.0"
+limitations = "A test."
+default = true
+
+[short]
+task = "summarization"
+source = "hub:someone/short"
+window = 512
+options = { min_length = 56, max_new_tokens = 200 }
+licence = "Apache-2.0"
+limitations = "A test."
+"""
+
+DECIDED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "translation",
+        {"tgt_lang": "pt-BR"},
+        {"source_lang": "en", "target_lang": "pt_br", "num_beams": 2, "max_new_tokens": 60},
+    ),
+    (
+        "translation",
+        {"target_lang": "por_Latn", "max_length": 400, "min_length": 100},
+        {"source_lang": "en", "target_lang": "pt", "num_beams": 2, "max_length": 400, "min_length": 100},
+    ),
+    ("summarization", {"max_length": 50}, {"max_length": 50, "min_length": 25}),
+    ("summarization", {}, {"max_new_tokens": 200, "min_length": 56}),
+]
+
+
+def test_a_jobs_options_are_decided_when_it_is_submitted(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.toml"
+    path.write_text(CATALOGUE)
+    with serving(store, catalogue=load(path)) as running, running.http() as http:
+        for task, asked, stored in DECIDED:
+            job = http.post("/v1/jobs", json={"task": task, "options": asked}).json()
+            assert job["options"] == stored
+            assert http.get(f"/v1/jobs/{job['id']}").json()["options"] == stored
+        lengths = {"max_length": 50, "min_length": 100}
+        refused = http.post("/v1/jobs", json={"task": "summarization", "options": lengths})
+        assert "min_length 100 is above max_length 50" in problem(refused, 422, "invalid_options").detail
+
+
+def test_a_tasks_alias_becomes_its_name(http: httpx.Client) -> None:
+    job = http.post("/v1/jobs", json={"task": "token-classification", "model": "echo"}).json()
+    assert job["task"] == "ner"
+    listed = http.get("/v1/jobs", params={"task": "token-classification"}).json()["jobs"]
+    assert [one["id"] for one in listed] == [job["id"]]
+    for refused in (http.post("/v1/jobs", json={"task": "parsing"}), http.get("/v1/jobs", params={"task": "parsing"})):
+        assert "the tasks are: summarization, translation, ner" in problem(refused, 422, "invalid_request").detail
 
 
 def test_bodies_have_limits(store: Store) -> None:

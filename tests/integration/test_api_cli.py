@@ -1,5 +1,6 @@
 """The command line against the real api."""
 
+import csv
 import json
 import os
 import signal
@@ -7,16 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from store.bulk import DocumentOutcome
 from store.session import Store
 from tests.conftest import free_port
-from tests.integration.serving import Running, serving, work
+from tests.integration.serving import Running, echo, serving, work
 from textmill import Client, cli
+from textmill.files.jsonl import result_line
 
 TIMEOUT = 120
 
@@ -43,12 +46,12 @@ def environment(url: str, key: str) -> dict[str, str]:
     }
 
 
-def start(api: Running, *arguments: str) -> "subprocess.Popen[str]":
+def start(api: Running, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
     # A shell that runs these tests in the background has them ignore SIGINT, and what they start inherits it.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
         [sys.executable, "-c", f"{heed}; from textmill.cli import main; main()", *arguments],
-        env=environment(api.url, api.secret), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(api.url, api.secret), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -62,14 +65,15 @@ def run(api: Running, *arguments: str, code: int = 0, given: str | None = None) 
 class Worker:
     """Works until the block ends."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, outcome: Callable[[int, str], DocumentOutcome] = echo) -> None:
         self.store = store
+        self.outcome = outcome
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
     def run(self) -> None:
         while not self.done.wait(0.01):
-            work(self.store)
+            work(self.store, outcome=self.outcome)
 
     def __enter__(self) -> None:
         self.thread.start()
@@ -77,6 +81,19 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.done.set()
         self.thread.join()
+
+
+def say(api: Running, *arguments: str) -> str:
+    """What the command tells on the standard error where all succeeded."""
+    result = CliRunner().invoke(cli.main, arguments, env=environment(api.url, api.secret))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stderr
+
+
+def cursor_after_one(api: Running, job_id: str) -> str:
+    """Where the second result begins."""
+    with api.http() as http:
+        return str(http.get(f"/v1/jobs/{job_id}/results?limit=1").json()["next_cursor"])
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -170,6 +187,14 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
         place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
     assert "closed with 7 of 30" in run(api, *command, code=2)
+    # And one that is given up.
+    with Client(api.url, api.secret) as mill:
+        job = mill.open_job("summarization", model="echo").upload(texts[:7])
+        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+        with Worker(api.store):
+            run(api, *command, "--restart")
+        assert job.refresh().state == "cancelled"
 
 
 def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Running) -> None:
@@ -184,9 +209,16 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     run(api, "results", job_id, "--state", "succeeded", "-o", "fine.jsonl", code=1)
     assert [line["output"] for line in lines(Path("fine.jsonl"))] == [{"summary_text": "fine"}]
     assert "1/2 documents" in run(api, "retry", job_id, "--code", "processing_failed")
+    assert "job_not_ended" in run(api, "delete", job_id, code=2)
     assert "cancelled" in run(api, "cancel", job_id)
-    assert job_id in run(api, "jobs", "--state", "cancelled")
+    header, line = run(api, "jobs", "--state", "cancelled").splitlines()
+    assert (header.split()[0], line.split()[0]) == ("JOB", job_id)
+    assert json.loads(run(api, "jobs", "--json"))["id"] == job_id
     assert run(api, "jobs", "--task", "ner") == ""
+    for command, code in (("wait", 1), ("retry", 0), ("cancel", 0)):
+        assert json.loads(run(api, command, job_id, "--json", code=code))["id"] == job_id
+    run(api, "delete", job_id)
+    assert "job_not_found" in run(api, "delete", job_id, code=2)
     assert run(api, "models").startswith("echo  any task")
     assert json.loads(run(api, "models", "--json"))["name"] == "echo"
     assert run(api, "workers") == ""
@@ -195,4 +227,307 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
 
 def test_nobody_answers_is_3(api: Running) -> None:
     away = Running(f"http://127.0.0.1:{free_port()}", "key", api.store, api.server)
-    assert "server_unreachable" in run(away, "models", code=3)
+    said = run(away, "models", code=3)
+    assert "server_unreachable" in said
+    assert f"{away.url} does not answer" in said
+
+
+def test_another_standard_input_is_refused_and_the_same_one_goes_on(api: Running, tmp_path: Path) -> None:
+    command = ["run", "summarization", "-", "-m", "echo", "-o", "out.jsonl"]
+    with Worker(api.store):
+        run(api, *command, given="one\ntwo\n")
+    before = (tmp_path / "out.jsonl").read_bytes()
+    for other in ("one\nthree\n", "one\n", "one\ntwo\nthree\n", ""):
+        assert "--restart" in run(api, *command, given=other, code=2)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    run(api, *command, given="one\ntwo\n")
+    with Worker(api.store):
+        run(api, *command, "--restart", given="three\n")
+    assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": "three"}]
+
+
+def test_an_interrupted_upload_of_the_standard_input_goes_on(api: Running, tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(2_500)]
+    whole = "\n".join(texts) + "\n"
+    command = ["run", "summarization", "-", "-m", "echo", "-o", "out.jsonl"]
+    process = start(api, *command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("\n".join(texts[:1_200]) + "\n")  # more than one chunk; the rest never comes
+    process.stdin.flush()
+    with Client(api.url, api.secret) as mill:
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and [job.counts.total for job in mill.jobs()] != [1_000]:
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130, err
+        for other in (whole.replace("text 7\n", "text seven\n"), "\n".join(texts[:900]) + "\n"):
+            assert "other documents" in run(api, *command, given=other, code=2)
+        assert [(job.info.open, job.counts.total) for job in mill.jobs()] == [(True, 1_000)]
+        with Worker(api.store):
+            run(api, *command, given=whole)
+        assert len(list(mill.jobs())) == 1
+    assert [line["output"] for line in lines(tmp_path / "out.jsonl")] == [{"summary_text": text} for text in texts]
+
+
+def mended(position: int, text: str) -> DocumentOutcome:
+    """What the echo model would make of the text if it did not fail."""
+    return echo(position, text.removeprefix("fail "))
+
+
+def test_after_a_retry_the_same_run_writes_the_results_anew(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("fail a\nb\nfail c\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out = tmp_path / "out.jsonl"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    assert [line["state"] for line in lines(out)] == ["failed", "succeeded", "failed"]
+    job_id = json.loads((tmp_path / "out.jsonl.job").read_text())["job_id"]
+    before = out.read_bytes()
+    run(api, "retry", job_id)
+    process = start(api, *command)
+    given_up = time.monotonic() + TIMEOUT
+    while time.monotonic() < given_up and not (tmp_path / "out.jsonl.job.results").exists():
+        pass
+    assert out.read_bytes() == before  # whole until the new results are
+    work(api.store, outcome=mended)
+    assert process.wait(TIMEOUT) == 0
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl", "out.jsonl.job"]
+    assert "all results are in" in say(api, *command)
+    # It ended anew before anybody looked.
+    with Client(api.url, api.secret) as mill:
+        place = json.loads((tmp_path / "out.jsonl.job").read_text())
+        (tmp_path / "out.jsonl.job").write_text(json.dumps({**place, "finished_at": "2026-01-01T00:00:00Z"}))
+        out.write_bytes(before + b"x" * 1_000)
+        run(api, *command)
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        out.unlink()
+        run(api, *command)
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        # A link stays one.
+        (tmp_path / "elsewhere").mkdir()
+        out.rename(tmp_path / "elsewhere" / "real.jsonl")
+        out.symlink_to(tmp_path / "elsewhere" / "real.jsonl")
+        (tmp_path / "out.jsonl.job").write_text(json.dumps({**place, "finished_at": "2026-01-01T00:00:00Z"}))
+        run(api, *command)
+        assert out.is_symlink()
+        assert [line["state"] for line in lines(out)] == ["succeeded"] * 3
+        mill.job(job_id).delete()
+    assert "all results are in" in say(api, *command)
+    out.unlink()
+    assert "job_not_found" in run(api, *command, code=2)
+
+
+def test_a_retry_in_the_middle_of_a_run_is_noticed(api: Running, tmp_path: Path) -> None:
+    """The results up to the noted place are of before the retry."""
+    (tmp_path / "in.txt").write_text("fail a\nb\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out, notes = tmp_path / "out.jsonl", tmp_path / "out.jsonl.job"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    place = json.loads(notes.read_text())
+    with Client(api.url, api.secret) as mill:
+        first = mill.job(place["job_id"]).page().results[0]
+        line = result_line(first).encode()
+        cursor = cursor_after_one(api, place["job_id"])
+        out.write_bytes(line)
+        place |= {"cursor": cursor, "written": len(line), "outcomes": {"failed": 1}, "state": None, "finished_at": None}
+        notes.write_text(json.dumps(place))
+        mill.job(place["job_id"]).retry()
+    work(api.store, outcome=mended)
+    assert "written anew" in say(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "ab"]
+
+
+def test_a_rewriting_that_was_interrupted_goes_on(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("fail a\nb\nc\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    out, notes, fresh = (tmp_path / f"out.jsonl{end}" for end in ("", ".job", ".job.results"))
+    with Worker(api.store):
+        run(api, *command, code=1)
+    place = json.loads(notes.read_text())
+    run(api, "retry", place["job_id"])
+    work(api.store, outcome=mended)
+    with Client(api.url, api.secret) as mill:
+        job = mill.job(place["job_id"])
+        line = result_line(job.page().results[0]).encode()
+        place |= {"cursor": cursor_after_one(api, job.id), "written": len(line), "outcomes": {"succeeded": 1},
+                  "rewriting": True, "state": None, "finished_at": str(job.info.finished_at)}  # fmt: skip
+    notes.write_text(json.dumps(place))
+    fresh.write_bytes(line + b'{"id": "torn')
+    run(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    # And one that was killed between its last two steps.
+    notes.write_text(json.dumps(place))
+    run(api, *command)
+    assert [line["output"] for line in lines(out)] == [{"summary_text": text} for text in "abc"]
+    assert not fresh.exists()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def test_csv_in_and_csv_out(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('key,body\na/1,"one\ntwo"\n"b\n2",fail\n')
+    command = ["run", "summarization", "in.csv", "-m", "echo", "-o", "out.csv"]
+    assert "no column is named 'text'; it has: key, body" in run(api, *command, code=2)
+    command += ["--text-column", "body", "--id-column", "key"]
+    with Worker(api.store):
+        run(api, *command, code=1)
+    found = rows(tmp_path / "out.csv")
+    assert [(row["id"], row["state"], row["summary_text"], row["error_code"]) for row in found] == [
+        ("a/1", "succeeded", "one\ntwo", ""),
+        ("b\n2", "failed", "", "processing_failed"),
+    ]
+    job_id = json.loads((tmp_path / "out.csv.job").read_text())["job_id"]
+    run(api, "results", job_id, "-o", "again.csv", code=1)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
+    assert "not written" in run(api, "results", job_id, "-o", "again.parquet", code=2)
+    assert not (tmp_path / "again.parquet").exists()
+
+
+def test_an_interrupted_run_goes_on_with_rows(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\none\ntwo\nthree\n")
+    command = ["run", "summarization", "in.csv", "-m", "echo", "-o", "out.csv"]
+    out, notes = tmp_path / "out.csv", tmp_path / "out.csv.job"
+    with Worker(api.store):
+        run(api, *command)
+    whole = out.read_bytes()
+    place = json.loads(notes.read_text())
+    cursor = cursor_after_one(api, place["job_id"])
+    first_two = b"".join(whole.splitlines(keepends=True)[:2])
+    place |= {"cursor": cursor, "written": len(first_two), "outcomes": {"succeeded": 1}, "state": None}
+    for place_then, left in ((place, first_two + b'1,1,"tor'), ({**place, "cursor": None, "written": 0}, b"id,posi")):
+        place_then["outcomes"] = place["outcomes"] if place_then["cursor"] else {}
+        notes.write_text(json.dumps(place_then))
+        out.write_bytes(left)
+        run(api, *command)
+        assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "page.html", "list.json", "texts.csv.gz"])
+def test_what_is_not_understood_is_refused_before_anything_is_submitted(
+    name: str, api: Running, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "a.txt").write_text("text")
+    for command in (["run", "ner", "a.txt", name, "-o", "out.jsonl"], ["submit", "ner", "a.txt", name]):
+        assert "--format text" in run(api, *command, code=2)
+    assert "not written" in run(api, "run", "ner", "a.txt", "-o", f"out/{name}", code=2)
+    assert not (tmp_path / "out").exists()
+    assert run(api, "jobs") == ""
+
+
+def test_one_id_twice_is_named_by_its_lines(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n" + "".join(f"{n % 1_500},x\n" for n in range(1_501)))
+    for command in (["run", "ner", "in.csv", "-m", "echo", "-o", "o.csv"], ["submit", "ner", "in.csv", "-m", "echo"]):
+        said = run(api, *command, code=2)
+        assert "duplicate_document_id" in said
+        assert "in.csv, line 1502: the id '0' is that of in.csv, line 2, too" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "said"),
+    [
+        ("in.jsonl", b'{"txt": "x"}\n', "in.jsonl, line 2501"),
+        ("in.jsonl", b'{"text": "caf\xe9"}\n', "not UTF-8"),
+        ("in.jsonl", b'{"text": "\\u0000"}\n', "line 2501: the text has a NUL"),
+        ("in.jsonl", b'{"id": "7", "text": "x"}\n' * 2, "line 2502: the id '7' is that of in.jsonl, line 2501"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_a_refused_upload_leaves_no_open_job(
+    command: str, name: str, last: bytes, said: str, api: Running, tmp_path: Path
+) -> None:
+    """Something is sent before the bad document is met."""
+    good = b'{"text": "x"}\n' * 2_500
+    (tmp_path / name).write_bytes(good + last)
+    arguments = [command, "summarization", name, "-m", "echo", *(["-o", "out.jsonl"] if command == "run" else [])]
+    assert said in run(api, *arguments, code=2)
+    with Client(api.url, api.secret) as mill:
+        assert [(job.info.open, job.state) for job in mill.jobs()] == [(False, "cancelled")]
+    (tmp_path / name).write_bytes(good)
+    with Worker(api.store):
+        run(api, *arguments)  # mended
+    if command == "run":
+        assert len(lines(tmp_path / "out.jsonl")) == 2_500
+
+
+def test_a_run_with_failures_names_them_and_the_command_that_tries_again(api: Running, tmp_path: Path) -> None:
+    def outcome(position: int, text: str) -> DocumentOutcome:
+        made = echo(position, text)
+        return made._replace(error_code="document_empty") if text == "fail empty" else made
+
+    (tmp_path / "in.txt").write_text("fail a\nb\nfail empty\nfail c\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
+    process = start(api, *command)
+    given_up = time.monotonic() + TIMEOUT
+    while time.monotonic() < given_up and not work(api.store, outcome=outcome):
+        pass
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    job_id = json.loads((tmp_path / "out.jsonl.job").read_text())["job_id"]
+    wanted = [
+        f"2 failed with processing_failed; again: textmill retry {job_id} --code processing_failed",
+        f"1 failed with document_empty; again: textmill retry {job_id} --code document_empty",
+    ]
+    assert [line.strip() for line in said.splitlines() if "again:" in line] == wanted
+    run(api, *wanted[0].partition("textmill ")[2].split())
+    with Worker(api.store):
+        run(api, *command, code=1)
+
+
+@pytest.mark.parametrize("command", ["wait", "results"])
+def test_ctrl_c_is_130_and_the_job_goes_on(command: str, api: Running) -> None:
+    with Client(api.url, api.secret) as mill, api.http() as http:
+        job = mill.submit("summarization", ["a"], model="echo")
+        process = start(api, command, job.id)
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and "textmill_http_waiting 1.0" not in http.get("/metrics").text:
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, out) == (130, "")
+        assert err.splitlines()[-1] == "textmill: interrupted"
+        assert job.refresh().state == "queued"
+
+
+def test_ctrl_c_in_a_submit_leaves_no_open_job(api: Running) -> None:
+    process = start(api, "submit", "ner", "-", "-m", "echo", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("text\n" * 2_500)
+    process.stdin.flush()
+    with Client(api.url, api.secret) as mill:
+        given_up = time.monotonic() + TIMEOUT
+        while time.monotonic() < given_up and [job.counts.total for job in mill.jobs()] != [2_000]:
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130
+        assert [job.state for job in mill.jobs()] == ["cancelled"]
+
+
+def test_odd_files(api: Running, tmp_path: Path) -> None:
+    texts = {"empty.txt": "", "white.txt": " \n\t", "long.txt": "x" * 3_000_000}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "ids.csv").write_text('id,text\na/b,x\n"two\nlines",y\n')
+    command = ["run", "summarization", *texts, "ids.csv", "-m", "echo", "-o", "out.jsonl"]
+    with Worker(api.store):
+        run(api, *command)
+    expected = [*texts.items(), ("a/b", "x"), ("two\nlines", "y")]
+    assert [(line["id"], line["output"]) for line in lines(tmp_path / "out.jsonl")] == [
+        (name, {"summary_text": text}) for name, text in expected
+    ]
+    for content, said in (
+        (b"caf\xe9\n", "bad.txt is not UTF-8"),
+        (b"nul\0\n", "bad.txt: the text has a NUL"),
+        (b"x" * 5_000_000, "document 2 alone has 5000026 bytes"),
+    ):
+        (tmp_path / "bad.txt").write_bytes(content)
+        assert said in run(api, "submit", "ner", "ids.csv", "bad.txt", "ids.csv", "-m", "echo", code=2)
+    with Client(api.url, api.secret) as mill:
+        assert not any(job.info.open for job in mill.jobs())

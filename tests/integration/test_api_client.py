@@ -168,8 +168,8 @@ def test_waiting_survives_a_restart_of_the_server(store: Store) -> None:
 
 def test_a_server_that_is_not_there(api: Running) -> None:
     with (
-        Client(f"http://127.0.0.1:{free_port()}", "key", first_patience=0.1) as mill,
-        pytest.raises(errors.ServerUnreachable),
+        Client(url := f"http://127.0.0.1:{free_port()}", "key", first_patience=0.1) as mill,
+        pytest.raises(errors.ServerUnreachable, match=url),
     ):
         mill.models()
     with Client(api.url, "wrong") as mill, pytest.raises(errors.Unauthorized):
@@ -178,6 +178,52 @@ def test_a_server_that_is_not_there(api: Running) -> None:
         mill.models()
     with pytest.raises(errors.InvalidRequest):
         Client(api.url, "key\n\u00e9")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_finds_its_server_in_the_environment(
+    kind: type[Client] | type[AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTMILL_URL", "http://there:1/")
+    monkeypatch.delenv("TEXTMILL_API_KEY", raising=False)
+    with pytest.raises(errors.InvalidRequest, match=r"no API key is named: .*TEXTMILL_API_KEY"):
+        kind()
+    monkeypatch.setenv("TEXTMILL_API_KEY", "k\n")
+    assert kind().url == "http://there:1"
+    assert kind("http://elsewhere:2").url == "http://elsewhere:2"
+    monkeypatch.delenv("TEXTMILL_URL")
+    with pytest.raises(errors.InvalidRequest, match=r"no server is named: .*TEXTMILL_URL"):
+        kind(api_key="k")
+
+
+BAD_TEXTS = ["nul\0", "half \ud800"]
+
+
+@pytest.mark.parametrize(
+    "bad", [*BAD_TEXTS, *[(text, "x") for text in BAD_TEXTS], ("", "x"), ("9" * 513, "x"), 5, None]
+)
+@pytest.mark.parametrize("before", [0, 2_500])
+def test_a_bad_document_is_refused_and_leaves_no_open_job(bad: object, before: int, api: Running) -> None:
+    with Client(api.url, api.secret) as mill:
+        with pytest.raises(errors.InvalidRequest):
+            mill.submit("ner", ["x"] * before + [bad], model="echo")  # type: ignore[list-item]
+        assert [(job.info.open, job.state) for job in mill.jobs()] == ([(False, "cancelled")] if before else [])
+
+
+def test_odd_documents_keep_their_ids_and_texts(api: Running) -> None:
+    given = [("a/b", ""), ("two\nlines", "  \n\t"), ("..", "x" * 3_000_000), ("é\u2028 %2F", "é\U0001f600\u200d")]
+    with Client(api.url, api.secret) as mill:
+        job = mill.submit("summarization", given, model="echo")
+        work(api.store)
+        found = [(result.id, result.output and result.output.summary_text) for result in job.wait().results()]
+        assert found == given
+        assert [job.result(name).id for name, _ in given] == [name for name, _ in given]
+        with pytest.raises(errors.DuplicateDocument):
+            mill.submit("ner", [("a", "x"), ("a", "y")], model="echo")
+        with pytest.raises(errors.RequestTooLarge) as raised:
+            mill.submit("ner", ["x", "y" * 5_000_000, "z"], model="echo")
+        assert "document 1 alone has 5000011 bytes" in raised.value.__notes__[0]
+        assert [job.state for job in mill.jobs()] == ["cancelled", "completed"]
 
 
 def test_the_same_awaited(api: Running) -> None:

@@ -87,6 +87,10 @@ def test_a_revoked_key(store: Store) -> None:
 
     with pytest.raises(Unauthorized):
         store.read(keys.authenticate, out.strip())
+    for unknown in ("999", number):
+        process = api(store, "keys", "revoke", unknown)
+        assert f"no key {unknown} is in force" in process.communicate(timeout=60)[1]
+        assert process.returncode == 2
 
 
 @pytest.mark.parametrize(

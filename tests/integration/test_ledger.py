@@ -75,14 +75,14 @@ def test_results_end_before_the_first_undecided_document(store: Store, key_id: i
     lease = claim(store, released[0].shard_id)
     store.write(leases.settle, lease, [DocumentOutcome(0, "{}"), DocumentOutcome(2, "{}")], False)
     page = store.read(results.page, key_id, job.id, 0, 10, None)
-    assert [row.position for row in page.rows] == [0]
+    assert [row.outcome.position for row in page.rows] == [0]
     assert page.next == 1
     assert store.read(results.page, key_id, job.id, 1, 10, None) == ([], 1)
     store.write(leases.settle, lease, [DocumentOutcome(1, "{}"), DocumentOutcome(3, "{}")], True)
     rest = store.read(results.page, key_id, job.id, 1, 2, None)
-    assert ([row.position for row in rest.rows], rest.next) == ([1, 2], 3)
+    assert ([row.outcome.position for row in rest.rows], rest.next) == ([1, 2], 3)
     last = store.read(results.page, key_id, job.id, 3, 2, None)
-    assert ([row.position for row in last.rows], last.next) == ([3], None)
+    assert ([row.outcome.position for row in last.rows], last.next) == ([3], None)
 
 
 def test_an_open_job_grows_by_appends_and_ends_when_closed(store: Store, key_id: int) -> None:
@@ -137,7 +137,7 @@ def test_cancel_fences_the_lease_and_reads_as_cancelled(store: Store, key_id: in
         store.write(leases.settle, lease, [DocumentOutcome(0, "{}")], False)
     states = [row.state for row in store.read(results.page, key_id, job.id, 0, 10, None).rows]
     assert states == ["cancelled", "succeeded", "cancelled"]
-    assert [r.position for r in store.read(results.page, key_id, job.id, 0, 10, "cancelled").rows] == [0, 2]
+    assert [r.outcome.position for r in store.read(results.page, key_id, job.id, 0, 10, "cancelled").rows] == [0, 2]
 
 
 def test_retry_runs_failed_documents_again(store: Store, key_id: int) -> None:

@@ -20,7 +20,7 @@ from tests.integration.ledger_steps import (
     submit,
 )
 from textmill.errors import LeaseLost
-from textmill.wire import Job
+from textmill.wire import ErrorInfo, Job, Result
 
 MakeStore = Callable[..., Store]
 
@@ -102,18 +102,32 @@ def test_an_outcome_is_read_as_it_was_written(store: Store, key_id: int) -> None
         '{"summary_text":"a \\"quoted\\" \\u0000 \\n line"}',
         '{"entities":[{"word":"Zürich 日本 🎈","score":0.5}]}',
     ]
-    good = [DocumentOutcome(n, text, None, None, "r1", 7, 8, 2, True, 3) for n, text in enumerate(texts)]
+    good = [
+        DocumentOutcome(n, text, None, None, "r1", 7, 8, 2, True, 3, "echo", "int8") for n, text in enumerate(texts)
+    ]
     bad = DocumentOutcome(2, None, "processing_failed", 'a "quoted" \\ {message}, NULL\n')
     store.write(leases.settle, claim(store, released[0].shard_id), [*good, bad], True)
     rows = store.read(results.page, key_id, job.id, 0, 9).rows
-    assert [row.output for row in rows] == [*texts, None]
-    assert [(row.error_code, row.error_message) for row in rows] == [(None, None)] * 2 + [bad[2:4]]
-    first, last = rows[0], rows[2]
-    assert (first.model_revision, first.input_tokens, first.output_tokens, first.pieces) == ("r1", 7, 8, 2)
-    assert (first.truncated, first.attempts, first.state) == (True, 3, "succeeded")
-    assert (last.model_revision, last.input_tokens, last.output_tokens, last.pieces) == (None, None, None, None)
-    assert (last.truncated, last.attempts, last.state) == (False, 1, "failed")
-    assert store.read(results.one, key_id, job.id, "0").output == texts[0]
+    assert [row.outcome for row in rows] == [*good, bad]
+    assert [row.state for row in rows] == ["succeeded", "succeeded", "failed"]
+    assert store.read(results.one, key_id, job.id, "0") == rows[0]
+    shown = Result.model_validate_json(rows[0].json())
+    assert (shown.id, shown.model_revision, shown.backend, shown.dtype, shown.error) == (
+        "0",
+        "r1",
+        "echo",
+        "int8",
+        None,
+    )
+    assert (shown.input_tokens, shown.output_tokens, shown.pieces, shown.truncated, shown.attempts) == (
+        7,
+        8,
+        2,
+        True,
+        3,
+    )
+    failed = Result.model_validate_json(rows[2].json())
+    assert (failed.output, failed.error) == (None, ErrorInfo(code="processing_failed", message=bad.error_message or ""))
 
 
 def test_a_shard_with_undecided_documents_is_not_closed(store: Store, key_id: int) -> None:

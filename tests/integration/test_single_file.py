@@ -19,9 +19,9 @@ from store.leases import Lease
 from store.queue import celery_app
 from store.session import Store
 from store.tables import shards
+from tests.unit.workers.echoes import echo
 from textmill.errors import LeaseLost
 from textmill.wire import ENDED_STATES
-from workers.backends.echo.echo import Echo
 from workers.engine.budget import Budgets
 from workers.engine.engine import Engine
 from workers.engine.inbox import Inbox
@@ -63,7 +63,7 @@ class Process:
     def run(self, lease: Lease) -> bool:
         """Run the shard as far as it goes; False where that killed the process."""
         budgets, watch, died = Budgets(64, 60), Watch(), threading.Event()
-        inbox, residency = Inbox(budgets), Residency(Echo)
+        inbox, residency = Inbox(budgets), Residency(echo)
         ledger = Ledger(self.store, Dispatcher(celery_app(self.store.settings.redis_url)), lease)
         run = ShardRun(ledger, inbox, residency, WorkerSettings())
 
@@ -103,7 +103,7 @@ def process_all(store: Store, key_id: int, texts: list[str], single_file: bool) 
         store.write(leases.expire_worker, worker_id)
         if store.read(jobs.get, key_id, job.id).state in ENDED_STATES:
             break
-    return [row.error_code for row in store.read(results.page, key_id, job.id, 0, 1_000).rows]
+    return [row.outcome.error_code for row in store.read(results.page, key_id, job.id, 0, 1_000).rows]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

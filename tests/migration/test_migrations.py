@@ -129,6 +129,24 @@ def test_one_line_of_revisions(empty_url: str) -> None:
     assert len(ScriptDirectory.from_config(alembic(empty_url)).get_heads()) == 1
 
 
+RESULT_OF_BEFORE = """
+    INSERT INTO results (job_id, position, state, output, error_code, error_message, model_revision, input_tokens,
+                         output_tokens, pieces, truncated, attempts, finished_at)
+    VALUES (1, {}, 'succeeded', '{{}}', NULL, NULL, 'r', 1, 2, 3, false, 1, '2026-11-21 00:00:00.000')
+"""
+
+
+def test_processes_of_the_first_release_go_on_through_an_upgrade(empty_url: str) -> None:
+    command.upgrade(alembic(empty_url), "2026_11_21_ledger")
+    store = Store(empty_url)
+    store.write(lambda tx: tx.exec_driver_sql(RESULT_OF_BEFORE.format(0)))
+    migrate(empty_url)
+    store.write(lambda tx: tx.exec_driver_sql(RESULT_OF_BEFORE.format(1)))
+    rows = store.read(lambda tx: tx.exec_driver_sql("SELECT position, output, backend, dtype FROM results").all())
+    assert sorted(rows) == [(0, "{}", None, None), (1, "{}", None, None)]
+    store.close()
+
+
 MIGRATE = """
 import sys
 from store import keys

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from store.catalogue import Catalogue, check_options, load
+from store.catalogue import Catalogue, load
+from textmill import tasks
 from textmill.errors import CatalogueError, InvalidOptions, ModelNotFound
+from textmill.tasks import Offer
+from textmill.tasks.translation import TranslationOffer
 
 NER_CONFIG = {
     "architectures": ["BertForTokenClassification"],
@@ -121,6 +124,16 @@ def test_public_shows_the_hub_id_but_no_path_of_this_machine(catalogue: Catalogu
     assert shown[2]["source"] == "Helsinki-NLP/opus-mt-en-fr"
     assert shown[0]["labels"] == ["LOC", "PER"]
     assert shown[1]["options"] == {"num_beams": 2, "max_length": 256}
+    assert (shown[1]["source_langs"], shown[1]["target_langs"]) == (["en"], ["pt"])
+
+
+def test_public_has_the_same_fields_for_every_model(catalogue: Catalogue) -> None:
+    fields = {"name", "task", "default", "source_langs", "target_langs", "window", "options", "labels", "revision"}
+    fields |= {"dtype", "backend", "architecture", "licence", "limitations", "source"}
+    shown = [entry.public() for entry in catalogue.with_echo().entries.values()]
+    assert {frozenset(model) for model in shown} == {frozenset(fields)}
+    for model, backend in ((shown[0], "auto"), (shown[-1], "echo")):  # entities, and echo
+        assert (model["source_langs"], model["target_langs"], model["backend"]) == ([], [], backend)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +168,9 @@ def test_resolve(catalogue: Catalogue, task: Any, model: str | None, options: di
         # French or German? Guessing gives fluent nonsense.
         ("translation", None, {"target_lang": "en"}, InvalidOptions, "needs source_lang"),
         ("translation", None, {"target_lang": "ja"}, InvalidOptions, "needs source_lang"),
+        ("translation", None, {"target_lang": "xx"}, ModelNotFound, "target_lang 'xx' is not offered; offered are: "),
+        ("translation", None, {"source_lang": "xx", "target_lang": "en"}, ModelNotFound, "source_lang 'xx' is not"),
         ("translation", None, {"source_lang": "fr"}, InvalidOptions, "needs target_lang"),
-        ("translation", "en-pt", {"target_lang": "fr"}, InvalidOptions, "no target_lang 'fr': pt"),
-        ("translation", "many", {"target_lang": "fr"}, InvalidOptions, "needs source_lang: en, fr, ja"),
-        ("translation", "many", {"source_lang": "fr", "target_lang": "fr"}, InvalidOptions, "both fr"),
     ],
 )
 def test_resolve_refuses(
@@ -169,10 +181,10 @@ def test_resolve_refuses(
 
 
 def test_an_entry_says_what_its_tokenizer_calls_the_languages(catalogue: Catalogue) -> None:
-    entry = catalogue.get("many")
-    pair = entry.languages({"source_lang": "en", "target_lang": "ja"})
-    assert [entry.tokenizer_code(lang or "") for lang in pair] == ["eng_Latn", "jpn_Jpan"]
-    assert catalogue.get("ner-small").languages({}) == (None, None)
+    offer = catalogue.get("many").offer
+    assert isinstance(offer, TranslationOffer)
+    assert [offer.tokenizer_code(lang) for lang in ("en", "ja", "de")] == ["eng_Latn", "jpn_Jpan", "de"]
+    assert catalogue.get("ner-small").offer == Offer()
 
 
 def test_echo_serves_any_task_by_name_and_is_never_a_default(catalogue: Catalogue) -> None:
@@ -198,31 +210,36 @@ def test_echo_serves_any_task_by_name_and_is_never_a_default(catalogue: Catalogu
 def test_options_beyond_the_model_are_refused(
     catalogue: Catalogue, model: str, options: dict[str, object], says: str
 ) -> None:
+    entry = catalogue.get(model)
     with pytest.raises(InvalidOptions, match=says):
-        check_options(catalogue.get(model), options)
+        tasks.get(entry.task or "").canonical(entry, options)
 
 
 @pytest.mark.parametrize(
-    ("model", "options"),
+    ("model", "options", "expected"),
     [
-        ("en-pt", {"max_length": 512}),
-        ("en-pt", {"min_length": 256}),
-        ("ner-small", {"labels": ["PER"]}),
-        ("opus-en-fr", {}),
+        ("en-pt", {"max_length": 512}, {"num_beams": 2, "max_length": 512}),
+        ("en-pt", {"min_length": 256}, {"num_beams": 2, "max_length": 256, "min_length": 256}),
+        ("many", {"source_lang": "EN", "target_lang": "jpn_Jpan"}, {"source_lang": "en", "target_lang": "ja"}),
+        ("ner-small", {"labels": ["PER"]}, {"labels": ["PER"]}),
+        ("opus-en-fr", {}, {"source_lang": "en", "target_lang": "fr"}),
     ],
 )
-def test_options_within_the_model_pass(catalogue: Catalogue, model: str, options: dict[str, object]) -> None:
-    check_options(catalogue.get(model), options)
+def test_options_within_the_model_become_canonical(
+    catalogue: Catalogue, model: str, options: dict[str, object], expected: dict[str, object]
+) -> None:
+    entry = catalogue.get(model)
+    languages = {"source_lang": "en", "target_lang": "pt"} if model == "en-pt" else {}
+    assert tasks.get(entry.task or "").canonical(entry, options) == expected | languages
 
 
 def test_the_catalogue_that_ships_offers_a_default_for_each_bundled_task() -> None:
     shipped = load(Path(__file__).parents[2] / "models" / "catalogue.toml")
-    bundled = {entry.name: entry for entry in shipped.entries.values() if entry.local}
-    assert bundled
-    for entry in bundled.values():
+    assert set(shipped.bundled()) == set(tasks.NAMES)
+    for task, entry in shipped.bundled().items():
+        assert entry.local
         assert entry.default
-        assert entry.task is not None
-        assert shipped.resolve(entry.task, None, {}) is entry
+        assert shipped.resolve(task, None, {}) is entry
 
 
 def refused(path: Path) -> CatalogueError:
@@ -242,7 +259,12 @@ def line_with(path: Path, text: str) -> int:
         ("window = 256", 'window = "256"', 'window = "256"', "window"),
         ("window = 256", "window = 300", "window = 300", "only 256 positions"),
         ("window = 256\n", "", "[ner-small]", "Field required"),
-        ("window = 256\n", 'target_langs = ["pt"]\nwindow = 256\n', "[ner-small]", "any other has neither"),
+        (
+            "window = 256\n",
+            'target_langs = ["pt"]\nwindow = 256\n',
+            'target_langs = ["pt"]',
+            "target_langs: unknown; known are: task",
+        ),
         ('task = "ner"', 'task = "tagging"', 'task = "tagging"', "summarization"),
         (
             'task = "ner"',
@@ -252,6 +274,22 @@ def line_with(path: Path, text: str) -> int:
         ),
         ('source = "ner-small"', 'source = "gone"', 'source = "gone"', "there is no folder"),
         ('target_langs = ["pt"]\n', "", "[en-pt]", "needs both"),
+        ("lang_codes = { en", 'lang_codes = { de = "deu_Latn", en', "[many]", "in neither list: de"),
+        (
+            'source_langs = ["en"]',
+            'source_langs = "en"',
+            'source_langs = "en"',
+            "source_langs: Input should be a valid",
+        ),
+        (
+            '["en"]\ntarget',
+            '["en"]\nlangs = 1\ntarget',
+            "langs = 1",
+            "langs: unknown.*backend.*source_langs, target_langs",
+        ),
+        ("window = 256", 'window = 256\nbackend = ""', 'backend = ""', "backend: String should have at least 1"),
+        ("num_beams = 2", "min_length = 300", "options = {", "min_length 300 is above max_length 256"),
+        ("num_beams = 2", 'target_lang = "fr"', "options = {", "no target_lang 'fr': pt"),
         ("num_beams = 2", "beams = 2", "options = {", "beams: unknown; known are: .*num_beams"),
         ("max_length = 256", "max_length = 1000", "options = {", "at most 512"),
         ('["fr"]\nwindow', '["pt"]\ndefault = true\nwindow', "default = true\nwindow", "en-pt is the default already"),

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from textmill import cli, documents, wire
+from textmill import cli, tasks, wire
 from textmill.cli import main
-from textmill.documents import Format
+from textmill.files.inputs import Format
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +37,26 @@ def test_help_imports_neither_http_nor_pydantic() -> None:
 
 
 def test_choices_are_the_contracts() -> None:
-    assert wire.TASKS == cli.TASKS
     assert wire.PRIORITIES == cli.PRIORITIES
     assert get_args(wire.JobState) == cli.STATES
     assert wire.RESULT_STATES == cli.RESULT_STATES
     assert get_args(Format) == cli.FORMATS
-    assert documents.Format is Format
+
+
+def test_tasks_are_those_of_the_list() -> None:
+    for command in ("run", "submit"):
+        assert f"{{{'|'.join(tasks.NAMES)}}}" in CliRunner().invoke(main, [command, "--help"]).output
+    assert [cli.TASK.convert(name, None, None) for name in ("ner", "token-classification")] == ["ner", "ner"]
+    refused = CliRunner().invoke(main, ["jobs", "--task", "parsing"])
+    assert refused.exit_code == cli.USAGE
+    assert f"the tasks are: {', '.join(tasks.NAMES)}" in refused.output
+    assert [found.value for found in cli.TASK.shell_complete(click.Context(main), main.params[0], "s")] == [
+        "summarization"
+    ]
 
 
 def test_every_command_of_the_contract_is_there() -> None:
-    asked = ["run", "submit", "status", "wait", "results", "cancel", "retry", "jobs", "models", "workers"]
+    asked = ["run", "submit", "status", "wait", "results", "cancel", "delete", "retry", "jobs", "models", "workers"]
     assert sorted(main.commands) == sorted(asked)
     for command in asked:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
@@ -59,6 +70,8 @@ def test_every_command_of_the_contract_is_there() -> None:
         ["run", "parsing", "x"],
         ["run", "ner", "missing.txt", "-o", "out", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["submit", "ner", "x.txt", "-O", "novalue"],
+        ["submit", "ner", "x.txt", "--text-column", "body", "--server", "http://127.0.0.1:9", "--api-key", "k"],
+        ["run", "ner", "x.txt", "-o", "out.xlsx", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["submit", "ner", "x.txt", "--metadata", "[1]", "--server", "http://127.0.0.1:9", "--api-key", "k"],
         ["status", "j", "--server", "not-a-url", "--api-key", "k"],
         ["status", "j", "--server", "http://127.0.0.1:9", "--api-key", "line\nbreak"],

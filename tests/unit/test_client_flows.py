@@ -38,7 +38,7 @@ class Play:
             while True:
                 try:
                     outcome = self.do(effect)
-                except Exception as error:  # noqa: BLE001 - as the clients do
+                except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - as the clients do
                     effect = flow.throw(error)
                 else:
                     effect = flow.send(outcome)
@@ -297,3 +297,38 @@ def test_ids_become_one_part_of_the_path() -> None:
     with pytest.raises(errors.DocumentNotFound):
         play(play.flows.result("j", "../a b/é?#%"))
     assert play.calls[0].path == "/v1/jobs/j/results/%2E%2E%2Fa%20b%2F%C3%A9%3F%23%25"
+
+
+def test_ctrl_c_cancels_the_job_once_and_in_a_hurry() -> None:
+    def interrupted() -> Any:
+        yield from TEXTS
+        raise KeyboardInterrupt
+
+    for lose, cancelled in (((), True), (((11, "request"),), False)):
+        play = Play(server := Server(*lose))
+        flow = play.flows.submit(chunks(interrupted(), Chunker(max_documents=10)), {"task": "ner"}, None)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            play(flow)
+        assert server.cancelled is cancelled
+        assert play.calls[-1].hurried
+        assert play.pauses == []
+        assert [note for note in getattr(raised.value, "__notes__", ()) if "textmill cancel j" in note] == (
+            [] if cancelled else ["job j stays open on the server: textmill cancel j"]
+        )
+
+
+def test_who_does_not_answer_is_named() -> None:
+    play = Play(scripted(*[REFUSED] * 100), address="http://there:1")
+    with pytest.raises(errors.ServerUnreachable, match="http://there:1 does not answer: ConnectError: refused"):
+        play(play.flows.job("j"))
+
+
+def test_whoever_watches_an_upload_sees_each_chunk_before_it_is_sent() -> None:
+    server = Server()
+    server.texts = TEXTS[:15]
+    play = Play(server)
+    seen: list[tuple[int, int]] = []
+    job = play(play.flows.job("j"))
+    watch = lambda chunk: seen.append((len(chunk.lines), len(server.texts)))  # noqa: E731
+    play(play.flows.upload(job, chunks(TEXTS[:25], Chunker(max_documents=10)), [], watch))
+    assert seen == [(10, 15), (10, 15), (5, 20)]

@@ -40,8 +40,9 @@ def environment_variables(settings: type[BaseSettings]) -> list[str]:
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_setting_is_documented_as_its_class_says() -> None:
-    command = [sys.executable, "docs/settings.py", "--check"]
+@pytest.mark.parametrize("tables", ["settings", "tasks"])
+def test_tables_are_as_the_code_says(tables: str) -> None:
+    command = [sys.executable, f"docs/{tables}.py", "--check"]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -101,6 +102,69 @@ def test_pages_name_error_codes_that_exist() -> None:
     codes = set(errors.by_code())
     for code in re.findall(r"fails? as `(\w+)`", read("docs/operations.md")):
         assert code in codes
+
+
+# --- the architecture page --------------------------------------------------------------------------------------------
+
+ROOMS = ("textmill", "store", "api", "workers", "standalone", "migrations", "models", "benchmarks", "docs", "examples")
+
+
+def architecture(heading: str) -> str:
+    """A section of the page."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", read("docs/architecture.md"), re.MULTILINE | re.DOTALL)
+    assert found, heading
+    return found[1]
+
+
+def sources() -> list[Path]:
+    """Python files and pages: whatever may point to a place on a page."""
+    return [*PAGES, *(file for room in (*ROOMS, "tests") for file in (ROOT / room).rglob("*.py"))]
+
+
+def test_every_rule_that_is_named_by_its_number_is_on_the_page() -> None:
+    numbers = re.findall(r"^\| (\d+) \|", architecture("The ledger"), re.MULTILINE)
+    assert len(numbers) == len(set(numbers)) >= 9
+    named = {
+        (file.name, number)
+        for file in sources()
+        for listed in re.findall(r"\b[Rr]ules? (\d+(?:(?:, | and | to )\d+)*)", file.read_text(encoding="utf-8"))
+        for number in re.findall(r"\d+", listed)
+    }
+    assert ("test_sweep.py", "8") in named
+    assert {place for place in named if place[1] not in numbers} == set()
+
+
+def test_nothing_points_to_a_numbered_section() -> None:
+    # Headings have no numbers: name them.
+    pointing = re.compile(r"\b[Ss]ections? \d")
+    assert [file.name for file in sources() if pointing.search(file.read_text(encoding="utf-8"))] == []
+
+
+def test_every_rule_of_the_ledger_names_its_tests() -> None:
+    for row in re.findall(r"^\| \d+ \|.*$", architecture("The ledger"), re.MULTILINE):
+        assert re.search(r"`tests/integration/\w+\.py` \|$", row), row
+
+
+def test_every_path_on_the_architecture_page_exists() -> None:
+    paths = re.findall(r"`([\w-]+(?:/[\w.-]*)+|\w+\.(?:py|md|toml))`", read("docs/architecture.md"))
+    assert {"store/bulk.py", "migrations/versions/", "docs/http.md"} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_rooms_on_the_architecture_page_are_those_of_the_tree() -> None:
+    shown: set[Path] = set()
+    block = architecture("Rooms").split("```")[1]
+    for line in block.strip().splitlines():
+        names = re.split(r"  +", line.strip())[0].split()
+        if not line.startswith(" "):
+            folder = ROOT / names[0]
+            names = [""]
+        shown |= {folder / name for name in names}
+    assert sorted(str(path) for path in shown if not path.exists()) == []
+    for room in ("textmill", "store", "api", "workers"):
+        files = {file for file in (ROOT / room).iterdir() if file.suffix == ".py" and not file.name.startswith("__")}
+        folders = {init.parent for init in (ROOT / room).glob("*/__init__.py")}
+        assert sorted(str(path.relative_to(ROOT)) for path in (files | folders) - shown) == []
 
 
 # --- containers -------------------------------------------------------------------------------------------------------

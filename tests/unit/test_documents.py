@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textmill import documents
-from textmill.documents import Chunker, chunks, each, expand, from_file, from_files
+from textmill.documents import Chunker, chunks, each
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.wire import Document
 
@@ -32,6 +32,45 @@ def test_one_document_is_not_a_list_of_them(given: object) -> None:
         list(each(given))  # type: ignore[arg-type]
 
 
+class Series:
+    """A column as pandas and polars have it, which are not installed here."""
+
+    dtype = "str"
+
+    def __init__(self, values: list[object]) -> None:
+        self.values = values
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.values)
+
+    def __arrow_c_stream__(self, _schema: object = None) -> None:
+        raise AssertionError
+
+
+class Frame:
+    """A table as pandas and polars have it: iterating gives the names of the columns."""
+
+    def __init__(self, *protocol: str) -> None:
+        for name in protocol:
+            setattr(self, name, ["id", "text"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["id", "text"])
+
+
+@pytest.mark.parametrize("protocol", ["columns", "__dataframe__", "__arrow_c_stream__"])
+def test_a_table_is_not_taken_for_the_names_of_its_columns(protocol: str) -> None:
+    with pytest.raises(InvalidRequest, match=r'df\["text"\]') as raised:
+        list(each(Frame(protocol)))
+    assert "itertuples(index=False, name=None)" in raised.value.message
+
+
+def test_a_column_is_its_texts() -> None:
+    assert list(each(Series(["a", "b"]))) == [(None, "a"), (None, "b")]  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="document 1 is a float"):  # how pandas writes a missing value
+        list(each(Series(["a", float("nan")])))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "wrong", [5, None, b"x", ("1", "2", "3"), (1, "x"), ["1", "x"], {"text": "x", "title": "y"}, {}]
 )
@@ -39,36 +78,6 @@ def test_what_cannot_be_a_document_is_named_by_its_number(wrong: object) -> None
     with pytest.raises(InvalidRequest) as raised:
         list(each(["fine", wrong]))  # type: ignore[list-item]
     assert raised.value.details == {"index": 1}
-
-
-def test_files_by_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "b.txt").write_bytes("\ufeffzwei\r\nZeilen\n".encode())
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.txt").write_text("eins")
-    (tmp_path / "c.jsonl").write_text('{"id": "x", "text": "drei"}\n\n{"text": "vier"}\n')
-    monkeypatch.chdir(tmp_path)
-    names = expand(["c.jsonl", "**/*.txt"])
-    assert names == ["c.jsonl", "b.txt", "sub/a.txt"]
-    whole = [("b.txt", "zwei\r\nZeilen\n"), ("sub/a.txt", "eins")]  # offsets count in the file as it is
-    assert list(from_files(names)) == [("x", "drei"), (None, "vier"), *whole]
-    assert list(from_file(Path("b.txt"), "lines")) == [(None, "zwei"), (None, "Zeilen")]
-    assert list(each([Path("sub/a.txt"), "text"])) == [("sub/a.txt", "eins"), (None, "text")]
-    monkeypatch.setattr("sys.stdin", io.StringIO("l1\nl2\n"))
-    assert list(from_files(["-"])) == [(None, "l1"), (None, "l2")]
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "l1"}\n'))
-    assert list(from_files(["-"], "jsonl")) == [(None, "l1")]
-    with pytest.raises(InvalidRequest, match="no such file"):
-        expand(["*.pdf"])
-
-
-def test_broken_files_say_where(tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InvalidText, match="byte 3"):
-        list(from_file(tmp_path / "latin.txt"))
-    (tmp_path / "x.jsonl").write_text('{"text": "fine"}\n{"txt": "x"}\n')
-    with pytest.raises(InvalidRequest, match="line 2: text: Field required") as raised:
-        list(from_file(tmp_path / "x.jsonl"))
-    assert raised.value.details["line"] == 2
 
 
 @pytest.mark.parametrize("text", ["ab\0", "ab\ud800"])

@@ -10,7 +10,7 @@ from api import health
 from api.settings import ApiSettings
 from api.v1 import catalogue, jobs, results
 from api.v1.errors import STATUS, status_of
-from textmill import errors, wire
+from textmill import errors, tasks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 
@@ -52,6 +52,6 @@ def test_every_limit_is_documented(name: str) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    for task, options in wire.OPTIONS.items():
-        for option in options.model_fields:
-            assert f"`{option}`" in PAGE, (task, option)
+    for task in tasks.TASKS:
+        for option in task.options.model_fields:
+            assert f"`{option}`" in PAGE, (task.name, option)

@@ -6,6 +6,7 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,10 +15,11 @@ from rich.console import Console
 from standalone.child import Child, Command, back_off
 from standalone.demo import EXAMPLES, SAMPLES, documents
 from standalone.ports import LOOPBACK, Port, is_free
-from standalone.show import mark_entities, shorten
+from standalone.show import RENDERERS, mark_entities, shorten, show_sample
 from standalone.statefile import State, StateFile
 from standalone.supervisor import GIVE_UP_DEATHS, GaveUp, Stopped, Supervisor
-from textmill.wire import TASKS, Entity
+from textmill.tasks import TASKS
+from textmill.wire import Entity, Result
 
 SLEEP = Command([sys.executable, "-c", "import time; time.sleep(1000)"])
 FAIL = Command([sys.executable, "-c", "raise SystemExit('no such luck')"])
@@ -134,6 +136,31 @@ def test_texts_with_brackets_are_shown_as_they_are() -> None:
     assert console.export_text().strip() == "see [bold]this[/bold]"
 
 
+OUTPUTS: dict[str, tuple[dict[str, Any], str]] = {
+    "summarization": ({"summary_text": "[short]"}, "[short]"),
+    "translation": ({"translation_text": "curto"}, "curto"),
+    "ner": ({"entities": [{"entity_group": "LOC", "score": 1, "word": "London", "start": 0, "end": 6}]}, "London[LOC]"),
+    "a-newer-task": ({"labels": ["spam"]}, '"spam"'),
+}
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_a_sample_shows_the_output_of_any_task(task: str) -> None:
+    output, shown = OUTPUTS[task]
+    result = Result(
+        id="a", position=0, state="succeeded", output=output, error=None, model="m", model_revision=None,
+        input_tokens=1, output_tokens=1, pieces=1, truncated=False, attempts=1, finished_at=None,
+    )  # fmt: skip
+    console = Console(record=True, width=80, file=open(os.devnull, "w"))  # noqa: SIM115 - rich keeps it
+    show_sample(console, task, "London is large", result)
+    assert shown in console.export_text()
+
+
+def test_every_tasks_output_has_a_way_to_be_shown() -> None:
+    for task in TASKS:
+        assert set(task.output.model_fields) & set(RENDERERS)
+
+
 def test_a_long_text_is_shortened_with_a_note() -> None:
     assert shorten("abc", 3) == "abc"
     assert shorten("abcdef", 3) == "abc [... 3 more characters]"
@@ -147,7 +174,7 @@ def test_the_examples_are_what_the_demo_promises() -> None:
     # More words than a window of 512 tokens has room for.
     assert all(len(texts[key].split()) > 512 for key in long)
     for task in TASKS:
-        for wanted in SAMPLES[task]:
+        for wanted in SAMPLES.get(task.name, ()):
             assert any(key.startswith(wanted) for key in texts), wanted
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"{key.removeprefix('long/')}.txt" in listed for key in long)

@@ -7,37 +7,22 @@ between two models in place; neither may be called from several threads. What is
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from textmill.errors import ModelUnavailable, ProcessingFailed
+from workers.kinds import Frame, Offsets, Pair
 from workers.text import languages
 
-Pair = tuple[str | None, str | None]
-"""(source, target) language, as the request or the catalogue writes them."""
 
+class TokenizerCodec:
+    """A checkpoint's tokenizer (`workers.kinds.Codec`). Raises ModelUnavailable for one of neither kind."""
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What a language pair puts around a text, and where decoding starts."""
-
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
-    settings: tuple[tuple[str, int], ...] = ()
-    """Generation settings that name the target language: `forced_bos_token_id` or `decoder_start_token_id`."""
-
-
-class Codec:
-    """A checkpoint's tokenizer.
-
-    lang_codes: what the tokenizer calls a language, where that is not the catalogue's own code.
-    """
-
-    def __init__(self, tokenizer: Any, config: PretrainedConfig, lang_codes: Mapping[str, str]) -> None:
+    def __init__(self, tokenizer: Any, config: PretrainedConfig) -> None:
         self._tokenizer = tokenizer
-        self._lang_codes = dict(lang_codes)
         self._frames: dict[Pair, Frame] = {}
         self._lock = threading.Lock()
         self._backend: Any = None
@@ -49,6 +34,7 @@ class Codec:
             self._backend.no_padding()
             # Languages change the post-processor, which must not happen while others encode: a copy takes that.
             self._probe = copy.deepcopy(tokenizer)
+            self._token_lengths = _token_lengths(self._backend)
         else:
             self._pieces = getattr(tokenizer, "spm_source", None) or getattr(tokenizer, "sp_model", None)
             self._vocabulary = getattr(tokenizer, "encoder", None)
@@ -67,6 +53,34 @@ class Codec:
         vocabulary, unknown = self._vocabulary, self._tokenizer.unk_token_id
         assert vocabulary is not None
         return [vocabulary.get(piece, unknown) for piece in self._pieces.encode(text, out_type=str)]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
+        """Token ids and where each stands, special tokens left out. Raises ModelUnavailable where the tokenizer is not
+        a fast one."""
+        if self._backend is None:
+            kind = type(self._tokenizer).__name__
+            raise ModelUnavailable(f"the tokenizer {kind} gives no positions in the text (it is not a fast one)")
+        encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
+        return encoding.ids, encoding.offsets
+
+    def word_starts(self, text: str, ids: Sequence[int], offsets: Offsets) -> list[int]:
+        """The indices of the tokens that begin a word, by the same rules as transformers' pipeline."""
+        if not ids:
+            return []
+        unknown = self._tokenizer.unk_token_id
+        starts, ends = np.array(offsets, dtype=np.intp).T
+        if self._token_lengths is not None:
+            # Tokenizers that mark continuations ("##ing"): such a token is longer than what it stands for.
+            tokens = np.array(ids, dtype=np.intp)
+            continues = (self._token_lengths[tokens] != ends - starts) & (tokens != unknown)
+        else:
+            characters = np.frombuffer((text + "x").encode("utf-32-le"), dtype=np.uint32)
+            is_space = characters == ord(" ")
+            continues = (starts > 0) & ~is_space[starts - 1] & ~is_space[starts]
+            if unknown is not None:
+                continues &= np.array(ids, dtype=np.intp) != unknown
+        found: list[int] = np.flatnonzero(~continues).tolist()
+        return found
 
     def starts(self, text: str) -> list[int]:
         """Where each token of the text begins, in code points, ascending."""
@@ -117,7 +131,7 @@ class Codec:
             self._tokenizer.get_lang_id(self._code(lang, side))
             for lang, side in zip(pair, ("source", "target"), strict=True)
         )
-        return Frame((source,), (self._tokenizer.eos_token_id,), (("forced_bos_token_id", target),))
+        return Frame((source,), (self._tokenizer.eos_token_id,), forced_bos_token_id=target)
 
     def _fast_frame(self, pair: Pair) -> Frame:
         self._probe.src_lang = self._code(pair[0], "source")
@@ -125,8 +139,9 @@ class Codec:
         target = self._probe.convert_tokens_to_ids(self._code(pair[1], "target"))
         # mBART-25 was trained with the target language as the decoder's first token, the others with it as the second.
         first = type(self._tokenizer).__name__.startswith("MBartTokenizer")
-        setting = "decoder_start_token_id" if first else "forced_bos_token_id"
-        return Frame(tuple(prefix), tuple(suffix), ((setting, target),))
+        if first:
+            return Frame(tuple(prefix), tuple(suffix), decoder_start_token_id=target)
+        return Frame(tuple(prefix), tuple(suffix), forced_bos_token_id=target)
 
     def _plain_frame(self, pair: Pair) -> Frame:
         if self._backend is None:
@@ -137,7 +152,7 @@ class Codec:
     def _code(self, language: str | None, side: str) -> str:
         if language is None:
             raise ProcessingFailed(f"This model translates between several languages and needs {side}_lang.")
-        code = languages.resolve(self._lang_codes.get(language, language), self._known)
+        code = languages.resolve(language, self._known)
         if code is None:
             raise ProcessingFailed(
                 f"The model knows no {side}_lang {language!r}; it has {', '.join(sorted(self._known))}"
@@ -150,3 +165,13 @@ def special_tokens(backend: Any) -> tuple[list[int], list[int]]:
     encoding = backend.encode("a", add_special_tokens=True)
     inside = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
+
+
+def _token_lengths(backend: Any) -> NDArray[np.intp] | None:
+    """Characters of each token by id, where the tokenizer marks continuations; else None."""
+    if not getattr(backend.model, "continuing_subword_prefix", None):
+        return None
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    lengths = np.zeros(max(vocabulary.values()) + 1, dtype=np.intp)
+    lengths[list(vocabulary.values())] = [len(token) for token in vocabulary]
+    return lengths

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from workers.backends.echo.echo import Echo
-from workers.faults import is_fatal, is_out_of_memory
-from workers.runner import Runner
+from workers.faults import FatalDeviceError, Fault, attempt
+from workers.runner import ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -62,23 +61,26 @@ class Calibrator:
         self._fixed_tokens = fixed_tokens
         self._clock = clock
 
-    def known(self, runner: Runner) -> Calibration | None:
+    def known(self, runner: ModelRunner) -> Calibration | None:
         """The calibration of a model that needs no trial: it is set, or was found before."""
         if self._fixed_tokens:
             return Calibration(self._fixed_tokens, 0.0)
-        if isinstance(runner, Echo):
-            return Calibration(runner.BATCH_TOKENS, 0.0)
+        if runner.backend.batch_tokens is not None:
+            return Calibration(runner.backend.batch_tokens, 0.0)
         kept = self._read().get(self._key(runner))
         return None if kept is None else Calibration(int(kept["tokens"]), float(kept["seconds"]))
 
-    def trials(self, runner: Runner) -> "Trials | None":
+    def trials(self, runner: ModelRunner) -> "Trials | None":
         """Those that a loaded model needs; None where its calibration is known."""
         return Trials(runner, self._largest, self._keep, self._clock) if self.known(runner) is None else None
 
-    def _key(self, runner: Runner) -> str:
-        return f"{runner.name}@{runner.revision} on {self._device}, at most {self._largest}"
+    def _key(self, runner: ModelRunner) -> str:
+        return (
+            f"{runner.name}@{runner.revision} by {runner.backend.name} in {runner.dtype} on {self._device}, "
+            f"at most {self._largest}"
+        )
 
-    def _keep(self, runner: Runner, found: Calibration) -> None:
+    def _keep(self, runner: ModelRunner, found: Calibration) -> None:
         log.info("%s: %d padded tokens in a batch (%.3f s)", runner.name, found.tokens, found.seconds)
         self._write({**self._read(), self._key(runner): found._asdict()})
 
@@ -109,9 +111,9 @@ class Trials:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: ModelRunner,
         largest: int,
-        keep: Callable[[Runner, Calibration], None],
+        keep: Callable[[ModelRunner, Calibration], None],
         clock: Callable[[], float],
     ) -> None:
         self._runner = runner
@@ -131,14 +133,15 @@ class Trials:
         """Make the next trial; the best so far. Raises what the probe raises, save for want of memory: it ends them."""
         items = [self._probe] * max(1, self.tokens // self._padded)
         started = self._clock()
-        try:
-            self._runner.run(items)
-        except Exception as error:
-            if is_fatal(error) or not is_out_of_memory(error):
-                raise
+        _, failure = attempt(lambda: self._runner.run(items), self._runner.backend.fault)
+        if failure is None:
+            self._note(len(items) * self._padded, max(self._clock() - started, 1e-6))
+        elif failure.fault is Fault.FATAL:
+            raise FatalDeviceError(f"{self._runner.name}: the device failed in a trial") from failure.error
+        elif failure.fault is Fault.OUT_OF_MEMORY:
             self.done = True
         else:
-            self._note(len(items) * self._padded, max(self._clock() - started, 1e-6))
+            raise failure.error
         if self.done:
             self._keep(self._runner, self._best)
         return self._best

@@ -20,8 +20,8 @@ from workers.engine.loader import Loader
 from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS
 from workers.engine.watchdog import Watch
-from workers.faults import EXIT_ENGINE, EXIT_FATAL, is_fatal, is_out_of_memory
-from workers.runner import Item, Runner
+from workers.faults import EXIT_ENGINE, EXIT_FATAL, Failure, FatalDeviceError, Fault, attempt
+from workers.runner import Item, ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Residency(Protocol):
     def load_aside(self, model: str) -> None:
         """Load the model in another thread than the engine's, as far as that goes."""
 
-    def ready(self, model: str) -> Runner:
+    def ready(self, model: str) -> ModelRunner:
         """The model, loaded. Raises ModelUnavailable."""
 
     def make_room(self, model: str) -> bool:
@@ -66,7 +66,7 @@ class Engine:
         exit: Callable[[int], Any],
         surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext,
         at_start: Callable[[], None] = lambda: None,
-        trials: Callable[[Runner], Trials | None] = lambda runner: None,
+        trials: Callable[[ModelRunner], Trials | None] = lambda runner: None,
         turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self.inbox = inbox
@@ -131,9 +131,9 @@ class Engine:
         try:
             with self._watch.limit(self._budgets.deadline(model)):
                 found = trials.run()
-        except Exception as error:
-            if is_fatal(error):
-                raise
+        except FatalDeviceError:
+            raise
+        except Exception:
             log.warning("%s: the calibration failed; its budget stays", model, exc_info=True)
             self._trials[model] = None
         else:
@@ -151,7 +151,7 @@ class Engine:
         self._thread.join(timeout)
         return not self._thread.is_alive() and self.inbox.wait_for_load(max(0.0, end - time.monotonic()))
 
-    def _ready(self, model: str) -> Runner:
+    def _ready(self, model: str) -> ModelRunner:
         """The model, loaded. Raises ModelUnavailable."""
         evictions, started = self._residency.evictions, time.monotonic()
         with self._watch.limit(self._load_seconds):
@@ -175,13 +175,13 @@ class Engine:
     def _failed(self, error: BaseException) -> None:
         """End the process: without its engine, or what loads its models, it would take shards and never finish one."""
         log.critical("the engine's loop failed; the process ends", exc_info=error)
-        self._exit(EXIT_FATAL if is_fatal(error) else EXIT_ENGINE)
+        self._exit(EXIT_FATAL if isinstance(error, FatalDeviceError) else EXIT_ENGINE)
 
 
 class _Run:
     """The execution of one batch: what fails is halved until the culprit is alone."""
 
-    def __init__(self, engine: Engine, runner: Runner) -> None:
+    def __init__(self, engine: Engine, runner: ModelRunner) -> None:
         self._engine = engine
         self._runner = runner
         self._model_is_good = False
@@ -202,36 +202,39 @@ class _Run:
         return [error]
 
     def _attempt(self, items: Sequence[Item]) -> tuple[list[Any], DocumentError | None]:
-        """Run the items once: their outputs, or what went wrong.
-
-        The exception itself ends here: its traceback holds the frames of the failed pass, and these hold its tensors.
-        """
+        """Run the items once: their outputs, or what went wrong."""
         engine, model = self._engine, self._runner.name
         started = time.monotonic()
-        try:
-            with engine._watch.limit(engine._budgets.deadline(model)):
-                outputs = list(self._runner.run(items))
-            if len(outputs) != len(items):
-                raise RuntimeError(f"{len(outputs)} outputs for {len(items)} items")
-        except Exception as raised:
-            if is_fatal(raised):
-                log.critical("the device failed; the process ends", exc_info=True)
+        outputs, failure = attempt(
+            lambda: self._pass(items), self._runner.backend.fault, lambda fault: self._log(fault, items)
+        )
+        seconds = time.monotonic() - started
+        engine.inbox.speeds.ran(model, seconds)
+        if failure is not None:
+            if failure.fault is Fault.FATAL:
                 engine._exit(EXIT_FATAL)
-            error = _verdict(raised)
+            error = _verdict(failure)
             metrics.FAULTS.labels(model, error.code).inc()
-            if len(items) == 1:
-                log.warning("%s: an item of %d tokens failed", model, items[0].length, exc_info=True)
-        else:
-            seconds = time.monotonic() - started
-            longest = max([item.length for item in items])
-            tokens = sum([item.length * item.rows for item in items])
-            padded = sum([item.rows for item in items]) * longest
-            engine._budgets.clean(model, padded, seconds)
-            engine.throughput.batch(model, len(items), tokens, padded, seconds)
-            return outputs, None
-        finally:
-            engine.inbox.speeds.ran(model, time.monotonic() - started)
-        return [], error
+            return [], error
+        longest = max([item.length for item in items])
+        tokens = sum([item.length * item.rows for item in items])
+        padded = sum([item.rows for item in items]) * longest
+        engine._budgets.clean(model, padded, seconds)
+        engine.throughput.batch(model, len(items), tokens, padded, seconds)
+        return outputs or [], None
+
+    def _pass(self, items: Sequence[Item]) -> list[Any]:
+        with self._engine._watch.limit(self._engine._budgets.deadline(self._runner.name)):
+            outputs = list(self._runner.run(items))
+        if len(outputs) != len(items):
+            raise RuntimeError(f"{len(outputs)} outputs for {len(items)} items")
+        return outputs
+
+    def _log(self, fault: Fault, items: Sequence[Item]) -> None:
+        if fault is Fault.FATAL:
+            log.critical("the device failed; the process ends", exc_info=True)
+        elif len(items) == 1:
+            log.warning("%s: an item of %d tokens failed", self._runner.name, items[0].length, exc_info=True)
 
     def _alone_with_all_memory(self, item: Item, error: DocumentError) -> Any:
         """A lone item that did not fit gets one more chance, with the device to itself."""
@@ -250,10 +253,11 @@ class _Run:
         self._model_is_good = True
 
 
-def _verdict(raised: Exception) -> DocumentError:
-    """What an exception says about the document, without its traceback."""
-    if is_out_of_memory(raised):
+def _verdict(failure: Failure) -> DocumentError:
+    """What a failure says about the document."""
+    error = failure.error
+    if failure.fault is Fault.OUT_OF_MEMORY:
         return DeviceOutOfMemory()
-    if isinstance(raised, DocumentError):
-        return type(raised)(raised.message, **raised.details)
-    return ProcessingFailed(f"{type(raised).__name__}: {raised}"[:500])
+    if isinstance(error, DocumentError):
+        return type(error)(error.message, **error.details)
+    return ProcessingFailed(f"{type(error).__name__}: {error}"[:500])

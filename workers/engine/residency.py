@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable, TextmillError
 from workers import metrics
-from workers.faults import is_fatal, is_out_of_memory
-from workers.runner import Runner
+from workers.faults import Failure, FatalDeviceError, Fault, attempt
+from workers.runner import ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ class Residency:
 
     def __init__(
         self,
-        make: Callable[[str], Runner],
-        loaded: Callable[[Runner], None] = lambda runner: None,
+        make: Callable[[str], ModelRunner],
+        loaded: Callable[[ModelRunner], None] = lambda runner: None,
         memory_bytes: int = 0,
         retry_seconds: float = 60,
         clock: Callable[[], float] = time.monotonic,
-        aside: Callable[[Runner], bool] = lambda runner: True,
+        aside: Callable[[ModelRunner], bool] = lambda runner: True,
     ) -> None:
         self._make = make
         self._loaded = loaded
@@ -45,12 +45,12 @@ class Residency:
         self._may_be_aside = aside
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
-        self._open: dict[str, Runner] = {}
+        self._open: dict[str, ModelRunner] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         """Until when a model is not tried again, and why."""
-        self._resident: OrderedDict[str, Runner] = OrderedDict()
+        self._resident: OrderedDict[str, ModelRunner] = OrderedDict()
         """Least recently used first; changed by the engine thread alone."""
-        self._aside: dict[str, Runner] = {}
+        self._aside: dict[str, ModelRunner] = {}
         """Loaded, and waiting for the engine thread to make them resident."""
         self._sizes: dict[str, int] = {}
         """Bytes of the models that have been loaded once."""
@@ -66,7 +66,7 @@ class Residency:
         """Whether the model is loaded. Called from any thread."""
         return model in self._resident
 
-    def open(self, model: str) -> Runner:
+    def open(self, model: str) -> ModelRunner:
         """The model, able to prepare texts. Called from task threads: one opens it, the others wait for that one.
 
         Raises ModelUnavailable.
@@ -102,15 +102,15 @@ class Residency:
         if too_large or not self._may_be_aside(runner):
             return
         started = self._clock()
-        if (error := self._attempt(runner, runner.load)) is None:
+        if (failure := self._attempt(runner, runner.load)) is None:
             self._note(runner, started)
             self._aside[model] = runner
             return
         runner.unload()
-        if not is_out_of_memory(error):
-            self._failure(model, "loaded", error)
+        if failure.fault is not Fault.OUT_OF_MEMORY:
+            self._failure(model, "loaded", _reason(failure))
 
-    def ready(self, model: str) -> Runner:
+    def ready(self, model: str) -> ModelRunner:
         """The model, loaded. Called from the engine thread. Raises ModelUnavailable."""
         runner = self._resident.get(model)
         if runner is None:
@@ -132,39 +132,34 @@ class Residency:
             self._evict(name)
         return bool(others)
 
-    def _load(self, runner: Runner, is_aside: bool = False) -> None:
+    def _load(self, runner: ModelRunner, is_aside: bool = False) -> None:
         """Load the model and unload others, least recently used first, until it fits; aside: it has been loaded."""
         started = self._clock()
-        error = None if is_aside else self._attempt(runner, runner.load)
-        while error is not None or (error := self._attempt(runner, lambda: self._admit(runner))) is not None:
+        failure = None if is_aside else self._attempt(runner, runner.load)
+        while failure is not None or (failure := self._attempt(runner, lambda: self._admit(runner))) is not None:
             runner.unload()
-            if not is_out_of_memory(error) or not (victims := [*self._resident, *self._aside]):
-                raise self._failure(runner.name, "loaded", error)
+            if failure.fault is not Fault.OUT_OF_MEMORY or not (victims := [*self._resident, *self._aside]):
+                raise self._failure(runner.name, "loaded", _reason(failure))
             self._evict(victims[0])
             is_aside = False
-            error = self._attempt(runner, runner.load)
+            failure = self._attempt(runner, runner.load)
         if not is_aside:
             self._note(runner, started)
 
-    def _admit(self, runner: Runner) -> None:
+    def _admit(self, runner: ModelRunner) -> None:
         """What is left to do in the engine thread when the weights have been loaded."""
         while self._memory_bytes and self._resident and self._taken() + runner.memory_bytes() > self._memory_bytes:
             self._evict(next(iter(self._resident)))
         self._loaded(runner)
 
-    def _attempt(self, runner: Runner, step: Callable[[], None]) -> Exception | None:
-        """Do a step of loading: None, or what went wrong. Raises what is fatal."""
-        try:
-            step()
-        except Exception as error:
-            if is_fatal(error):
-                raise
-            log.warning("%s: could not be loaded", runner.name, exc_info=True)
-            # Without its traceback, whose frames hold what was loaded so far.
-            return DeviceOutOfMemory() if is_out_of_memory(error) else error.with_traceback(None)
-        return None
+    def _attempt(self, runner: ModelRunner, step: Callable[[], None]) -> Failure | None:
+        """Do a step of loading: None, or what went wrong. Raises FatalDeviceError."""
+        _, failure = attempt(step, runner.backend.fault, lambda _: _log(runner))
+        if failure is not None and failure.fault is Fault.FATAL:
+            raise FatalDeviceError(f"{runner.name}: the device failed while it was loaded") from failure.error
+        return failure
 
-    def _note(self, runner: Runner, started: float) -> None:
+    def _note(self, runner: ModelRunner, started: float) -> None:
         taken = self._sizes[runner.name] = runner.memory_bytes()
         log.info("%s: loaded in %.1f s, %d MB", runner.name, self._clock() - started, taken >> 20)
         metrics.LOADS.labels(runner.name).inc()
@@ -191,3 +186,11 @@ class Residency:
         until, message = self._failed.get(model, (0.0, ""))
         if self._clock() < until:
             raise ModelUnavailable(message)
+
+
+def _log(runner: ModelRunner) -> None:
+    log.warning("%s: could not be loaded", runner.name, exc_info=True)
+
+
+def _reason(failure: Failure) -> Exception:
+    return DeviceOutOfMemory() if failure.fault is Fault.OUT_OF_MEMORY else failure.error

@@ -5,27 +5,14 @@ import json
 from store.bulk import DocumentOutcome
 from textmill.errors import ProcessingFailed, TextmillError
 from textmill.wire import unstorable
-from workers.runner import Outcome
+from workers.runner import ModelRunner, Outcome
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def succeeded(position: int, outcome: Outcome, revision: str, attempt: int) -> DocumentOutcome:
-    """A runner's outcome; it may also be an error."""
-    if outcome.output is None:
-        return DocumentOutcome(
-            position,
-            None,
-            outcome.error_code or ProcessingFailed.code,
-            _storable(outcome.error_message or ""),
-            revision,
-            outcome.input_tokens,
-            outcome.output_tokens,
-            outcome.pieces,
-            outcome.truncated,
-            attempt,
-        )
+def succeeded(position: int, outcome: Outcome, runner: ModelRunner, attempt: int) -> DocumentOutcome:
+    """A document that has an output."""
     try:
         output = _encode(outcome.output)
     except ValueError as error:  # a score that is not a number
@@ -35,14 +22,14 @@ def succeeded(position: int, outcome: Outcome, revision: str, attempt: int) -> D
     return DocumentOutcome(
         position,
         output,
-        None,
-        None,
-        revision,
-        outcome.input_tokens,
-        outcome.output_tokens,
-        outcome.pieces,
-        outcome.truncated,
-        attempt,
+        model_revision=runner.revision,
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+        pieces=outcome.pieces,
+        truncated=outcome.truncated,
+        attempts=attempt,
+        backend=runner.backend.name,
+        dtype=runner.dtype,
     )
 
 

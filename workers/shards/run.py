@@ -7,7 +7,7 @@ assembles what has come back whenever it has not: so the first batch runs while 
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from store.bulk import DocumentOutcome
@@ -21,11 +21,10 @@ from textmill.errors import (
     TextmillError,
     WorkerLost,
 )
-from workers.backends.echo.echo import Echo
 from workers.engine.inbox import Inbox, Ticket
 from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
-from workers.runner import Item, Outcome, Prepared, Runner
+from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
 
@@ -80,8 +79,8 @@ class ShardRun:
         self.ticket: Ticket = inbox.ticket(
             lease.model, pace.credit_tokens, key=lease.key_id, job=lease.job_id, priority=lease.priority
         )
-        self._options: Mapping[str, Any] = ledger.lease.options
-        self._runner: Runner
+        self._runner: ModelRunner
+        self._plan: Plan
         self._open: dict[int, _Document] = {}
         """The documents that have begun and have no outcome yet, by position: the only count of them there is."""
         self._backlog: deque[tuple[Item, Any]] = deque()
@@ -97,14 +96,14 @@ class ShardRun:
         A lease that is lost, or a worker that drains, is no error. Raises what the database keeps raising.
         """
         try:
+            lease = self._ledger.lease
             try:
-                self._runner = self._residency.open(self._ledger.lease.model)
-            except ModelUnavailable as error:
-                self._fail_all(error)
+                self._runner = self._residency.open(lease.model)
+                self._plan = self._runner.bind(lease.task, lease.options)
+            except TextmillError as error:
+                self._fail_all(error)  # not to be had, or, after a change of the catalogue, not with these options
             else:
-                if isinstance(self._runner, Echo):
-                    self._options = {**self._options, "task": self._ledger.lease.task}  # it serves them all
-                self._run_single_file() if self._ledger.lease.single_file else self._run_together()
+                self._run_single_file() if lease.single_file else self._run_together()
             self._settle(close=True)
         except LeaseLost:
             log.info("shard %d: the lease is gone, stopping", self._ledger.lease.shard_id)
@@ -138,7 +137,7 @@ class ShardRun:
                     self._take(waiting)
 
     def _run_single_file(self) -> None:
-        """Rule 9: one document at a time, nothing else in the forward pass, settled before the next."""
+        """Rule 9 of the ledger: one document at a time, nothing else in the forward pass, settled before the next."""
         for position, text in self._texts():
             with self._inbox.single_file(self.ticket):
                 attempt = self._ledger.attempt(position)
@@ -174,7 +173,7 @@ class ShardRun:
 
     def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
         try:
-            prepared = self._runner.prepare(text, self._options)
+            prepared = self._plan.prepare(text)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
             self._decide(document, _verdict(error, "prepared"), attempt)
         else:
@@ -207,7 +206,7 @@ class ShardRun:
 
     def _assemble(self, document: _Document, attempt: int) -> None:
         try:
-            assembled = self._runner.assemble(document.prepared, document.outputs)
+            assembled = self._plan.assemble(document.prepared, document.outputs)
         except Exception as error:  # noqa: BLE001 - as above
             self._decide(document, _verdict(error, "assembled"), attempt)
             return
@@ -222,13 +221,13 @@ class ShardRun:
         del self._open[position]
         if isinstance(verdict, Outcome):
             self.ticket.decided(document.characters)
-            self._done.append(succeeded(position, verdict, self._runner.revision, attempt))
+            self._done.append(succeeded(position, verdict, self._runner, attempt))
             return
         if isinstance(verdict, ModelError | ModelUnavailable):
             self._fail_job(verdict)
         self._done.append(failed(position, verdict, document.tokens, attempt))
 
-    def _fail_all(self, error: ModelUnavailable) -> None:
+    def _fail_all(self, error: TextmillError) -> None:
         self._fail_job(error)
         for position, _ in self._texts():
             self._done.append(failed(position, error, 0, 1))

@@ -1,11 +1,12 @@
-"""A document's way through a summarization model: once where it fits, else map-reduce over chunks."""
+"""Summarization: once where a text fits, else map and reduce over its chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from workers.backends.torch.generation import Generated, Settings
+from workers.kinds import Generated, Pair
 from workers.runner import Outcome, Prepared
-from workers.tasks.route import Route
+from workers.tasks.generating import GeneratingPlan, GeneratingRule, Route
 from workers.text import reduce
 
 
@@ -13,9 +14,6 @@ from workers.text import reduce
 class _Memo:
     """One round."""
 
-    route: Route
-    settings: Settings
-    """Of the summary that was asked for."""
     tokens: int
     """Of this round's text."""
     ready: str | None = None
@@ -25,29 +23,52 @@ class _Memo:
     truncated: bool = False
 
 
-def prepare(route: Route, text: str, settings: Settings, refuse_long: bool) -> Prepared:
-    """The first round. Raises DocumentTooLong."""
-    ids = route.encode(text)
-    tokens = route.tokens(ids)
-    if refuse_long:
-        route.refuse(tokens)
-    return _round(_Memo(route, settings, tokens), text, ids, tokens, 0)
+class SummarizationPlan(GeneratingPlan):
+    """A job's way."""
 
+    def prepare(self, text: str) -> Prepared:
+        """The first round. Raises DocumentTooLong."""
+        ids = self.route.encode(text)
+        tokens = self.route.tokens(ids)
+        if self.refuse_long:
+            self.route.refuse(tokens)
+        return self._round(_Memo(tokens), text, ids, tokens, 0)
 
-def _round(memo: _Memo, text: str, ids: list[int], input_tokens: int, pieces: int) -> Prepared:
-    """What to run for this text: nothing, one summary, or one for each chunk."""
-    route, settings = memo.route, memo.settings
-    if memo.tokens <= settings.min_length or not text.strip():
-        # Shorter than the summary asked for: a model made to lengthen it would invent.
-        return Prepared([], replace(memo, ready=text, map_round=0), input_tokens, pieces)
-    if route.fits(ids):
-        return Prepared([route.item(ids, settings)], replace(memo, map_round=0), input_tokens, pieces + 1)
-    items = []
-    for chunk in _chunks(route, text, route.capacity):
-        chunk_tokens = route.tokens(chunk)
-        longest = reduce.map_max_length(chunk_tokens, route.capacity, settings.max_length)
-        items.append(route.item(chunk, settings.with_lengths(0, longest)))
-    return Prepared(items, replace(memo, map_round=memo.map_round + 1), input_tokens, pieces + len(items))
+    def assemble(self, prepared: Prepared, outputs: Sequence[Generated]) -> Outcome | Prepared:
+        """The summary, or the next round over the chunks' summaries. Raises ReduceDidNotConverge."""
+        memo: _Memo = prepared.memo
+        route = self.route
+        if memo.ready is not None:
+            return Outcome({"summary_text": memo.ready}, prepared.input_tokens, 0, prepared.pieces, memo.truncated)
+        texts = [route.codec.decode(output.ids).strip() for output in outputs]
+        if not memo.map_round:
+            truncated = memo.truncated or outputs[0].hit_limit
+            return Outcome(
+                {"summary_text": texts[0]}, prepared.input_tokens, len(outputs[0].ids), prepared.pieces, truncated
+            )
+        text = " ".join([part for part in texts if part])
+        ids = route.encode(text)
+        tokens = route.tokens(ids)
+        truncated = memo.truncated
+        if reduce.next_round(memo.map_round, memo.tokens, tokens, route.capacity) == "cut":
+            ids, truncated = _chunks(route, text, route.capacity)[0], True
+        following = replace(memo, tokens=tokens, truncated=truncated)
+        return self._round(following, text, ids, prepared.input_tokens, prepared.pieces)
+
+    def _round(self, memo: _Memo, text: str, ids: list[int], input_tokens: int, pieces: int) -> Prepared:
+        """What to run for this text: nothing, one summary, or one for each chunk."""
+        route, settings = self.route, self.settings
+        if memo.tokens <= settings.min_length or not text.strip():
+            # Shorter than the summary asked for: a model made to lengthen it would invent.
+            return Prepared([], replace(memo, ready=text, map_round=0), input_tokens, pieces)
+        if route.fits(ids):
+            return Prepared([route.item(ids, settings)], replace(memo, map_round=0), input_tokens, pieces + 1)
+        items = []
+        for chunk in _chunks(route, text, route.capacity):
+            chunk_tokens = route.tokens(chunk)
+            longest = reduce.map_max_length(chunk_tokens, route.capacity, settings.max_length)
+            items.append(route.item(chunk, settings.with_lengths(0, longest)))
+        return Prepared(items, replace(memo, map_round=memo.map_round + 1), input_tokens, pieces + len(items))
 
 
 def _chunks(route: Route, text: str, limit: int) -> list[list[int]]:
@@ -60,23 +81,20 @@ def _chunks(route: Route, text: str, limit: int) -> list[list[int]]:
     return found
 
 
-def assemble(prepared: Prepared, outputs: Sequence[Generated]) -> Outcome | Prepared:
-    """The summary, or the next round over the chunks' summaries. Raises ReduceDidNotConverge."""
-    memo: _Memo = prepared.memo
-    route = memo.route
-    if memo.ready is not None:
-        return Outcome({"summary_text": memo.ready}, prepared.input_tokens, 0, prepared.pieces, memo.truncated)
-    texts = [route.codec.decode(output.ids).strip() for output in outputs]
-    if not memo.map_round:
-        truncated = memo.truncated or outputs[0].hit_limit
-        return Outcome(
-            {"summary_text": texts[0]}, prepared.input_tokens, len(outputs[0].ids), prepared.pieces, truncated
-        )
-    text = " ".join([part for part in texts if part])
-    ids = route.encode(text)
-    tokens = route.tokens(ids)
-    truncated = memo.truncated
-    if reduce.next_round(memo.map_round, memo.tokens, tokens, route.capacity) == "cut":
-        ids, truncated = _chunks(route, text, route.capacity)[0], True
-    following = replace(memo, tokens=tokens, truncated=truncated)
-    return _round(following, text, ids, prepared.input_tokens, prepared.pieces)
+class SummarizationRule(GeneratingRule):
+    """Documents are summarized as a whole."""
+
+    plan = SummarizationPlan
+    usual_sentences = 6
+
+    def preset(self, pair: Pair) -> str:
+        """The name of T5 and BART for it."""
+        return "summarization"
+
+    @staticmethod
+    def echo(text: str) -> Mapping[str, Any]:
+        """The text is its own summary."""
+        return {"summary_text": text}
+
+
+RULE = SummarizationRule

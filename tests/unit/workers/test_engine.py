@@ -1,13 +1,14 @@
 """The engine with the echo model: each item is answered, whatever happens."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.unit.workers.echoes import Recording, echo, item_of
 from textmill.errors import DeviceOutOfMemory, ModelError, ModelUnavailable, ProcessingFailed
-from workers.backends.echo.echo import Echo
+from workers.backends.echo.mirror import Mirror
 from workers.engine.budget import LEAST_SHARED, Budgets
 from workers.engine.calibration import Calibration, Trials
 from workers.engine.engine import Engine
@@ -16,25 +17,13 @@ from workers.engine.residency import Residency
 from workers.engine.speeds import Speeds
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, FatalDeviceError
-from workers.runner import Item, Runner
+from workers.runner import Item, ModelRunner
 
 SOON = 10
 
 
 class Exited(BaseException):
     """What `os._exit` is here."""
-
-
-class Recording(Echo):
-    """The echo model, noting each batch that it is given."""
-
-    def __init__(self, name: str = "echo") -> None:
-        super().__init__(name)
-        self.batches: list[list[str]] = []
-
-    def run(self, items: Sequence[Item]) -> Sequence[Any]:
-        self.batches.append([getattr(item.payload, "text", item.payload) for item in items])
-        return super().run(items)
 
 
 class House:
@@ -49,11 +38,11 @@ class House:
         self.watch = Watch()
         self.engine = Engine(self.inbox, self.residency, self.budgets, self.watch, 900, exit=self._exit)
 
-    def _make(self, name: str) -> Runner:
+    def _make(self, name: str) -> ModelRunner:
         if name == "absent":
             raise ModelUnavailable("there is no such model")
-        self.runners[name] = Recording(name)
-        return self.runners[name]
+        self.runners[name] = Recording()
+        return echo(name, lambda: self.runners[name])
 
     def _exit(self, code: int) -> None:
         self.exits.append(code)
@@ -61,9 +50,8 @@ class House:
 
     def run(self, *texts: str, model: str = "echo") -> list[Any]:
         """The results of these texts, run in one batch."""
-        echo = Echo()
         ticket = self.inbox.ticket(model, 10_000)
-        ticket.submit([(echo.prepare(text, {"task": "ner"}).items[0], n) for n, text in enumerate(texts)])
+        ticket.submit([(item_of(text), n) for n, text in enumerate(texts)])
         while len(self.inbox):
             batch = self.inbox.next_batch()
             assert batch is not None
@@ -194,7 +182,7 @@ def test_the_deadline_follows_what_batches_take() -> None:
 
 def test_a_fatal_error_answers_nothing_and_ends_the_process(house: House) -> None:
     ticket = house.inbox.ticket("echo", 100)
-    ticket.submit([(Echo().prepare("[[echo:fatal]]", {"task": "ner"}).items[0], 0)])
+    ticket.submit([(item_of("[[echo:fatal]]"), 0)])
     batch = house.inbox.next_batch()
     assert batch is not None
     with pytest.raises(Exited):
@@ -215,7 +203,7 @@ def test_an_engine_that_fails_ends_the_process(house: House) -> None:
         def load_aside(self, model: str) -> None:
             raise AssertionError("it is resident")
 
-        def ready(self, model: str) -> Runner:
+        def ready(self, model: str) -> ModelRunner:
             raise RuntimeError("a bug in Textmill")
 
         def make_room(self, model: str) -> bool:
@@ -291,7 +279,7 @@ def with_trials(house: House, trial_seconds: float) -> list[Calibration]:
     """Let models want a calibration, whose trials go into the list that is returned."""
     kept: list[Calibration] = []
 
-    def trials(runner: Runner) -> Trials:
+    def trials(runner: ModelRunner) -> Trials:
         now = iter(range(1_000))
         return Trials(runner, 2_048, lambda _, found: kept.append(found), lambda: next(now) * trial_seconds)
 
@@ -336,15 +324,16 @@ def test_a_model_that_fails_its_trials_keeps_its_budget(house: House) -> None:
 # --- loading, while others run --------------------------------------------------------------------------------------
 
 
-class Slow(Recording):
+class Slow(Mirror):
     """A model that is loaded as a test has it."""
 
     def __init__(self, name: str, load: Callable[[str], None]) -> None:
-        super().__init__(name)
+        super().__init__()
+        self._name = name
         self._load = load
 
     def load(self) -> None:
-        self._load(self.name)
+        self._load(self._name)
 
 
 class Running:
@@ -358,7 +347,7 @@ class Running:
         self.failure: Exception | None = None
         self.budgets = Budgets(default=1_000, deadline_seconds=60)
         self.inbox = Inbox(self.budgets)
-        self.residency = Residency(lambda name: Slow(name, self._load))
+        self.residency = Residency(lambda name: echo(name, lambda: Slow(name, self._load)))
         self.watch = Watch()
         self.engine = Engine(self.inbox, self.residency, self.budgets, self.watch, load_seconds, exit=self._exit)
         self.engine.start()

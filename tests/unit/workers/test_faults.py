@@ -1,9 +1,12 @@
 """What exceptions of models mean, by type and message."""
 
+import weakref
+
 import pytest
 
 from textmill.errors import DeviceOutOfMemory
-from workers.faults import EXITS, FatalDeviceError, is_fatal, is_out_of_memory
+from workers.backends.torch.faults import fault
+from workers.faults import EXITS, FatalDeviceError, Fault, attempt
 from workers.launcher.launcher import reason
 
 
@@ -16,22 +19,48 @@ class AcceleratorError(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    ("error", "out_of_memory", "fatal"),
+    ("error", "expected"),
     [
-        (DeviceOutOfMemory(), True, False),
-        (MemoryError(), True, False),
-        (OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), True, False),
-        (RuntimeError("CUDA error: out of memory"), True, False),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True, False),
-        (RuntimeError("CUDA error: device-side assert triggered"), False, True),
-        (AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
-        (FatalDeviceError(), False, True),
-        (RuntimeError("shapes cannot be multiplied"), False, False),
-        (ValueError("CUDA error: device-side assert triggered"), False, False),
+        (DeviceOutOfMemory(), Fault.OUT_OF_MEMORY),
+        (MemoryError(), Fault.OUT_OF_MEMORY),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), Fault.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), Fault.OUT_OF_MEMORY),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            Fault.OUT_OF_MEMORY,
+        ),
+        (RuntimeError("CUDA error: device-side assert triggered"), Fault.FATAL),
+        (AcceleratorError("CUDA error: an illegal memory access was encountered"), Fault.FATAL),
+        (FatalDeviceError(), Fault.FATAL),
+        (RuntimeError("shapes cannot be multiplied"), Fault.OTHER),
+        (ValueError("CUDA error: device-side assert triggered"), Fault.OTHER),
     ],
 )
-def test_verdicts(error: Exception, out_of_memory: bool, fatal: bool) -> None:
-    assert (is_out_of_memory(error), is_fatal(error)) == (out_of_memory, fatal)
+def test_verdicts_of_torch(error: Exception, expected: Fault) -> None:
+    assert fault(error) is expected
+
+
+class Tensor:
+    """Stands for what a failed pass holds."""
+
+
+def test_a_failure_holds_nothing_of_the_pass_that_failed() -> None:
+    held: list[weakref.ref[Tensor]] = []
+    seen: list[Fault] = []
+
+    def run() -> None:
+        tensor = Tensor()
+        held.append(weakref.ref(tensor))
+        try:
+            raise ValueError("inside")
+        except ValueError as error:
+            raise RuntimeError("CUDA out of memory") from error
+
+    _, failure = attempt(run, fault, seen.append)
+    assert failure is not None
+    assert (failure.fault, seen) == (Fault.OUT_OF_MEMORY, [Fault.OUT_OF_MEMORY])
+    assert held[0]() is None
+    assert attempt(lambda: 3, fault) == (3, None)
 
 
 def test_exit_codes_have_words() -> None:

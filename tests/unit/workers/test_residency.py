@@ -3,34 +3,35 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from tests.unit.workers.echoes import echo
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable
-from workers.backends.echo.echo import Echo
+from workers import backends
+from workers.backends.echo.mirror import Mirror
+from workers.backends.torch import TorchBackend
 from workers.engine.calibration import Calibration, Calibrator
 from workers.engine.residency import Residency
-from workers.runner import Item
+from workers.runner import Item, ModelRunner
 
 
-class Model(Echo):
+class Model(Mirror):
     """An echo model with a size, on a device of a size that they share."""
 
     free = 0
+    opened: ClassVar[list["Model"]] = []
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.opened = self.loaded = 0
+    def __init__(self) -> None:
+        super().__init__()
         self.size = 40
         self.taken = 0
-
-    def open(self) -> None:
-        self.opened += 1
+        Model.opened.append(self)
 
     def load(self) -> None:
         if self.size > Model.free:
             raise DeviceOutOfMemory
-        self.loaded += 1
         Model.free -= self.size
         self.taken = self.size
 
@@ -40,6 +41,10 @@ class Model(Echo):
 
     def memory_bytes(self) -> int:
         return self.taken
+
+
+def make(name: str) -> ModelRunner:
+    return echo(name, Model)
 
 
 class Time:
@@ -52,12 +57,12 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     Model.free = 100
+    Model.opened.clear()
     return Time()
 
 
 def test_a_model_is_opened_once_by_many_threads(time: Time) -> None:
-    made: list[Model] = []
-    residency = Residency(lambda name: (made.append(Model(name)), made[-1])[1], clock=time)
+    residency = Residency(make, clock=time)
     barrier = threading.Barrier(8)
 
     def open_it(_: int) -> object:
@@ -66,12 +71,12 @@ def test_a_model_is_opened_once_by_many_threads(time: Time) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         runners = set(pool.map(open_it, range(8)))
-    assert runners == {made[0]}
-    assert (len(made), made[0].opened) == (1, 1)
+    assert len(runners) == 1
+    assert len(Model.opened) == 1
 
 
 def test_the_least_recently_used_goes_when_memory_is_short(time: Time) -> None:
-    residency = Residency(Model, clock=time)
+    residency = Residency(make, clock=time)
     a = residency.ready("a")
     residency.ready("b")
     assert residency.ready("a") is a
@@ -81,7 +86,7 @@ def test_the_least_recently_used_goes_when_memory_is_short(time: Time) -> None:
 
 
 def test_a_setting_bounds_the_weights(time: Time) -> None:
-    residency = Residency(Model, memory_bytes=50, clock=time)
+    residency = Residency(make, memory_bytes=50, clock=time)
     residency.ready("a")
     residency.ready("b")
     assert residency.resident == ["b"]
@@ -90,18 +95,17 @@ def test_a_setting_bounds_the_weights(time: Time) -> None:
 
 def test_a_model_is_loaded_aside_and_made_resident_by_the_engine(time: Time) -> None:
     loaded: list[str] = []
-    residency = Residency(Model, lambda runner: loaded.append(runner.name), clock=time)
+    residency = Residency(make, lambda runner: loaded.append(runner.name), clock=time)
     residency.load_aside("a")
     assert (residency.is_resident("a"), loaded) == (False, [])
     runner = residency.ready("a")
-    assert isinstance(runner, Model)
-    assert (residency.is_resident("a"), loaded, runner.loaded) == (True, ["a"], 1)
+    assert (residency.is_resident("a"), loaded, runner.memory_bytes(), Model.free) == (True, ["a"], 40, 60)
     residency.load_aside("a")
-    assert runner.loaded == 1
+    assert Model.free == 60
 
 
 def test_what_does_not_fit_aside_is_left_to_the_engine_which_makes_room(time: Time) -> None:
-    residency = Residency(Model, clock=time)
+    residency = Residency(make, clock=time)
     residency.ready("a")
     residency.ready("b")
     residency.load_aside("c")
@@ -111,7 +115,7 @@ def test_what_does_not_fit_aside_is_left_to_the_engine_which_makes_room(time: Ti
 
 
 def test_a_limit_on_the_weights_holds_for_what_was_loaded_aside(time: Time) -> None:
-    residency = Residency(Model, memory_bytes=50, clock=time)
+    residency = Residency(make, memory_bytes=50, clock=time)
     residency.ready("a")
     residency.load_aside("b")
     assert Model.free == 20  # its size was not known: both are there
@@ -124,28 +128,29 @@ def test_a_limit_on_the_weights_holds_for_what_was_loaded_aside(time: Time) -> N
 
 
 def test_a_model_that_may_not_be_loaded_aside_is_not(time: Time) -> None:
-    residency = Residency(Model, clock=time, aside=lambda runner: False)
+    residency = Residency(make, clock=time, aside=lambda runner: False)
     residency.load_aside("a")
     assert Model.free == 100
     assert residency.ready("a").memory_bytes() == 40
 
 
 def test_a_failure_aside_is_heard_by_who_needs_the_model(time: Time) -> None:
-    class Damaged(Model):
+    tries: list[str] = []
+
+    class Damaged(Mirror):
         def load(self) -> None:
-            self.loaded += 1
+            tries.append("load")
             raise OSError("damaged")
 
-    made: list[Damaged] = []
-    residency = Residency(lambda name: (made.append(Damaged(name)), made[-1])[1], clock=time)
+    residency = Residency(lambda name: echo(name, Damaged), clock=time)
     residency.load_aside("a")
     with pytest.raises(ModelUnavailable, match="OSError: damaged"):
         residency.ready("a")
-    assert made[0].loaded == 1
+    assert tries == ["load"]
 
 
 def test_what_was_loaded_aside_makes_room_too(time: Time) -> None:
-    residency = Residency(Model, clock=time)
+    residency = Residency(make, clock=time)
     residency.ready("a")
     residency.load_aside("b")
     assert residency.make_room("a")
@@ -153,7 +158,7 @@ def test_what_was_loaded_aside_makes_room_too(time: Time) -> None:
 
 
 def test_a_model_that_never_fits_is_unavailable_for_a_while(time: Time) -> None:
-    residency = Residency(Model, retry_seconds=60, clock=time)
+    residency = Residency(make, retry_seconds=60, clock=time)
     Model.free = 10
     with pytest.raises(ModelUnavailable, match="could not be loaded"):
         residency.ready("a")
@@ -165,10 +170,10 @@ def test_a_model_that_never_fits_is_unavailable_for_a_while(time: Time) -> None:
 
 
 def test_a_model_that_cannot_be_opened_says_why(time: Time) -> None:
-    def make(name: str) -> Model:
+    def missing(name: str) -> ModelRunner:
         raise OSError("no such folder")
 
-    residency = Residency(make, clock=time)
+    residency = Residency(missing, clock=time)
     with pytest.raises(ModelUnavailable, match="OSError: no such folder"):
         residency.open("a")
     with pytest.raises(ModelUnavailable, match="no such folder"):
@@ -187,7 +192,8 @@ class Device:
         self.now = 0.0
         self.memory = memory
         self.runs = 0
-        self.name, self.revision = "m", "1"
+        self.name, self.revision, self.dtype = "m", "1", "float32"
+        self.backend = backends.get("torch")
 
     def probe(self) -> Item:
         return Item("probe", 16)
@@ -248,9 +254,19 @@ def test_a_calibration_is_kept_on_disk(tmp_path: Path) -> None:
     assert calibrate(Device(10**9), tmp_path) == found
 
 
+def test_a_calibration_is_of_one_backend_and_number_format(tmp_path: Path) -> None:
+    device = Device(10**9)
+    calibrate(device, tmp_path)
+    device.dtype = "bfloat16"
+    assert calibrator(device, tmp_path).known(device) is None  # type: ignore[arg-type]
+    calibrate(device, tmp_path)
+    device.backend = type("Other", (TorchBackend,), {"name": "other"})()
+    assert calibrator(device, tmp_path).known(device) is None  # type: ignore[arg-type]
+
+
 def test_echo_and_a_setting_need_no_trial(tmp_path: Path) -> None:
     device = Device(10**9)
-    assert calibrator(device, tmp_path).known(Echo()) == Calibration(Echo.BATCH_TOKENS, 0.0)
+    assert calibrator(device, tmp_path).known(echo()) == Calibration(backends.get("echo").batch_tokens or 0, 0.0)
     fixed = Calibrator(tmp_path, "test device", 65_536, fixed_tokens=77)
     assert fixed.known(device) == Calibration(77, 0.0)  # type: ignore[arg-type]
     assert fixed.trials(device) is None  # type: ignore[arg-type]

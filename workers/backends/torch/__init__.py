@@ -1,1 +1,56 @@
-"""Models on PyTorch, by the transformers library."""
+"""Models on PyTorch, by the transformers library: any architecture of its sequence-to-sequence and token-classification
+classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
+
+Torch is imported when the first model is opened, so that a worker that only echoes never pays for it.
+"""
+
+import threading
+from contextlib import AbstractContextManager
+from typing import Any
+
+from workers.backends.torch.faults import fault
+from workers.faults import Fault
+from workers.kinds import Kind, ModelSpec
+from workers.runner import Rule, TaskRule
+
+_importing = threading.Lock()
+"""transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
+breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when
+the first jobs of three models arrived together."""
+
+
+class TorchBackend:
+    """See the module."""
+
+    name = "torch"
+    rank = 10
+    kinds = frozenset({Kind.GENERATION, Kind.TOKEN_SCORES})
+    batch_tokens = None
+
+    def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
+        """It can run whatever transformers has of its kinds."""
+        return None if kind in self.kinds else f"it does not compute {kind}"
+
+    def adapt(self, rule: type[TaskRule], spec: ModelSpec, model: Any) -> Rule:
+        """The task's own."""
+        return rule(spec, model)
+
+    def open(self, spec: ModelSpec, kind: Kind) -> Any:
+        """The model with its tokenizer. Raises ModelUnavailable."""
+        with _importing:
+            from workers.backends.torch.encoder_decoder import TorchEncoderDecoder
+            from workers.backends.torch.token_classifier import TorchTokenClassifier
+        return TorchEncoderDecoder(spec) if kind is Kind.GENERATION else TorchTokenClassifier(spec)
+
+    def surroundings(self, spec: ModelSpec) -> AbstractContextManager[Any]:
+        """Inference mode, and the number of CPU threads."""
+        from workers.backends.torch import device
+
+        return device.surroundings(device.choose(spec.device), spec.threads)
+
+    def fault(self, error: BaseException) -> Fault:
+        """By torch's names and messages."""
+        return fault(error)
+
+
+BACKEND = TorchBackend()

@@ -1,26 +1,12 @@
-"""The torch device: which one, in what precision, with how many threads, and how much memory it has.
-
-Imports torch, so it is imported by runners and by the engine's wiring alone, in the process that owns the device.
-"""
+"""The torch device: which one, in what precision, with how many threads."""
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from textmill.errors import ModelUnavailable
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of the device's memory. On the CPU both are the machine's."""
-
-    total: int
-    free: int
+from workers.kinds import Precision
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -34,13 +20,6 @@ def choose(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelUnavailable(f"device {name}: this process sees {torch.cuda.device_count()} CUDA devices")
     return device
-
-
-def describe(device: torch.device) -> str:
-    """The device's name as shown to operators: "cuda:0 (NVIDIA H100)", "cpu (AVX512, 2 threads)"."""
-    if device.type == "cuda":
-        return f"cuda:{device.index or 0} ({torch.cuda.get_device_name(device)})"
-    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
 
 
 def precision(wanted: Precision, device: torch.device) -> torch.dtype:
@@ -58,19 +37,6 @@ def is_fast_at_bfloat16(device: torch.device) -> bool:
     # Without a public way to ask: the private one is looked for, so that a torch without it means float32.
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and has_amx is not None and bool(has_amx())
-
-
-def memory(device: torch.device) -> Memory:
-    """What the device has and what is free of it now."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return Memory(total, free)
-    facts = {}
-    with open("/proc/meminfo", encoding="ascii") as lines:
-        for line in lines:
-            key, value = line.split(":")
-            facts[key] = int(value.split()[0]) * 1024
-    return Memory(facts["MemTotal"], facts["MemAvailable"])
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ import transformers as tf
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import DEVICE, NER_FAMILIES
-from textmill.errors import DeviceOutOfMemory, DocumentTooLong, ModelUnavailable, ProcessingFailed
-from workers.backends.torch.token_classification import TokenClassificationRunner
-from workers.runner import Outcome
+from tests.unit.runners import bound, model_of, opened
+from textmill.errors import DocumentTooLong, ModelUnavailable, ProcessingFailed
+from workers.faults import Fault, attempt
+from workers.runner import ModelRunner, Outcome
 
 STRATEGIES = ["none", "simple", "first", "average", "max"]
 TEXTS = [
@@ -37,32 +38,31 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def runner(folder: Path) -> TokenClassificationRunner:
+def runner(folder: Path) -> ModelRunner:
     return loaded(folder)
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> TokenClassificationRunner:
+def bert(tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
     return loaded(models_from_config.save_ner("bert", tmp_path_factory.mktemp("bert")))
 
 
-def loaded(folder: Path, **extra: Any) -> TokenClassificationRunner:
-    runner = TokenClassificationRunner("ner", str(folder), device=DEVICE, dtype="float32", **extra)
-    runner.open()
+def loaded(folder: Path, **fields: Any) -> ModelRunner:
+    runner = opened(folder, "ner", **{"window": 512} | fields)
     runner.load()
     return runner
 
 
-def outcomes(runner: TokenClassificationRunner, texts: list[str], together: bool, **options: Any) -> list[Outcome]:
-    documents = [runner.prepare(text, options) for text in texts]
+def outcomes(runner: ModelRunner, texts: list[str], together: bool, **options: Any) -> list[Outcome]:
+    plan = bound(runner, **options)
+    documents = [plan.prepare(text) for text in texts]
     items = [item for document in documents for item in document.items]
     batches = [items] if together else [[item] for item in items]
     outputs = iter([output for batch in batches if batch for output in runner.run(batch)])
-    return [runner.assemble(d, [next(outputs) for _ in d.items]) for d in documents]
+    return [plan.assemble(d, [next(outputs) for _ in d.items]) for d in documents]
 
 
 def entities(outcome: Outcome) -> list[dict[str, Any]]:
-    assert outcome.output is not None
     found: list[dict[str, Any]] = outcome.output["entities"]
     return found
 
@@ -89,7 +89,7 @@ def pipeline_entities(pipe: Any, text: str, strategy: str) -> list[dict[str, Any
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_equal_to_the_pipeline_of_transformers(runner: TokenClassificationRunner, folder: Path, strategy: str) -> None:
+def test_equal_to_the_pipeline_of_transformers(runner: ModelRunner, folder: Path, strategy: str) -> None:
     pipe = tf.pipeline("token-classification", model=str(folder), device=DEVICE, dtype=torch.float32)
     total = 0
     for text in TEXTS + BEYOND_ASCII:
@@ -100,7 +100,7 @@ def test_equal_to_the_pipeline_of_transformers(runner: TokenClassificationRunner
     assert total > 5, "the random model must label something, or this compares nothing with nothing"
 
 
-def test_batched_equals_one_by_one(runner: TokenClassificationRunner) -> None:
+def test_batched_equals_one_by_one(runner: ModelRunner) -> None:
     texts = [*TEXTS, *BEYOND_ASCII, " ".join(TEXTS * 4), ""]
     together, apart = outcomes(runner, texts, True), outcomes(runner, texts, False)
     for one, other in zip(together, apart, strict=True):
@@ -108,9 +108,9 @@ def test_batched_equals_one_by_one(runner: TokenClassificationRunner) -> None:
         assert (one.input_tokens, one.pieces) == (other.input_tokens, other.pieces)
 
 
-def test_a_long_document_is_windowed_with_every_token_counted_once(runner: TokenClassificationRunner) -> None:
+def test_a_long_document_is_windowed_with_every_token_counted_once(runner: ModelRunner) -> None:
     text = "\n\n".join(TEXTS * 12)
-    document = runner.prepare(text, {})
+    document = bound(runner).prepare(text)
     assert len(document.items) > 3
     assert all(item.length == len(item.payload) <= 130 for item in document.items)
     [outcome] = outcomes(runner, [text], True)
@@ -138,7 +138,7 @@ def test_what_fits_one_window_is_the_same_with_smaller_windows_where_context_doe
 
 def test_options_come_from_the_request_then_the_catalogue(tmp_path: Path) -> None:
     folder = models_from_config.save_ner("bert", tmp_path)
-    runner = loaded(folder, defaults={"aggregation_strategy": "none", "min_score": 0.0})
+    runner = loaded(folder, options={"aggregation_strategy": "none", "min_score": 0.0})
     [by_default] = outcomes(runner, TEXTS[:1], True)
     assert {e["entity_group"][:2] for e in entities(by_default)} <= {"B-", "I-"}
     [requested] = outcomes(runner, TEXTS[:1], True, aggregation_strategy="simple", labels=["PER"], min_score=None)
@@ -147,31 +147,29 @@ def test_options_come_from_the_request_then_the_catalogue(tmp_path: Path) -> Non
     assert entities(none) == []
 
 
-def test_long_documents_error(bert: TokenClassificationRunner) -> None:
+def test_long_documents_error(bert: ModelRunner) -> None:
     with pytest.raises(DocumentTooLong, match="window takes 62"):
-        bert.prepare("word " * 200, {"long_documents": "error"})
-    bert.prepare("word", {"long_documents": "error"})
+        bound(bert, long_documents="error").prepare("word " * 200)
+    bound(bert, long_documents="error").prepare("word")
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\u200b"])
-def test_a_text_without_words_has_no_entities(bert: TokenClassificationRunner, text: str) -> None:
+def test_a_text_without_words_has_no_entities(bert: ModelRunner, text: str) -> None:
     [outcome] = outcomes(bert, [text], True)
     assert entities(outcome) == []
-    assert outcome.error_code is None
 
 
-def test_enormous_words_and_texts(bert: TokenClassificationRunner) -> None:
-    assert bert.prepare("a" * 500_000, {}).pieces >= 1
-    assert bert.prepare("(" * 10_000, {}).pieces > 150
+def test_enormous_words_and_texts(bert: ModelRunner) -> None:
+    assert bound(bert).prepare("a" * 500_000).pieces >= 1
+    assert bound(bert).prepare("(" * 10_000).pieces > 150
 
 
-def test_the_canary_runs(runner: TokenClassificationRunner) -> None:
+def test_the_canary_runs(runner: ModelRunner) -> None:
     assert runner.run([runner.canary()])[0].shape == (runner.canary().length - 2, len(models_from_config.LABELS))
 
 
 def test_memory_is_counted_and_given_back(folder: Path) -> None:
-    runner = TokenClassificationRunner("ner", str(folder), device=DEVICE, dtype="float32")
-    runner.open()
+    runner = opened(folder, "ner")
     assert runner.memory_bytes() == 0
     runner.load()
     size = (folder / "model.safetensors").stat().st_size
@@ -182,19 +180,19 @@ def test_memory_is_counted_and_given_back(folder: Path) -> None:
     assert runner.run([runner.canary()])
 
 
-def test_running_out_of_memory_holds_no_tensors(bert: TokenClassificationRunner) -> None:
+def test_running_out_of_memory_holds_no_tensors(bert: ModelRunner) -> None:
+    items = [bert.canary()] if DEVICE == "cpu" else [bert.canary()] * 3_000_000
+    model = model_of(bert)._weights.model
     if DEVICE == "cpu":
-        items = [bert.canary()]
-        bert._resident.model.register_forward_hook(_allocate_too_much, prepend=True)
-    else:
-        items = [bert.canary()] * 3_000_000
+        model.register_forward_hook(_allocate_too_much, prepend=True)
     try:
-        with pytest.raises(DeviceOutOfMemory) as caught:
-            bert.run(items)
+        outputs, failure = attempt(lambda: bert.run(items), bert.backend.fault)
     finally:
-        bert._resident.model._forward_hooks.clear()
-    assert caught.value.__context__ is None
-    assert caught.value.__cause__ is None
+        model._forward_hooks.clear()
+    assert outputs is None
+    assert failure is not None
+    assert failure.fault is Fault.OUT_OF_MEMORY
+    assert failure.error.__traceback__ is None
     assert bert.run([bert.canary()])
 
 
@@ -202,22 +200,20 @@ def _allocate_too_much(*_: object) -> None:
     torch.empty(2**60, dtype=torch.uint8)  # the allocator's own refusal, whatever the machine has
 
 
-def test_scores_that_are_not_numbers_are_an_error(bert: TokenClassificationRunner) -> None:
-    document = bert.prepare(TEXTS[0], {})
-    outputs = bert.run(document.items)
+def test_scores_that_are_not_numbers_are_an_error(bert: ModelRunner) -> None:
+    document = bound(bert).prepare(TEXTS[0])
+    outputs = list(bert.run(document.items))
     outputs[0][0, 0] = float("nan")
     with pytest.raises(ProcessingFailed, match="not numbers"):
-        bert.assemble(document, outputs)
+        bound(bert).assemble(document, outputs)
 
 
 # --- models that do not load ------------------------------------------------------------------------------------------
 
 
 def unavailable(source: str, revision: str | None = None) -> str:
-    runner = TokenClassificationRunner("ner", source, revision, device=DEVICE)
     try:
-        runner.open()
-        runner.load()
+        loaded(Path(source), revision=revision)
     except ModelUnavailable as error:
         return str(error)
     pytest.fail(f"{source} was loaded")

@@ -10,7 +10,7 @@ OPEN_ALL_AT_ONCE = """
 import threading
 from pathlib import Path
 from store import catalogue
-from workers.models import make
+from workers.models import make, spec_of
 
 entries = [e for e in catalogue.load(Path("models/catalogue.toml")).entries.values() if e.local]
 together = threading.Barrier(2 * len(entries))
@@ -19,7 +19,7 @@ failed = []
 def open_one(entry):
     together.wait()
     try:
-        make(entry, "cpu").open()
+        make(spec_of(entry, "cpu")).open()
     except Exception as error:
         failed.append(f"{entry.name}: {error!r}")
 

@@ -9,9 +9,9 @@ import transformers as tf
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import DEVICE, SEQ2SEQ_FAMILIES
+from tests.unit.runners import bound, loaded, model_of, run_one
 from workers import metrics
-from workers.backends.torch.seq2seq import Seq2SeqRunner
-from workers.runner import Item
+from workers.runner import Item, ModelRunner
 
 SENTENCES = [
     "It rained.",
@@ -67,78 +67,74 @@ class Reference:
 
 
 @pytest.fixture(scope="module", params=list(SEQ2SEQ_FAMILIES))
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Seq2SeqRunner, Reference]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRunner, Reference]:
     folder = models_from_config.save_seq2seq(request.param, tmp_path_factory.mktemp("seq2seq"))
-    runner = Seq2SeqRunner("small", "translation", str(folder), device=DEVICE, dtype="float32")
-    runner.open()
-    runner.load()
+    source, target = LANGUAGES.get(request.param, ("en", "pt"))
+    runner = loaded(folder, "translation", languages=([source], [target]))
     return runner, Reference(folder, request.param)
 
 
-def prepared(runner: Seq2SeqRunner, family: str, **settings: Any) -> list[Item]:
-    source, target = LANGUAGES.get(family, (None, None))
-    options = {"source_lang": source, "target_lang": target, **settings}
-    items = [item for text in SENTENCES for item in runner.prepare(text, options).items]
+def prepared(runner: ModelRunner, **settings: Any) -> list[Item]:
+    plan = bound(runner, **settings)
+    items = [item for text in SENTENCES for item in plan.prepare(text).items]
     assert len(items) == len(SENTENCES)
     return items
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
-def test_batched_equals_one_by_one_equals_generate(pair: tuple[Seq2SeqRunner, Reference], name: str) -> None:
+def test_batched_equals_one_by_one_equals_generate(pair: tuple[ModelRunner, Reference], name: str) -> None:
     runner, reference = pair
     settings = SETTINGS[name]
     expected = [reference.tokens(text, **settings) for text in SENTENCES]
     assert len({tuple(tokens) for tokens in expected}) > 3, "the random model must answer differently"
-    items = prepared(runner, reference.family, **settings)
+    items = prepared(runner, **settings)
     assert [g.ids for g in runner.run(items)] == expected
     # `generate()` ran them one by one; that the runner does the same alone is seen on the shortest and the longest.
-    assert [runner.run([items[i]])[0].ids for i in (0, 3)] == [expected[i] for i in (0, 3)]
+    assert [run_one(runner, items[i]).ids for i in (0, 3)] == [expected[i] for i in (0, 3)]
 
 
-def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[ModelRunner, Reference]) -> None:
     runner, reference = pair
+    codec = model_of(runner).codec
     for text in [*SENTENCES, "  two  spaces ", "今日は 😀 Lisboa", "e\u0301"]:
         expected = reference.tokenizer(text, add_special_tokens=False).input_ids
-        assert runner._codec.encode(text) == expected
-        starts = runner._codec.starts(text)
+        assert codec.encode(text) == expected
+        starts = codec.starts(text)
         assert len(starts) == len(expected)
         assert starts == sorted(starts)
         assert starts[-1] <= len(text)
-        assert runner._codec.decode(expected) == reference.tokenizer.decode(expected, skip_special_tokens=True)
+        assert codec.decode(expected) == reference.tokenizer.decode(expected, skip_special_tokens=True)
 
 
-def test_some_items_end_by_themselves_and_some_at_the_limit(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+def test_some_items_end_by_themselves_and_some_at_the_limit(pair: tuple[ModelRunner, Reference]) -> None:
     """Otherwise the equality above would say nothing about stopping."""
-    runner, reference = pair
-    limits = {
-        g.hit_limit for name in SETTINGS for g in runner.run(prepared(runner, reference.family, **SETTINGS[name]))
-    }
+    runner, _ = pair
+    limits = {g.hit_limit for name in SETTINGS for g in runner.run(prepared(runner, **SETTINGS[name]))}
     assert limits == {True, False}
 
 
-def test_the_canary_runs(pair: tuple[Seq2SeqRunner, Reference]) -> None:
-    """It must work without options: nobody is there to name languages."""
+def test_the_canary_runs(pair: tuple[ModelRunner, Reference]) -> None:
     runner, _ = pair
     [generated] = runner.run([runner.canary()])
     assert generated.ids
 
 
-def test_items_that_have_ended_leave_the_batch(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+def test_items_that_have_ended_leave_the_batch(pair: tuple[ModelRunner, Reference]) -> None:
     """Where the answers are of different lengths, the decoder's rows become fewer and fewer."""
-    runner, reference = pair
+    runner, _ = pair
     rows: list[int] = []
-    decoder = runner._resident.model.get_decoder()
+    decoder = model_of(runner)._weights.model.get_decoder()
     hook = decoder.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(len((args or (kwargs["input_ids"],))[0])), with_kwargs=True
     )
-    items = prepared(runner, reference.family)
+    items = prepared(runner)
     generated = runner.run(items)
     limit: Any = items[0].group
-    steps = [limit[1].max_length - 1 if g.hit_limit else len(g.ids) + 1 for g in generated]
+    steps = [limit.max_length - 1 if g.hit_limit else len(g.ids) + 1 for g in generated]
     assert rows == [sum(step < own for own in steps) for step in range(max(steps))]
 
     rows.clear()
-    items = prepared(runner, reference.family, **SETTINGS["beams"])
+    items = prepared(runner, **SETTINGS["beams"])
     runner.run(items)
     assert rows[0] == len(items), "beams are alike before the first step"
     assert rows[1:] == sorted(rows[1:], reverse=True)
@@ -146,17 +142,16 @@ def test_items_that_have_ended_leave_the_batch(pair: tuple[Seq2SeqRunner, Refere
     hook.remove()
 
 
-def test_settings_that_only_transformers_knows_are_left_to_it(pair: tuple[Seq2SeqRunner, Reference]) -> None:
+def test_settings_that_only_transformers_knows_are_left_to_it(pair: tuple[ModelRunner, Reference]) -> None:
     runner, reference = pair
-    [[languages, _]] = {item.group for item in prepared(runner, reference.family)}
-    base = runner._routes[languages].base
+    base = model_of(runner)._base
     before = metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get()
     base.encoder_no_repeat_ngram_size = 2
     try:
         expected = [reference.tokens(text, encoder_no_repeat_ngram_size=2) for text in SENTENCES]
-        assert [g.ids for g in runner.run(prepared(runner, reference.family))] == expected
+        assert [g.ids for g in runner.run(prepared(runner))] == expected
     finally:
         base.encoder_no_repeat_ngram_size = None
     assert metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get() == before + len(SENTENCES)
-    runner.run(prepared(runner, reference.family))
+    runner.run(prepared(runner))
     assert metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get() == before + len(SENTENCES)

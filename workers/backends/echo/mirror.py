@@ -1,7 +1,5 @@
-"""The echo model: answers each text with itself, at once. It stands for a model wherever the queue is what matters.
-
-Its output is the text (`summary_text`, `translation_text`) or no entities, as the job's task has it. Markers in a text
-make it misbehave as models do, each in the step that it names:
+"""The echo model. Its output is the text, as the job's task has it. Markers in a text make it misbehave as models do,
+each in the step that it names:
 
     [[echo:sleep=SECONDS]]   run: takes that long
     [[echo:raise]]           run: raises an error
@@ -24,7 +22,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from textmill.errors import DeviceOutOfMemory, DocumentTooLong
@@ -34,6 +32,8 @@ from workers.runner import Item, Outcome, Prepared
 PREFIX = "[[echo:"
 _MARKER = re.compile(r"\[\[echo:([a-z-]+)(?:=([0-9.]+))?\]\]")
 
+Answer = Callable[[str], Mapping[str, Any]]
+
 
 class _Marked(NamedTuple):
     """The payload of an item whose text has markers."""
@@ -42,19 +42,69 @@ class _Marked(NamedTuple):
     markers: dict[str, str]
 
 
-class Echo:
-    """The runner of the echo model. It serves every task, so `prepare` is told the job's: the option `task`."""
+class _Memo(NamedTuple):
+    text: str
+    rounds: int
+    """That are still to come."""
 
-    BATCH_TOKENS = 16_384
-    """Padded tokens in a batch; there is nothing to calibrate."""
 
-    def __init__(self, name: str = "echo") -> None:
-        self.name = name
-        self.revision = "echo"
+class EchoRule:
+    """Any task's stand-in rule: one item a text. answer: the task's output for a text that comes back as it is.
+
+    Bound to no options, since none changes what it does: it is its own plan.
+    """
+
+    def __init__(self, model: "Mirror", answer: Answer) -> None:
+        self._model = model
+        self._answer = answer
+
+    def bind(self, options: Mapping[str, Any]) -> "EchoRule":
+        """Itself."""
+        return self
+
+    def prepare(self, text: str) -> Prepared:
+        """One item for the text: a token is four characters."""
+        length = len(text) // 4 + 1
+        if PREFIX not in text:
+            return Prepared([Item(text, length)], _Memo(text, 0), length, 1)
+        markers = dict(_MARKER.findall(text))
+        if "too-long" in markers:
+            raise DocumentTooLong
+        if "prepare-raise" in markers:
+            raise ValueError("the text has the marker prepare-raise")
+        pieces = int(markers.get("pieces", 1))
+        items = [Item(_Marked(text, markers), max(1, length // max(1, pieces)))] * pieces
+        return Prepared(items, _Memo(text, int(markers.get("rounds", 1)) - 1), length, pieces)
+
+    def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
+        """The outcome: the task's answer for the text."""
+        memo: _Memo = prepared.memo
+        if memo.rounds > 0:
+            again = memo._replace(rounds=memo.rounds - 1)
+            return Prepared(prepared.items, again, prepared.input_tokens, prepared.pieces)
+        return Outcome(self._answer(memo.text), prepared.input_tokens, prepared.input_tokens, prepared.pieces)
+
+    def run(self, items: Sequence[Item]) -> Sequence[str]:
+        """The items' texts."""
+        return self._model.texts([item.payload for item in items])
+
+    def canary(self) -> Item:
+        """A text that only a broken model fails on."""
+        return Item(_Marked("canary", {"canary": ""}), 1)
+
+    def probe(self) -> Item:
+        """The same."""
+        return self.canary()
+
+
+class Mirror:
+    """The model of the kind TEXT."""
+
+    revision = "echo"
+    dtype = "none"
+
+    def __init__(self) -> None:
         self._broken = False
-
-    def open(self) -> None:
-        """Nothing to read."""
 
     def load(self) -> None:
         """Nothing to load."""
@@ -63,46 +113,12 @@ class Echo:
         """Nothing to unload."""
 
     def memory_bytes(self) -> int:
+        """Nothing."""
         return 0
 
-    def prepare(self, text: str, options: Mapping[str, Any]) -> Prepared:
-        """One item for the text: a token is four characters."""
-        length = len(text) // 4 + 1
-        memo = (options["task"], text, 0)
-        if PREFIX not in text:
-            return Prepared([Item(text, length)], memo, length, 1)
-        markers = dict(_MARKER.findall(text))
-        if "too-long" in markers:
-            raise DocumentTooLong
-        if "prepare-raise" in markers:
-            raise ValueError("the text has the marker prepare-raise")
-        pieces = int(markers.get("pieces", 1))
-        memo = (options["task"], text, int(markers.get("rounds", 1)) - 1)
-        return Prepared([Item(_Marked(text, markers), max(1, length // max(1, pieces)))] * pieces, memo, length, pieces)
-
-    def run(self, items: Sequence[Item]) -> Sequence[Any]:
-        """The items' texts."""
-        return [item.payload if type(item.payload) is str else self._act(item.payload, len(items)) for item in items]
-
-    def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
-        """The outcome: the text."""
-        task, text, rounds = prepared.memo
-        if rounds > 0:
-            return Prepared(prepared.items, (task, text, rounds - 1), prepared.input_tokens, prepared.pieces)
-        output: dict[str, Any]
-        if task == "summarization":
-            output = {"summary_text": text}
-        elif task == "translation":
-            output = {"translation_text": text}
-        else:
-            output = {"entities": []}
-        return Outcome(output, prepared.input_tokens, prepared.input_tokens, prepared.pieces)
-
-    def canary(self) -> Item:
-        return Item(_Marked("canary", {"canary": ""}), 1)
-
-    def probe(self) -> Item:
-        return self.canary()
+    def texts(self, payloads: Sequence[Any]) -> Sequence[str]:
+        """The texts, after what their markers say."""
+        return [payload if type(payload) is str else self._act(payload, len(payloads)) for payload in payloads]
 
     def _act(self, marked: _Marked, batch: int) -> str:
         for marker, value in marked.markers.items():

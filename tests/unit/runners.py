@@ -1,0 +1,61 @@
+"""Runners of folders, made as a worker makes them from the catalogue."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.unit.models_from_config import DEVICE
+from textmill import tasks
+from workers import models
+from workers.kinds import ModelSpec
+from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
+
+
+def opened(
+    folder: Path, task: str, languages: tuple[Sequence[str], Sequence[str]] = (["en"], ["pt"]), **fields: Any
+) -> ModelRunner:
+    """An opened runner in float32. languages: what a translation model offers; fields: of the ModelSpec."""
+    if task == "translation":
+        offer = tasks.get(task).offer.model_validate(
+            {"source_langs": languages[0], "target_langs": languages[1], "lang_codes": fields.pop("lang_codes", {})}
+        )
+        fields["offer"] = offer
+    spec = {"name": "small", "source": str(folder), "window": 128, "device": DEVICE, "dtype": "float32"} | fields
+    runner = models.make(ModelSpec(task=task, **spec))
+    runner.open()
+    return runner
+
+
+def loaded(folder: Path, task: str, **fields: Any) -> ModelRunner:
+    """The same with its weights."""
+    runner = opened(folder, task, **fields)
+    runner.load()
+    return runner
+
+
+def bound(runner: ModelRunner, **options: Any) -> Plan:
+    """The plan of a job with these options."""
+    assert runner.spec.task is not None
+    return runner.bind(runner.spec.task, options)
+
+
+def finish(runner: ModelRunner, plan: Plan, prepared: Prepared) -> tuple[Outcome, int]:
+    """The document's outcome, and how many rounds it took."""
+    rounds = 0
+    while True:
+        rounds += 1
+        result = plan.assemble(prepared, runner.run(prepared.items) if prepared.items else [])
+        if isinstance(result, Outcome):
+            return result, rounds
+        prepared = result
+
+
+def model_of(runner: ModelRunner) -> Any:
+    """The backend's model, for looking into it."""
+    return runner._model
+
+
+def run_one(runner: ModelRunner, item: Item) -> Any:
+    """One item alone."""
+    [output] = runner.run([item])
+    return output

@@ -1,0 +1,1 @@
+"""Files -> documents, results -> files: one module a format."""

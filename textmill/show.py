@@ -1,0 +1,75 @@
+"""How the command line shows jobs and models to people. Programs take `--json`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from textmill import wire
+
+ERROR_CHARACTERS = 50
+"""Of an error in a list; `textmill status` shows all of it."""
+
+NAMED_LANGUAGES = 6
+"""More than these are counted."""
+
+
+def duration(seconds: float) -> str:
+    """About how long: `45 s`, `12 min`, `3 h 20 min`, `4 d 2 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def job_line(job: wire.Job) -> str:
+    """A job by itself."""
+    parts = [f"{_done(job.counts)} documents"]
+    parts += [f"{number} {what}" for what in ("failed", "cancelled") if (number := getattr(job.counts, what))]
+    parts += [f"{job.documents_per_second:.1f}/s"] if job.documents_per_second else []
+    parts += [f"{duration(job.eta_seconds)} left"] if job.eta_seconds else []
+    parts += [f"{job.error.code}: {job.error.message}"] if job.error else []
+    return f"{job.id}  {job.task}  {job.model}  {job.state}  {', '.join(parts)}"
+
+
+def jobs_table(jobs: Sequence[wire.Job], now: datetime | None = None) -> list[str]:
+    """Jobs below each other, and above them what the columns are."""
+    now = now or datetime.now(UTC)
+    rows = [("JOB", "TASK", "MODEL", "STATE", "DOCUMENTS", "FAILED", "AGE", "ERROR")]
+    for job in jobs:
+        error = _cut(f"{job.error.code}: {job.error.message}") if job.error else ""
+        age = duration(max(0.0, (now - job.created_at).total_seconds()))
+        failed = str(job.counts.failed) if job.counts.failed else ""
+        rows.append((job.id, job.task, job.model, job.state, _done(job.counts), failed, age, error))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def model_line(model: Mapping[str, Any]) -> str:
+    """A model of the catalogue."""
+    sides = [model.get(side) or [] for side in ("source_langs", "target_langs")]
+    pair = f"  {_languages(*sides)}" if any(sides) else ""
+    default = "  (default)" if model.get("default") else ""
+    return f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}"
+
+
+def _languages(source: Sequence[str], target: Sequence[str]) -> str:
+    if len(source) > NAMED_LANGUAGES and set(source) == set(target):
+        return f"any of {len(source)} languages to any other"
+    return " -> ".join(
+        ", ".join(side) if len(side) <= NAMED_LANGUAGES else f"any of {len(side)} languages"
+        for side in (source, target)
+    )
+
+
+def _done(counts: wire.Counts) -> str:
+    return f"{counts.total - counts.pending}/{counts.total}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= ERROR_CHARACTERS else text[: ERROR_CHARACTERS - 3] + "..."

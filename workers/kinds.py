@@ -1,0 +1,198 @@
+"""Kinds of models: what one is asked for, and what it gives, whatever computes it.
+
+A rule asks for a kind, a backend offers some; `workers/runner.py` puts them together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textmill.tasks.task import Offer
+
+# --- which model ------------------------------------------------------------------------------------------------------
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model of the catalogue, as this process is to run it (what `textmill.tasks` calls an offered model)."""
+
+    name: str
+    task: str | None
+    """None: any task (the stand-in)."""
+    source: str
+    """A folder, or an id on the hub."""
+    window: int
+    """Tokens that the model takes at once, special ones included; also the most that it may generate."""
+    revision: str | None = None
+    """The hub's commit. A folder's revision is the digest of what is in it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The catalogue's defaults."""
+    labels: Sequence[str] | None = None
+    offer: Offer = field(default_factory=Offer)
+    """The catalogue's keys that only this task's models have."""
+    backend: str = "auto"
+    dtype: Precision = "auto"
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "cuda:1"."""
+    threads: int = 0
+    """CPU threads of one pass; 0: one for each core."""
+
+
+# --- what goes in and comes out ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a model made of one item."""
+
+    ids: Sequence[int]
+    """Tokens, without the start and the end."""
+    hit_limit: bool
+    """Whether it ended at the length limit and not by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """What the items of one generation agree on (their `group`), with nothing left open but what only the checkpoint
+    knows. Lengths are in tokens of the decoder and count its start token, as in transformers."""
+
+    max_length: int
+    min_length: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    forced_bos_token_id: int | None = None
+    """The target language's token, where the model wants it second; None: the checkpoint's own."""
+    decoder_start_token_id: int | None = None
+    """The same, where the model wants it first."""
+
+    def with_lengths(self, min_length: int, max_length: int) -> "GenerationSettings":
+        """The same with other lengths."""
+        return replace(self, min_length=min_length, max_length=max_length)
+
+
+Scores = NDArray[np.float32]
+"""Of one item: the probability of each label for each token, (tokens, labels), special tokens left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a language pair puts around a text, and where decoding starts."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    forced_bos_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    """The fields of GenerationSettings that name the target language."""
+
+
+Pair = tuple[str | None, str | None]
+"""(source, target) language, as the catalogue writes them."""
+
+Offsets = Sequence[tuple[int, int]]
+"""(start, end) of each token in the text, in code points."""
+
+
+class Codec(Protocol):
+    """Text to token ids and back. Called from many threads at once."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, special tokens left out."""
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
+        """Token ids with their places. Raises ModelUnavailable where the tokenizer does not know them."""
+
+    def word_starts(self, text: str, ids: Sequence[int], offsets: Offsets) -> list[int]:
+        """The indices of the tokens that begin a word."""
+
+    def starts(self, text: str) -> list[int]:
+        """Where each token of the text begins, in code points, ascending."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, special tokens left out."""
+
+    @property
+    def known_languages(self) -> frozenset[str]:
+        """The tokenizer's own codes; empty where it has none."""
+
+    def frame(self, pair: Pair) -> Frame:
+        """What goes around a text of this pair. Raises ProcessingFailed where the model does not know a language."""
+
+
+# --- the kinds --------------------------------------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """What a model computes. Each member has a protocol below; a new one is a member, a protocol and contract tests."""
+
+    GENERATION = "generation"
+    """Text from text, by an encoder-decoder: `EncoderDecoder`."""
+    TOKEN_SCORES = "token scores"
+    """A distribution over labels for each token: `TokenClassifier`."""
+    TEXT = "text"
+    """The text itself: `TextMirror`. No model; for stand-ins."""
+
+
+class Model(Protocol):
+    """One model of a backend, opened: what can be known without its weights is known.
+
+    `load`, `unload` and what computes are called from the engine's threads, one at a time.
+    """
+
+    revision: str
+    """What the results record as `model_revision`: the hub's commit, or a digest of the folder."""
+    dtype: str
+    """The number format that it computes in, as results record it: "float32"."""
+
+    def load(self) -> None:
+        """Bring the weights to the device. Raises ModelUnavailable, and what the backend's `fault` understands."""
+
+    def unload(self) -> None:
+        """Give the device's memory back. `load` may be called again."""
+
+    def memory_bytes(self) -> int:
+        """Device memory that the loaded weights take; 0 while unloaded."""
+
+
+class EncoderDecoder(Model, Protocol):
+    """Of the kind GENERATION."""
+
+    codec: Codec
+    window: int
+    """Tokens of input, special ones included."""
+    limit: int | None
+    """The most that it may generate, start token included; None: no limit."""
+
+    def defaults(self, preset: str) -> Mapping[str, Any]:
+        """The checkpoint's own generation options, those for the preset ("translation_en_to_fr") over the general ones,
+        and a `prefix` that it wants before each text."""
+
+    def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
+        """One generation for all rows (token ids, special ones included)."""
+
+
+class TokenClassifier(Model, Protocol):
+    """Of the kind TOKEN_SCORES."""
+
+    codec: Codec
+    window: int
+    labels: Sequence[str]
+    """By index, as in the configuration: "O", "B-PER", "I-PER"."""
+
+    def token_scores(self, rows: Sequence[Sequence[int]], around: tuple[int, int]) -> Sequence[Scores]:
+        """One forward pass. around: how many special tokens begin and end each row; they get no scores."""
+
+
+class TextMirror(Model, Protocol):
+    """Of the kind TEXT."""
+
+    def texts(self, payloads: Sequence[Any]) -> Sequence[str]:
+        """The texts."""
