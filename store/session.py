@@ -15,10 +15,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from store.faults import Meaning, TransactionOutrun, meaning
 from store.settings import StoreSettings
 from textmill.errors import StoreBusy
 
@@ -30,6 +31,12 @@ RETRIES = 12
 
 BUSY_SECONDS = 10
 """How long SQLite waits for another process's write to end, in one try."""
+
+MESSAGES = {
+    Meaning.CONFLICT: "the database kept refusing the transaction: others were in its way each time",
+    Meaning.OUTAGE: "the database does not answer",
+    Meaning.FULL: "the database cannot write: its disk is full, or fails",
+}
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -128,7 +135,8 @@ class Store:
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, ...)` in one transaction, as a whole again where the database asks for it.
 
-        Raises StoreBusy when that keeps failing, and whatever `work` raises (after rolling back).
+        Raises StoreBusy when that keeps failing or the database cannot write at all, and whatever `work` raises (after
+        rolling back).
         """
         return self._retried(self._write_transaction, work, args, kwargs)
 
@@ -161,12 +169,16 @@ class Store:
             try:
                 with transaction() as tx:
                     return work(tx, *args, **kwargs)
-            except (DBAPIError, TransactionOutrun) as error:
-                if not can_retry(error):
+            except (SQLAlchemyError, TransactionOutrun) as error:
+                found = meaning(error)
+                if found is Meaning.FAULT:
                     raise
                 last = error
+                if found is Meaning.FULL:
+                    break
             time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
-        raise StoreBusy(f"the database kept refusing the transaction: {last}") from last
+        # The cause stays out of the message, which producers see: it names hosts and files. `brief` shows it to logs.
+        raise StoreBusy(MESSAGES[found]) from last
 
 
 def settings_of(tx: Connection) -> StoreSettings:
@@ -174,33 +186,6 @@ def settings_of(tx: Connection) -> StoreSettings:
     settings = tx.get_execution_options()["textmill_settings"]
     assert isinstance(settings, StoreSettings)
     return settings
-
-
-class TransactionOutrun(Exception):
-    """What the transaction read at its start was changed by another one before its end: run it again."""
-
-
-def can_retry(error: Exception) -> bool:
-    """Whether running the whole transaction again can succeed."""
-    if isinstance(error, TransactionOutrun):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    # SQLSTATE: serialization failure, deadlock, and the states of a server that is starting, stopping or full.
-    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "57P01", "57P02", "57P03", "53300"):
-        return True
-    text = str(error.orig)
-    return isinstance(error, OperationalError) and any(
-        sign in text
-        for sign in (
-            "database is locked",
-            "database table is locked",
-            "connection failed",
-            "server closed the connection",
-        )
-    )
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
