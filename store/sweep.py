@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from store import dispatch, endings, leases, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.queue import redis_lists
 from store.session import Store, db_time, settings_of
 from store.tables import ACTIVE, OUT, documents, duties, results, shards
@@ -49,7 +50,7 @@ class Sweeper:
         try:
             self._store.write(resign, self._id)
         except (TextmillError, sa.exc.SQLAlchemyError) as error:
-            log.info("the duty to sweep runs out by itself: %s", error)
+            log.info("the duty to sweep runs out by itself: %s", brief(error))
         self._redis.close()
 
     def _run(self) -> None:
@@ -57,7 +58,7 @@ class Sweeper:
             try:
                 self.sweep()
             except (TextmillError, sa.exc.SQLAlchemyError, OSError) as error:
-                log.warning("sweep put off: %s", error)
+                log.warning("sweep put off: %s", brief(error))
 
     def sweep(self) -> bool:
         """One sweep, if this process holds the duty. Each step is a transaction of its own."""

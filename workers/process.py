@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from store import leases
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
@@ -193,7 +194,7 @@ class DeviceProcess:
         try:
             self.dispatcher.publish(self._store.write(leases.release, lease))
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, error)
+            log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, brief(error))
 
 
 def names(setting: str) -> tuple[str, ...]:

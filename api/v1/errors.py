@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from store.faults import brief
 from textmill import errors, wire
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,10 @@ def install(app: FastAPI) -> None:
 
 def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TextmillError)
-    if status_of(error) >= 500:
+    if isinstance(error, errors.Unavailable):
+        # One line: what is down is no fault of this code, a traceback says nothing about it, and every request fails.
+        log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, brief(error))
+    elif status_of(error) >= 500:
         log.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=error)
     return problem(error)
 

@@ -1,5 +1,6 @@
 """A disk that is full: what the api answers meanwhile, and that it goes on afterwards."""
 
+import logging
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,9 @@ def refused(answer: httpx.Response) -> None:
     assert "disk is full" in answer.json()["detail"]
 
 
-def test_a_full_disk_is_told_at_once_and_gets_over(store: Store, fill: Callable[[bool], None]) -> None:
+def test_a_full_disk_is_told_at_once_and_gets_over(
+    store: Store, fill: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
     tries: list[str] = []
     with serving(store) as api, api.http() as http:
         job = http.post("/v1/jobs", json={"task": "ner", "model": "echo", "open": True}).json()["id"]
@@ -53,6 +56,9 @@ def test_a_full_disk_is_told_at_once_and_gets_over(store: Store, fill: Callable[
         assert len(tries) == 2, "one to look the key up, one that fails"
         refused(http.post(f"/v1/jobs/{job}/documents", json={"documents": BIG["documents"]}))
         assert http.get(f"/v1/jobs/{job}").json()["counts"]["total"] == 0
+        said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.exc_info for record in said] == [None, None], "a line each, and no traceback"
+        assert all(record.getMessage().endswith("(OperationalError: database or disk is full)") for record in said)
         fill(False)
         assert http.post("/v1/jobs", json=BIG).status_code == 201
         assert http.post(f"/v1/jobs/{job}/documents", json={"documents": BIG["documents"]}).json()["total"] == 5

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import leases, workers
+from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.workers import WorkerRow
@@ -71,7 +72,7 @@ class Keeper:
         try:
             self._store.write(workers.unregister, self._worker.id)
         except (TextmillError, SQLAlchemyError) as error:
-            log.info("the registry forgets this worker by itself: %s", error)
+            log.info("the registry forgets this worker by itself: %s", brief(error))
 
     def beat(self) -> None:
         """Renew and report, once."""
@@ -96,5 +97,5 @@ class Keeper:
                 self.beat()
                 wait = pause
             except (TextmillError, SQLAlchemyError) as error:
-                log.warning("leases could not be renewed, trying again: %s", error)
+                log.warning("leases could not be renewed, trying again: %s", brief(error))
                 wait = min(1.0, pause)
