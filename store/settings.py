@@ -80,7 +80,7 @@ class StoreSettings(BaseSettings):
     database_read_seconds: float = Field(default=20, gt=0)
     """How long one statement of a reading transaction may run. The client gives up a little later by itself."""
 
-    database_write_seconds: float = Field(default=30, gt=0)
+    database_write_seconds: float = Field(default=20, gt=0)
     """How long one statement of a writing transaction may run, the waits for its locks included."""
 
     database_lock_seconds: float = Field(default=15, gt=0)

@@ -62,7 +62,7 @@ class Sweeper:
 
     def sweep(self) -> bool:
         """One sweep, if this process holds the duty. Each step is a transaction of its own."""
-        if not self._store.write(hold_duty, self._id):
+        if not self._store.write(take_up, self._id):
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
@@ -99,9 +99,28 @@ class Sweeper:
         return sum(int(self._redis.llen(name)) for name in redis_lists(model))
 
 
+def take_up(tx: Connection, holder: str) -> bool:
+    """Hold the duty to sweep. Where nobody had it for more than a term, the database was away, or everything was.
+
+    The leases that ran out meanwhile could not be renewed: who is alive gets time to do so, and no loss is counted to
+    documents that did nothing. (One worker that is cut off alone cannot be told from one that is dead.)
+    """
+    unheld = sa.select(duties.c.held_until < db_time(-_term(tx))).where(duties.c.name == "sweep")
+    was_away = tx.execute(unheld).scalar()
+    if not hold_duty(tx, holder):
+        return False
+    if was_away and (spared := leases.spare(tx, settings_of(tx).lease_seconds / 3)):  # the pace of renewals
+        log.warning("sweep: nobody could renew %d leases in time; they get longer", spared)
+    return True
+
+
+def _term(tx: Connection) -> float:
+    return max(10.0, 5 * settings_of(tx).sweep_seconds)
+
+
 def hold_duty(tx: Connection, holder: str, name: str = "sweep") -> bool:
     """Take the duty, or keep it: one holder at a time, until it stops asking for some sweeps."""
-    until = db_time(max(10.0, 5 * settings_of(tx).sweep_seconds))
+    until = db_time(_term(tx))
     free = sa.or_(duties.c.holder == holder, duties.c.holder.is_(None), duties.c.held_until < db_time())
     taken = sa.update(duties).where(duties.c.name == name, free).values(holder=holder, held_until=until)
     return tx.execute(taken).rowcount == 1

@@ -38,6 +38,7 @@ from workers.runner import Runner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
+from workers.shards.patience import Patience
 from workers.shards.run import ShardRun
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class DeviceProcess:
             str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
         )
         self.dispatcher = Dispatcher(app)
+        self._patience = Patience()
         self._sweeper = Sweeper(store, self.dispatcher)
         self._budgets = Budgets(settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds)
         self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
@@ -127,11 +129,13 @@ class DeviceProcess:
 
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
-        lease = self._store.write(leases.claim, shard_id, self.worker.id)
+        # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
+        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id))
         if lease is None:
             return "nothing to do"
-        run = ShardRun(Ledger(self._store, self.dispatcher, lease), self.inbox, self.residency, self._settings)
-        self._keeper.hold(lease, run.ticket)
+        ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
+        run = ShardRun(ledger, self.inbox, self.residency, self._settings)
+        self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
             return run.run()
         finally:
@@ -167,6 +171,7 @@ class DeviceProcess:
         self.drain_requested.wait()
         if self._drained.is_set():
             return
+        self._patience.give_up()
         log.info("draining: shards in work may finish for %.0f s", self._settings.drain_seconds)
         if self._drained.wait(self._settings.drain_seconds):
             return

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from store.bulk import DocumentOutcome
+from store.faults import brief
 from store.leases import Text
 from textmill.errors import (
     Draining,
@@ -19,6 +20,7 @@ from textmill.errors import (
     ModelUnavailable,
     ProcessingFailed,
     TextmillError,
+    Unavailable,
     WorkerLost,
 )
 from workers.backends.echo.echo import Echo
@@ -250,16 +252,17 @@ class ShardRun:
 
     def _hand_back(self) -> None:
         """Store what is done and release the rest, as far as the lease and the database allow it."""
+        lease = self._ledger.lease
         try:
             if self._done:
                 self._settle(close=False)
             self._ledger.release()
         except LeaseLost:
-            log.info("shard %d: the lease is gone", self._ledger.lease.shard_id)
+            log.info("shard %d: the lease is gone", lease.shard_id)
+        except Unavailable as error:
+            log.warning("shard %d cannot be handed back: its lease runs out: %s", lease.shard_id, brief(error))
         except Exception:
-            log.warning(
-                "shard %d could not be handed back: its lease runs out", self._ledger.lease.shard_id, exc_info=True
-            )
+            log.warning("shard %d could not be handed back: its lease runs out", lease.shard_id, exc_info=True)
 
 
 def _verdict(error: Exception, what: str) -> TextmillError:
