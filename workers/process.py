@@ -28,10 +28,10 @@ from workers.backends.echo.echo import Echo
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.engine.inbox import Inbox, Ticket
 from workers.engine.residency import Residency
 from workers.engine.watchdog import Watch, Watchdog
-from workers.faults import EXIT_OVERDUE
+from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
 from workers.models import make
 from workers.runner import Runner
@@ -39,6 +39,7 @@ from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
 from workers.shards.patience import Patience
+from workers.shards.progress import Progress, ProgressWatchdog
 from workers.shards.run import ShardRun
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class DeviceProcess:
             at_start=self._preload,
         )
         self._watchdog = Watchdog(self._watch, self._overdue)
+        self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
+        self._progress_watchdog = ProgressWatchdog(self._progress, lambda hung: self._end_without(hung, EXIT_HUNG))
         self._keeper = Keeper(
             store,
             self.worker,
@@ -106,6 +109,7 @@ class DeviceProcess:
         self.dispatcher.publish(self._store.write(leases.expire_process, self.worker.host, self.worker.pid))
         self.engine.start()
         self._watchdog.start()
+        self._progress_watchdog.start()
         self._keeper.start()
         self._sweeper.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
@@ -116,6 +120,7 @@ class DeviceProcess:
         self._drained.set()
         self.drain_requested.set()
         self._watchdog.stop()
+        self._progress_watchdog.stop()
         in_time = self.engine.stop(timeout=1)
         self._sweeper.stop()
         self._keeper.stop()
@@ -134,7 +139,7 @@ class DeviceProcess:
         if lease is None:
             return "nothing to do"
         ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
-        run = ShardRun(ledger, self.inbox, self.residency, self._settings)
+        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
             return run.run()
@@ -183,17 +188,22 @@ class DeviceProcess:
             ticket.stop(Draining())
 
     def _overdue(self) -> None:
-        """The engine hangs: hand back the shards that are not in its batch, and end. For those in it it is a loss."""
-        threading.Timer(LAST_WORDS_SECONDS, os._exit, (EXIT_OVERDUE,)).start()
+        """The engine hangs: for the shards in its batch it is a loss."""
+        self._end_without({waiting.owner for waiting in self._watch.batch}, EXIT_OVERDUE)
+
+    def _end_without(self, at_fault: set[Ticket], code: int) -> None:
+        """Hand back, with no loss, the shards that are not at fault, and end."""
+        threading.Timer(LAST_WORDS_SECONDS, os._exit, (code,)).start()
         # A free slot of this very process would take the messages that follow, and die with them.
         os.kill(os.getpid(), signal.SIGTERM)
         self.consuming_ended.wait(LAST_WORDS_SECONDS / 2)
-        in_batch = {waiting.owner for waiting in self._watch.batch}
         for lease, ticket in self._keeper.held():
-            if ticket not in in_batch:
+            if ticket in at_fault:
+                self._keeper.drop(lease)  # renewed no more, if the time for the others is short
+            else:
                 self._hand_back(lease)
         self.dispatcher.stop(timeout=2)
-        os._exit(EXIT_OVERDUE)
+        os._exit(code)
 
     def _hand_back(self, lease: Lease) -> None:
         try:

@@ -30,6 +30,7 @@ from workers.engine.residency import Residency
 from workers.runner import Item, Outcome, Prepared, Runner
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
+from workers.shards.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class Pace(Protocol):
     def settle_seconds(self) -> float: ...
     @property
     def settle_documents(self) -> int: ...
+    @property
+    def progress_seconds(self) -> float: ...
 
 
 class _Document:
@@ -72,11 +75,14 @@ class _Document:
 class ShardRun:
     """One shard under one lease. By its `ticket` others stop it: the keeper with LeaseLost, the drain with Draining."""
 
-    def __init__(self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace) -> None:
+    def __init__(
+        self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace, progress: Progress | None = None
+    ) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._residency = residency
         self._pace = pace
+        self._progress = progress or Progress(pace.progress_seconds, pace.progress_seconds)
         self.ticket: Ticket = inbox.ticket(ledger.lease.model, pace.credit_tokens)
         self._options: Mapping[str, Any] = ledger.lease.options
         self._runner: Runner
@@ -96,7 +102,8 @@ class ShardRun:
         """
         try:
             try:
-                self._runner = self._residency.open(self._ledger.lease.model)
+                with self._progress.step(self.ticket, "open"):
+                    self._runner = self._residency.open(self._ledger.lease.model)
             except ModelUnavailable as error:
                 self._fail_all(error)
             else:
@@ -132,7 +139,7 @@ class ShardRun:
             if not self._open and not more:
                 return
             if self._open or not self.ticket.room:
-                for waiting in self.ticket.collect(self._until_due()):
+                for waiting in self._collect(self._until_due()):
                     self._take(waiting)
 
     def _run_single_file(self) -> None:
@@ -148,7 +155,7 @@ class ShardRun:
                     self._prepare(document, text, attempt)
                     while self._open:
                         self._submit()
-                        for waiting in self.ticket.collect(None):
+                        for waiting in self._collect(None):
                             self._take(waiting, attempt)
             self._settle(close=False)
 
@@ -172,7 +179,8 @@ class ShardRun:
 
     def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
         try:
-            prepared = self._runner.prepare(text, self._options)
+            with self._progress.step(self.ticket, "prepare"):
+                prepared = self._runner.prepare(text, self._options)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
             self._decide(document, _verdict(error, "prepared"), attempt)
         else:
@@ -190,6 +198,21 @@ class ShardRun:
         while self._backlog and self.ticket.room:
             self.ticket.submit([self._backlog.popleft() for _ in range(min(len(self._backlog), PREPARE))])
 
+    def _collect(self, timeout: float | None) -> list[Waiting]:
+        """What has come back, waiting for it so long; None: for as long as the engine has work.
+
+        Raises RuntimeError where the engine has none and nothing has come: then nothing ever would.
+        """
+        if timeout is not None:
+            return self.ticket.collect(timeout)
+        while True:
+            if came := self.ticket.collect(self._pace.progress_seconds):
+                return came
+            if self._inbox.idle:  # so whatever was out has been answered
+                if came := self.ticket.collect(0):
+                    return came
+                raise RuntimeError("items of the shard are out, and the engine has none of them")
+
     def _take(self, waiting: Waiting, attempt: int = 1) -> None:
         """An item has come back."""
         document, place = waiting.place
@@ -205,7 +228,8 @@ class ShardRun:
 
     def _assemble(self, document: _Document, attempt: int) -> None:
         try:
-            assembled = self._runner.assemble(document.prepared, document.outputs)
+            with self._progress.step(self.ticket, "assemble"):
+                assembled = self._runner.assemble(document.prepared, document.outputs)
         except Exception as error:  # noqa: BLE001 - as above
             self._decide(document, _verdict(error, "assembled"), attempt)
             return
