@@ -85,8 +85,8 @@ class ProcessStep(bootsteps.StartStopStep):
         end_with_parent()
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_port)
-        self.process.start()
         signals.worker_shutting_down.connect(self._shutting_down)
+        self.process.start()
         signals.task_postrun.connect(lambda task_id, **_: _wake_for(worker, task_id), weak=False)
 
     def stop(self, worker: WorkController) -> None:

@@ -4,6 +4,7 @@ Knows nothing of Celery but the app that it publishes with. Made by the first bo
 """
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -104,15 +105,19 @@ class DeviceProcess:
         )
 
     def start(self) -> None:
-        """Start the threads. What an earlier process with this host and pid held is taken over first."""
+        """Start the threads. What an earlier process with this host and pid held is taken over first.
+
+        Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
+        """
+        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
-        self.dispatcher.publish(self._store.write(leases.expire_process, self.worker.host, self.worker.pid))
+        expire = functools.partial(self._store.write, leases.expire_process, self.worker.host, self.worker.pid)
+        self.dispatcher.publish(self._patience.persist(expire))
         self.engine.start()
         self._watchdog.start()
         self._progress_watchdog.start()
-        self._keeper.start()
+        self._patience.persist(self._keeper.start)
         self._sweeper.start()
-        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
 
     def stop(self) -> None:

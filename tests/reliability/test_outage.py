@@ -123,6 +123,34 @@ def test_a_worker_that_waits_for_the_database_can_be_stopped(store: Store, produ
         assert worker.stop() == 0
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # SQLite's file is there, or nothing can start
+def test_a_worker_that_starts_waits_for_the_database(store: Store, producer: Producer, tmp_path: Path) -> None:
+    proxy, url = proxied(store.url)
+    proxy.cut()
+    far = Store(url, store.settings.model_copy(update={"database_url": url}))
+    with running(far, tmp_path) as worker:
+        wait_until(lambda: "the work waits for the database" in worker.log, "it starts, and waits")
+        children = worker.children
+        proxy.mend()
+        assert producer.wait(producer.submit(["a"]), 30).state == "completed"
+        assert worker.children == children, "the process lived on"
+        assert worker.stop() == 0
+    proxy.close()
+    far.close()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_worker_that_waits_for_the_database_to_start_can_be_stopped(store: Store, tmp_path: Path) -> None:
+    proxy, url = proxied(store.url)
+    proxy.cut()
+    far = Store(url, store.settings.model_copy(update={"database_url": url}))
+    with running(far, tmp_path) as worker:
+        wait_until(lambda: "the work waits for the database" in worker.log, "it starts, and waits")
+        assert worker.stop() == 0
+    proxy.close()
+    far.close()
+
+
 def sweeper(store: Store) -> Sweeper:
     return Sweeper(store, Dispatcher(celery_app(store.settings.redis_url)))
 
