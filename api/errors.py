@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.faces import Faces
+from store.faults import brief
 from textmill import errors
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ def _handler(faces: Faces, known: Callable[[Request, Any], errors.TextmillError]
         response = faces.at(request.scope["path"]).error(known(request, error))
         if isinstance(error, HTTPException):
             response.headers.update(error.headers or {})  # 405 says what is allowed
-        if isinstance(error, errors.TextmillError) and response.status_code >= 500:
+        if isinstance(error, errors.Unavailable):
+            # One line: every request fails, and a traceback says nothing about what is down.
+            log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, brief(error))
+        elif isinstance(error, errors.TextmillError) and response.status_code >= 500:
             log.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=error)
         return response
 

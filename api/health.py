@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.services import Services
 from store import jobs, sweep
+from store.faults import brief
 from textmill.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def ready(services: Services) -> dict[str, bool]:
     try:
         services.store.read(jobs.ended, [])
     except (Unavailable, SQLAlchemyError) as error:
-        raise Unavailable(f"the database does not answer: {type(error).__name__}") from error
+        raise Unavailable("the database does not answer") from error
     return {"database": True, "broker": services.dispatcher.healthy}
 
 
@@ -40,7 +41,7 @@ def metrics(services: Services) -> Response:
     try:
         queued = services.store.read(sweep.queued_shards)
     except (Unavailable, SQLAlchemyError) as error:
-        log.warning("metrics without the queue: %s", error)
+        log.warning("metrics without the queue: %s", brief(error))
         queued = None
     services.metrics.queue(queued)
     return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -6,7 +6,9 @@ import logging
 from starlette.concurrency import run_in_threadpool
 
 from store import jobs
+from store.faults import brief
 from store.session import Store
+from textmill.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,9 @@ class Waiters:
                 continue
             try:
                 ended = await run_in_threadpool(self._store.read, jobs.ended, list(self._waiting))
+            except Unavailable as error:
+                log.warning("looking for ended jobs failed: %s", brief(error))
+                self._wake(list(self._waiting), error)
             except Exception as error:  # whatever it is: the waiters answer for it, and the next ones get a next try
                 log.exception("looking for ended jobs failed")
                 self._wake(list(self._waiting), error)

@@ -27,7 +27,7 @@ def run() -> None:
     url = context.config.attributes.get("url") or StoreSettings().database_url
     store = Store(url)
     try:
-        store.write(migrate)
+        store.write_long(migrate)
     finally:
         store.close()
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from standalone.statefile import State
 from standalone.supervisor import GaveUp, Stopped
 from standalone.system import ROOT, System, folder_of
+from store.faults import brief
+from textmill.errors import Unavailable
 from workers.settings import WorkerSettings
 
 
@@ -38,6 +40,9 @@ def main() -> int:
     except Stopped:
         print("Stopped.", flush=True)
         return 0 if arguments.command == "up" else 130
+    except Unavailable as error:
+        print(f"Textmill cannot start: {brief(error)}", file=sys.stderr)
+        return 1
     except GaveUp as error:
         print(error, file=sys.stderr)
         return 1

@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+from standalone.writes import Writes
 
 HEALTHY_SECONDS = 20
 """A process that lived this long counts as well again: its next death is its first."""
@@ -40,7 +43,15 @@ class Child:
     Its command is asked for anew at each start, so that it can take another port where its own is gone.
     """
 
-    def __init__(self, name: str, command: Callable[[], Command], log: Path, *, stop_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], Command],
+        log: Path,
+        *,
+        stop_seconds: float,
+        writes: Writes | None = None,
+    ) -> None:
         self.name = name
         self.log = log
         self.stop_seconds = stop_seconds
@@ -48,6 +59,7 @@ class Child:
         self.deaths = 0
         """Deaths in a row, each soon after the start."""
         self._command = command
+        self._writes = writes or Writes()
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._next_start = 0.0
@@ -117,7 +129,7 @@ class Child:
                 if os.getppid() != parent:
                     os._exit(1)
 
-        with self.log.open("ab") as log:
+        with self._output() as log:
             self._process = subprocess.Popen(
                 command.args,
                 stdin=subprocess.DEVNULL,
@@ -130,12 +142,18 @@ class Child:
             )
         self._started = time.monotonic()
 
+    def _output(self) -> IO[bytes]:
+        """Where it writes. Nowhere, where the disk has no room for a log: it has to run all the same."""
+        with self._writes.may_fail(str(self.log)):
+            return self.log.open("ab")
+        return open(os.devnull, "ab")
+
     def _bury(self, process: subprocess.Popen[bytes]) -> None:
         lived = time.monotonic() - self._started
         self.deaths = 1 if lived >= HEALTHY_SECONDS else self.deaths + 1
         self._next_start = time.monotonic() + back_off(self.deaths)
         self._process = None
-        with self.log.open("a", encoding="utf-8") as log:
+        with self._writes.may_fail(str(self.log)), self.log.open("a", encoding="utf-8") as log:
             log.write(f"-- {self.name} (process {process.pid}) ended with code {process.returncode}\n")
 
 

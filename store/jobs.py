@@ -17,8 +17,9 @@ from sqlalchemy.engine import Connection
 from store import bulk, dispatch, sharding
 from store.dispatch import Released
 from store.endings import end_if_finished
+from store.faults import TransactionOutrun
 from store.queue import PRIORITY
-from store.session import TransactionOutrun, db_time, settings_of
+from store.session import db_time, settings_of
 from store.tables import ACTIVE, RUNNING, documents, jobs, results, shards
 from store.views import owned, to_wire, view
 from textmill.errors import (

@@ -222,6 +222,15 @@ def expire(tx: Connection) -> list[Released]:
     return _lose(tx, shards.c.lease_expires_at < db_time())
 
 
+def spare(tx: Connection, seconds: float) -> int:
+    """Give leases that have run out so long again: nobody could renew them. Returns how many."""
+    out = sa.and_(LEASED, shards.c.lease_expires_at < db_time())
+    in_order = sa.select(shards.c.id).where(out).order_by(_BY_ID).with_for_update(skip_locked=True)
+    ids = tx.execute(in_order).scalars().all()
+    longer = sa.update(shards).where(shards.c.id.in_(ids), LEASED).values(lease_expires_at=db_time(seconds))
+    return tx.execute(longer).rowcount
+
+
 def expire_worker(tx: Connection, worker_id: str) -> list[Released]:
     """Queue again, at once, what a worker held that is known to be dead."""
     return _lose(tx, shards.c.worker_id == worker_id)

@@ -15,10 +15,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from store import postgresql
+from store.faults import READ_ONLY, Meaning, TransactionOutrun, meaning
+from store.postgresql import LONG, READ
 from store.settings import StoreSettings
 from textmill.errors import StoreBusy
 
@@ -30,6 +33,12 @@ RETRIES = 12
 
 BUSY_SECONDS = 10
 """How long SQLite waits for another process's write to end, in one try."""
+
+MESSAGES = {
+    Meaning.CONFLICT: "the database kept refusing the transaction: others were in its way each time",
+    Meaning.OUTAGE: "the database does not answer",
+    Meaning.FULL: "the database cannot write: its disk is full, or fails",
+}
 
 
 class Timestamp(sa.types.TypeDecorator[datetime]):
@@ -114,12 +123,14 @@ class Store:
                 pool_size=pool_size,
                 max_overflow=pool_size,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": 10, "application_name": "textmill"},
+                pool_timeout=settings.database_patience_seconds,
+                connect_args=postgresql.connect_args(settings),
             )
+            postgresql.bound(self.engine, settings)
         self.engine = self.engine.execution_options(textmill_settings=settings)
         # A read is several statements, and has to see one moment: under READ COMMITTED a job could be retried between
         # two of them, and its documents be read as cancelled. A transaction of SQLite sees one moment anyhow.
-        self._read_options: dict[str, Any] = {"textmill_read": True}
+        self._read_options: dict[str, Any] = {"textmill_kind": READ}
         if self.dialect == "postgresql":
             self._read_options["isolation_level"] = "REPEATABLE READ"
         # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
@@ -128,13 +139,18 @@ class Store:
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, ...)` in one transaction, as a whole again where the database asks for it.
 
-        Raises StoreBusy when that keeps failing, and whatever `work` raises (after rolling back).
+        Raises StoreBusy when that keeps failing or the database cannot write at all, and whatever `work` raises (after
+        rolling back).
         """
         return self._retried(self._write_transaction, work, args, kwargs)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, ...)`, which only reads and sees one moment, in a short transaction. Errors as in `write`."""
         return self._retried(self._read_transaction, work, args, kwargs)
+
+    def write_long(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, for what may take any time: migrations."""
+        return self._retried(self._long_transaction, work, args, kwargs)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -143,6 +159,11 @@ class Store:
     @contextlib.contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
         with self._writer, self.engine.begin() as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _long_transaction(self) -> Iterator[Connection]:
+        with self._writer, self.engine.execution_options(textmill_kind=LONG).begin() as tx:
             yield tx
 
     @contextlib.contextmanager
@@ -157,16 +178,28 @@ class Store:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> T:
+        begun = time.monotonic()
         for attempt in range(RETRIES):
             try:
                 with transaction() as tx:
                     return work(tx, *args, **kwargs)
-            except (DBAPIError, TransactionOutrun) as error:
-                if not can_retry(error):
+            except (SQLAlchemyError, TransactionOutrun) as error:
+                found = meaning(error)
+                if found is Meaning.FAULT:
                     raise
                 last = error
+                self._let_go_of_a_replica(error)
+                patient = time.monotonic() - begun < self.settings.database_patience_seconds
+                if found is Meaning.FULL or (found is Meaning.OUTAGE and not patient):
+                    break
             time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
-        raise StoreBusy(f"the database kept refusing the transaction: {last}") from last
+        # The cause stays out of the message, which producers see: it names hosts and files. `brief` shows it to logs.
+        raise StoreBusy(MESSAGES[found]) from last
+
+    def _let_go_of_a_replica(self, error: Exception) -> None:
+        """After a failover the pool's connections are to what was the primary: the next try makes new ones."""
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == READ_ONLY:
+            self.engine.dispose()
 
 
 def settings_of(tx: Connection) -> StoreSettings:
@@ -174,33 +207,6 @@ def settings_of(tx: Connection) -> StoreSettings:
     settings = tx.get_execution_options()["textmill_settings"]
     assert isinstance(settings, StoreSettings)
     return settings
-
-
-class TransactionOutrun(Exception):
-    """What the transaction read at its start was changed by another one before its end: run it again."""
-
-
-def can_retry(error: Exception) -> bool:
-    """Whether running the whole transaction again can succeed."""
-    if isinstance(error, TransactionOutrun):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    # SQLSTATE: serialization failure, deadlock, and the states of a server that is starting, stopping or full.
-    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "57P01", "57P02", "57P03", "53300"):
-        return True
-    text = str(error.orig)
-    return isinstance(error, OperationalError) and any(
-        sign in text
-        for sign in (
-            "database is locked",
-            "database table is locked",
-            "connection failed",
-            "server closed the connection",
-        )
-    )
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -215,8 +221,8 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that turns into a writer midway fails at once with SQLITE_BUSY; IMMEDIATE waits its turn.
-    read = connection.get_execution_options().get("textmill_read")
-    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+    kind = connection.get_execution_options().get("textmill_kind")
+    connection.exec_driver_sql("BEGIN" if kind == READ else "BEGIN IMMEDIATE")
 
 
 def migrate(url: str) -> None:

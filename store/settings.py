@@ -69,3 +69,26 @@ class StoreSettings(BaseSettings):
 
     database_pool: int = Field(default=8, ge=1)
     """Connections to the database that a process keeps."""
+
+    database_connect_seconds: float = Field(default=5, ge=2)
+    """How long making a connection, or trying whether one still works, may take. PostgreSQL only, like the limits
+    below, which are set for each transaction; migrations have none."""
+
+    database_silence_seconds: float = Field(default=10, ge=1)
+    """A connection whose other end acknowledges nothing for this long is given up (TCP keepalives, user timeout)."""
+
+    database_read_seconds: float = Field(default=20, gt=0)
+    """How long one statement of a reading transaction may run. The client gives up a little later by itself."""
+
+    database_write_seconds: float = Field(default=20, gt=0)
+    """How long one statement of a writing transaction may run, the waits for its locks included."""
+
+    database_lock_seconds: float = Field(default=15, gt=0)
+    """How long a statement waits for one lock. More than the limit below, so that a vanished machine is outwaited."""
+
+    database_idle_seconds: float = Field(default=10, gt=0)
+    """How long a transaction may lie idle between two statements. This is what a machine costs that vanishes in one:
+    the server ends the transaction, and with it the locks."""
+
+    database_patience_seconds: float = Field(default=10, gt=0)
+    """A call that the database does not answer begins no further try after this long, and fails (503 from the api)."""

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from store import dispatch, endings, leases, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.queue import redis_lists
 from store.session import Store, db_time, settings_of
 from store.tables import ACTIVE, OUT, documents, duties, results, shards
@@ -49,7 +50,7 @@ class Sweeper:
         try:
             self._store.write(resign, self._id)
         except (TextmillError, sa.exc.SQLAlchemyError) as error:
-            log.info("the duty to sweep runs out by itself: %s", error)
+            log.info("the duty to sweep runs out by itself: %s", brief(error))
         self._redis.close()
 
     def _run(self) -> None:
@@ -57,11 +58,11 @@ class Sweeper:
             try:
                 self.sweep()
             except (TextmillError, sa.exc.SQLAlchemyError, OSError) as error:
-                log.warning("sweep put off: %s", error)
+                log.warning("sweep put off: %s", brief(error))
 
     def sweep(self) -> bool:
         """One sweep, if this process holds the duty. Each step is a transaction of its own."""
-        if not self._store.write(hold_duty, self._id):
+        if not self._store.write(take_up, self._id):
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
@@ -98,9 +99,28 @@ class Sweeper:
         return sum(int(self._redis.llen(name)) for name in redis_lists(model))
 
 
+def take_up(tx: Connection, holder: str) -> bool:
+    """Hold the duty to sweep. Where nobody had it for more than a term, the database was away, or everything was.
+
+    The leases that ran out meanwhile could not be renewed: who is alive gets time to do so, and no loss is counted to
+    documents that did nothing. (One worker that is cut off alone cannot be told from one that is dead.)
+    """
+    unheld = sa.select(duties.c.held_until < db_time(-_term(tx))).where(duties.c.name == "sweep")
+    was_away = tx.execute(unheld).scalar()
+    if not hold_duty(tx, holder):
+        return False
+    if was_away and (spared := leases.spare(tx, settings_of(tx).lease_seconds / 3)):  # the pace of renewals
+        log.warning("sweep: nobody could renew %d leases in time; they get longer", spared)
+    return True
+
+
+def _term(tx: Connection) -> float:
+    return max(10.0, 5 * settings_of(tx).sweep_seconds)
+
+
 def hold_duty(tx: Connection, holder: str, name: str = "sweep") -> bool:
     """Take the duty, or keep it: one holder at a time, until it stops asking for some sweeps."""
-    until = db_time(max(10.0, 5 * settings_of(tx).sweep_seconds))
+    until = db_time(_term(tx))
     free = sa.or_(duties.c.holder == holder, duties.c.holder.is_(None), duties.c.held_until < db_time())
     taken = sa.update(duties).where(duties.c.name == name, free).values(holder=holder, held_until=until)
     return tx.execute(taken).rowcount == 1

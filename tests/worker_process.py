@@ -115,6 +115,11 @@ class Producer:
         """End the thread that publishes."""
         self._dispatcher.stop()
 
+    @property
+    def published(self) -> int:
+        """Messages that Redis has taken."""
+        return self._dispatcher.published
+
     def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo") -> Job:
         new = NewJob(self.key_id, task, model)
         submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])

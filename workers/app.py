@@ -4,6 +4,8 @@ The only module that reads settings when it is imported, because that is how Cel
 then: the process behind it (`workers/process.py`) is made by a bootstep, and starts with the worker.
 """
 
+import math
+import time
 from typing import Any
 
 from celery import bootsteps, signals
@@ -46,6 +48,9 @@ app.conf.update(
     worker_send_task_events=settings.task_events,
     # Redis coming back must not cost the work in progress: leases say whose it is, not the connection.
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    # A Redis that takes no writes (out of memory, or unable to save) is waited for like one that is away: the loop
+    # starts anew instead of ending the process.
+    broker_channel_error_retry=True,
     # Prints are not log lines, and a library's progress bar is not a warning.
     worker_redirect_stdouts=False,
 )
@@ -80,8 +85,8 @@ class ProcessStep(bootsteps.StartStopStep):
         end_with_parent()
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_port)
-        self.process.start()
         signals.worker_shutting_down.connect(self._shutting_down)
+        self.process.start()
         signals.task_postrun.connect(lambda task_id, **_: _wake_for(worker, task_id), weak=False)
 
     def stop(self, worker: WorkController) -> None:
@@ -108,7 +113,32 @@ class ConsumingEnded(bootsteps.StartStopStep):
         self.stop(worker)
 
 
+class Breather(bootsteps.StartStopStep):
+    """Pauses before the consumer's loop starts anew, where it ended soon after its last start: by itself Celery tries
+    some hundred times a minute."""
+
+    shortest, longest = 0.25, 5.0
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._pause = 0.0
+        self._started = -math.inf
+
+    def include(self, consumer: Any) -> None:
+        """First in the list, before the connection is made."""
+        self.obj = None
+        consumer.steps.insert(0, self)
+
+    def start(self, consumer: Any) -> None:
+        assert process is not None
+        soon = time.monotonic() - self._started < 2 * self.longest
+        process.drain_requested.wait(self._pause if soon else 0.0)
+        self._pause = min(self.longest, max(self.shortest, 2 * self._pause)) if soon else 0.0
+        self._started = time.monotonic()
+
+
 app.steps["worker"].add(ProcessStep)
+app.steps["consumer"].add(Breather)
 app.steps["worker"].add(ConsumingEnded)
 
 

@@ -21,10 +21,14 @@ EXIT_OVERDUE = 72
 EXIT_ENGINE = 73
 """Exit code: the engine's own loop failed, a bug in Textmill."""
 
+EXIT_HUNG = 74
+"""Exit code: a task thread hung while it opened a model, or prepared or assembled a document."""
+
 EXITS = {
     EXIT_FATAL: "the device failed",
     EXIT_OVERDUE: "a batch ran past its deadline",
     EXIT_ENGINE: "the engine's loop failed",
+    EXIT_HUNG: "a task hung",
 }
 
 

@@ -4,6 +4,7 @@ Knows nothing of Celery but the app that it publishes with. Made by the first bo
 """
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from store import leases
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
@@ -26,16 +28,18 @@ from workers import metrics
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.engine.inbox import Inbox, Ticket
 from workers.engine.residency import Residency
 from workers.engine.watchdog import Watch, Watchdog
-from workers.faults import EXIT_OVERDUE
+from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
 from workers.models import make, spec_of
 from workers.runner import ModelRunner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
+from workers.shards.patience import Patience
+from workers.shards.progress import Progress, ProgressWatchdog
 from workers.shards.run import ShardRun
 
 log = logging.getLogger(__name__)
@@ -66,6 +70,7 @@ class DeviceProcess:
             str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
         )
         self.dispatcher = Dispatcher(app)
+        self._patience = Patience()
         self._sweeper = Sweeper(store, self.dispatcher)
         self._budgets = Budgets(
             settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds, settings.turn_seconds
@@ -93,6 +98,8 @@ class DeviceProcess:
             turn_seconds=settings.turn_seconds,
         )
         self._watchdog = Watchdog(self._watch, self._overdue)
+        self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
+        self._progress_watchdog = ProgressWatchdog(self._progress, lambda hung: self._end_without(hung, EXIT_HUNG))
         self._keeper = Keeper(
             store,
             self.worker,
@@ -102,14 +109,19 @@ class DeviceProcess:
         )
 
     def start(self) -> None:
-        """Start the threads. What an earlier process with this host and pid held is taken over first."""
+        """Start the threads. What an earlier process with this host and pid held is taken over first.
+
+        Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
+        """
+        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
-        self.dispatcher.publish(self._store.write(leases.expire_process, self.worker.host, self.worker.pid))
+        expire = functools.partial(self._store.write, leases.expire_process, self.worker.host, self.worker.pid)
+        self.dispatcher.publish(self._patience.persist(expire))
         self.engine.start()
         self._watchdog.start()
-        self._keeper.start()
+        self._progress_watchdog.start()
+        self._patience.persist(self._keeper.start)
         self._sweeper.start()
-        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
 
     def stop(self) -> None:
@@ -117,6 +129,7 @@ class DeviceProcess:
         self._drained.set()
         self.drain_requested.set()
         self._watchdog.stop()
+        self._progress_watchdog.stop()
         in_time = self.engine.stop(timeout=1)
         self._sweeper.stop()
         self._keeper.stop()
@@ -130,11 +143,13 @@ class DeviceProcess:
 
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
-        lease = self._store.write(leases.claim, shard_id, self.worker.id)
+        # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
+        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id))
         if lease is None:
             return "nothing to do"
-        run = ShardRun(Ledger(self._store, self.dispatcher, lease), self.inbox, self.residency, self._settings)
-        self._keeper.hold(lease, run.ticket)
+        ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
+        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._progress)
+        self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
             return run.run()
         finally:
@@ -165,6 +180,7 @@ class DeviceProcess:
         self.drain_requested.wait()
         if self._drained.is_set():
             return
+        self._patience.give_up()
         log.info("draining: shards in work may finish for %.0f s", self._settings.drain_seconds)
         if self._drained.wait(self._settings.drain_seconds):
             return
@@ -176,23 +192,28 @@ class DeviceProcess:
             ticket.stop(Draining())
 
     def _overdue(self) -> None:
-        """The engine hangs: hand back the shards that are not in its batch, and end. For those in it it is a loss."""
-        threading.Timer(LAST_WORDS_SECONDS, os._exit, (EXIT_OVERDUE,)).start()
+        """The engine hangs: for the shards in its batch it is a loss."""
+        self._end_without({waiting.owner for waiting in self._watch.batch}, EXIT_OVERDUE)
+
+    def _end_without(self, at_fault: set[Ticket], code: int) -> None:
+        """Hand back, with no loss, the shards that are not at fault, and end."""
+        threading.Timer(LAST_WORDS_SECONDS, os._exit, (code,)).start()
         # A free slot of this very process would take the messages that follow, and die with them.
         os.kill(os.getpid(), signal.SIGTERM)
         self.consuming_ended.wait(LAST_WORDS_SECONDS / 2)
-        in_batch = {waiting.owner for waiting in self._watch.batch}
         for lease, ticket in self._keeper.held():
-            if ticket not in in_batch:
+            if ticket in at_fault:
+                self._keeper.drop(lease)  # renewed no more, if the time for the others is short
+            else:
                 self._hand_back(lease)
         self.dispatcher.stop(timeout=2)
-        os._exit(EXIT_OVERDUE)
+        os._exit(code)
 
     def _hand_back(self, lease: Lease) -> None:
         try:
             self.dispatcher.publish(self._store.write(leases.release, lease))
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, error)
+            log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, brief(error))
 
 
 def names(setting: str) -> tuple[str, ...]:

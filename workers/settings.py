@@ -57,6 +57,10 @@ class WorkerSettings(BaseSettings):
     load_deadline_seconds: float = Field(default=900, gt=0)
     """The same for loading (and, where needed, downloading) a model."""
 
+    progress_seconds: float = Field(default=300, gt=0)
+    """Preparing or assembling one document that takes longer than this, or opening a model that takes longer than this
+    and the limit above together, hangs: the other shards are handed back, and the process is started anew."""
+
     drain_seconds: float = Field(default=20, ge=0)
     """After SIGTERM, shards in work may finish for this long; then they are handed back, and the process ends."""
 

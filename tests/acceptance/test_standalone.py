@@ -1,5 +1,7 @@
 """`make up`: the system comes up, works, and goes, with real processes and real signals."""
 
+import os
+import resource
 import signal
 import stat
 import subprocess
@@ -146,3 +148,29 @@ def test_given_servers_replace_the_embedded_ones(
     running.process.kill()
     running.process.wait()
     eventually(lambda: not running.left_behind(), "all processes have ended")
+
+
+def test_a_full_disk_does_not_end_it(fresh: Callable[..., Running]) -> None:
+    """No file may grow: neither those of the supervisor, nor those of what it starts meanwhile."""
+    running = fresh().start()
+    assert running.process is not None
+    limits = {process.pid: resource.prlimit(process.pid, resource.RLIMIT_FSIZE) for process in running.look()}
+    for pid, (_, hard) in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    [old] = running.state()["pids"]["flower"]
+    os.kill(old, signal.SIGKILL)
+
+    def started_again() -> set[psutil.Process]:
+        return {process for process in running.look() if process.pid not in limits and process.pid != old}
+
+    eventually(started_again, "Flower is started again")
+    assert running.state()["pids"]["flower"] == [old], "the file could not be written"
+    assert running.process.poll() is None
+
+    for process in running.look():
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits[running.process.pid])
+    eventually(lambda: running.state()["pids"]["flower"] not in ([], [old]), "the file is true again")
+    with running.client() as mill:
+        assert mill.submit("ner", ["a", "b"], model="echo").wait(timeout=SECONDS).counts.succeeded == 2
+    assert running.stop() == 0
+    assert running.left_behind() == []

@@ -6,6 +6,7 @@ waits at its BEGIN, and what is tested is that the outcome in that order is righ
 """
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -124,7 +125,9 @@ def lost_reply_to_commit(store: Store) -> Iterator[None]:
         commit(connection)
         if not lost:
             lost.append(connection)
-            raise dialect.loaded_dbapi.OperationalError(says)
+            error = dialect.loaded_dbapi.OperationalError(says)
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # PostgreSQL's driver gives a lost connection no code
+            raise error
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dialect, "do_commit", do_commit)

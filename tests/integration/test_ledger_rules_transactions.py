@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 
 import store.session
 from store import jobs, leases, results
-from store.session import Store, TransactionOutrun, db_time
+from store.faults import TransactionOutrun
+from store.session import Store, db_time
 from store.tables import jobs as jobs_table
 from tests.integration.interleaving import PATIENCE, before, lost_reply_to_commit, row_locks, write_lock_held_elsewhere
 from tests.integration.ledger_steps import change, job_row, run, shard_row, submit

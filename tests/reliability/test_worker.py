@@ -58,13 +58,18 @@ def test_a_killed_worker_loses_nothing(store: Store, producer: Producer, tmp_pat
 
 @pytest.mark.parametrize(
     ("marker", "how"),
-    [("kill", "SIGKILL"), ("fatal", "the device failed"), ("hang", "a batch ran past its deadline")],
+    [
+        ("kill", "SIGKILL"),
+        ("fatal", "the device failed"),
+        ("hang", "a batch ran past its deadline"),
+        ("prepare-hang", "a task hung"),
+    ],
 )
 @ONE_DATABASE
 def test_a_document_that_takes_its_worker_down_fails_alone(
     marker: str, how: str, store: Store, producer: Producer, tmp_path: Path
 ) -> None:
-    settings = {"max_attempts": 2, "batch_deadline_seconds": 1}
+    settings = {"max_attempts": 2, "batch_deadline_seconds": 1, "progress_seconds": 1}
     with running(store, tmp_path, **settings) as worker:
         texts = [f"text {n}" for n in range(60)]
         texts[41] = f"[[echo:{marker}]]"
@@ -99,6 +104,19 @@ def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, produce
         assert producer.wait(waits, 60).state == "completed"
         assert losses(store)[1] == 0
         assert losses(store)[0] >= 1  # and on, until it runs alone and fails
+        assert producer.get(hangs).counts.succeeded == 0
+
+
+@ONE_DATABASE
+def test_shards_beside_a_task_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, progress_seconds=2) as worker:
+        hangs = producer.submit(["[[echo:prepare-hang]]"])
+        wait_until(lambda: producer.get(hangs).state == "running", "it is at work")
+        waits = producer.submit(["[[echo:sleep=4]]"])
+        wait_until(lambda: "tasks hang (prepare)" in worker.log, "the hang is noticed")
+        assert producer.wait(waits, 60).state == "completed"
+        assert losses(store)[1] == 0
+        assert losses(store)[0] >= 1
         assert producer.get(hangs).counts.succeeded == 0
 
 

@@ -1,10 +1,12 @@
 """The small parts of the standalone system. The whole is in `tests/acceptance`."""
 
 import os
+import resource
 import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from standalone.ports import LOOPBACK, Port, is_free
 from standalone.show import RENDERERS, mark_entities, shorten, show_sample
 from standalone.statefile import State, StateFile
 from standalone.supervisor import GIVE_UP_DEATHS, GaveUp, Stopped, Supervisor
+from standalone.writes import Writes
 from textmill.tasks import TASKS
 from textmill.wire import Entity, Result
 
@@ -179,3 +182,42 @@ def test_the_examples_are_what_the_demo_promises() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"{key.removeprefix('long/')}.txt" in listed for key in long)
     assert all(f"`{key.split('/')[0]}/*`" in listed for key in texts if key not in long)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[bool], None]]:
+    """No file of this process can grow, or any can."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda now: resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]) if now else before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_said_once_and_gone_on_without(tmp_path: Path, full_disk: Callable[[bool], None]) -> None:
+    said: list[str] = []
+    writes = Writes(said.append)
+    file = StateFile(tmp_path / "standalone.json", writes)
+    states = [State("a", "b", "c", "d", "e", "f", "g", {"api": [number]}) for number in range(3)]
+    file.write(states[0])
+    child = Child("part", lambda: SLEEP, tmp_path / "log", stop_seconds=5, writes=writes)
+    supervisor = Supervisor(on_look=lambda: file.write(states[1]))
+    supervisor.children.append(child)
+    with supervisor.listening():
+        try:
+            supervisor.until(lambda: child.pid is not None, give_up=True)
+            first = child.pid
+            assert first is not None
+            file.write(states[0])
+            full_disk(True)
+            os.kill(first, signal.SIGKILL)
+            supervisor.until(lambda: child.pid not in (None, first), give_up=True)
+            assert '"api": [\n      0\n' in file.path.read_text(), "the old one, whole"
+            full_disk(False)
+            supervisor.until(lambda: True, give_up=True)
+        finally:
+            full_disk(False)
+            supervisor.stop()
+    assert '"api": [\n      1\n' in file.path.read_text()
+    assert len(said) == 1
+    assert "File too large" in said[0]
+    file.write(states[2])
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("standalone")] == ["standalone.json"]

@@ -160,6 +160,12 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._planner) + len(self._alone)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and no batch runs: then every item that came in has been answered."""
+        with self._changed:
+            return not self._running and not len(self)
+
     def ticket(
         self, model: str, credit: int, key: Hashable = None, job: Hashable = None, priority: int = NORMAL
     ) -> Ticket:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store import leases, workers
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.session import Store
 from textmill.errors import TextmillError
 from workers.faults import EXITS
@@ -164,7 +165,7 @@ class Launcher:
         try:
             lost = self.store.write(leases.expire_process, socket.gethostname(), pid)
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("the leases of process %d must run out by themselves: %s", pid, error)
+            log.warning("the leases of process %d must run out by themselves: %s", pid, brief(error))
             return
         if lost:
             log.warning("%d shards of process %d are queued again", len(lost), pid)
@@ -175,7 +176,7 @@ class Launcher:
         try:
             registered = self.store.read(workers.live)
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("the registry of workers cannot be read: %s", error)
+            log.warning("the registry of workers cannot be read: %s", brief(error))
             return
         for worker in registered:
             if worker.host == socket.gethostname() and not is_running(worker.pid):

@@ -5,11 +5,13 @@ A thread of its own, because Celery's timers stop during a warm shutdown, when l
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import leases, workers
+from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.workers import WorkerRow
@@ -41,18 +43,21 @@ class Keeper:
         self._load = load
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
+        self._renewed: dict[str, Callable[[float], None]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
-    def hold(self, lease: Lease, ticket: Ticket) -> None:
-        """Keep the lease alive; `ticket` is stopped when it is gone."""
+    def hold(self, lease: Lease, ticket: Ticket, renewed: Callable[[float], None]) -> None:
+        """Keep the lease alive; `ticket` is stopped when it is gone. `renewed` hears when the renewing call began."""
         with self._lock:
             self._held[lease.token] = (lease, ticket)
+            self._renewed[lease.token] = renewed
 
     def drop(self, lease: Lease) -> None:
         """The shard is done, or handed back."""
         with self._lock:
             self._held.pop(lease.token, None)
+            self._renewed.pop(lease.token, None)
 
     def held(self) -> list[tuple[Lease, Ticket]]:
         """All leases of this process."""
@@ -71,7 +76,7 @@ class Keeper:
         try:
             self._store.write(workers.unregister, self._worker.id)
         except (TextmillError, SQLAlchemyError) as error:
-            log.info("the registry forgets this worker by itself: %s", error)
+            log.info("the registry forgets this worker by itself: %s", brief(error))
 
     def beat(self) -> None:
         """Renew and report, once."""
@@ -79,12 +84,15 @@ class Keeper:
         if self._overdue():
             log.warning("the engine is overdue: %d leases are not renewed", len(held))
             return
+        began = time.monotonic()
         kept = self._store.write(leases.renew, self._worker.id, [lease.token for lease, _ in held]) if held else set()
         for lease, ticket in held:
             if lease.token not in kept:
                 # Cancelled, or lost. A shard that ended between the two lines above is stopped too, which hurts nobody.
                 self.drop(lease)
                 ticket.stop(LeaseLost())
+            elif renewed := self._renewed.get(lease.token):
+                renewed(began)
         if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load()):
             self._store.write(workers.register, self._worker)
 
@@ -96,5 +104,5 @@ class Keeper:
                 self.beat()
                 wait = pause
             except (TextmillError, SQLAlchemyError) as error:
-                log.warning("leases could not be renewed, trying again: %s", error)
+                log.warning("leases could not be renewed, trying again: %s", brief(error))
                 wait = min(1.0, pause)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from store.bulk import DocumentOutcome
+from store.faults import brief
 from store.leases import Text
 from textmill.errors import (
     Draining,
@@ -19,6 +20,7 @@ from textmill.errors import (
     ModelUnavailable,
     ProcessingFailed,
     TextmillError,
+    Unavailable,
     WorkerLost,
 )
 from workers.engine.inbox import Inbox, Ticket
@@ -27,6 +29,7 @@ from workers.engine.residency import Residency
 from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
+from workers.shards.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Pace(Protocol):
     def settle_seconds(self) -> float: ...
     @property
     def settle_documents(self) -> int: ...
+    @property
+    def progress_seconds(self) -> float: ...
 
 
 class _Document:
@@ -70,11 +75,14 @@ class _Document:
 class ShardRun:
     """One shard under one lease. By its `ticket` others stop it: the keeper with LeaseLost, the drain with Draining."""
 
-    def __init__(self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace) -> None:
+    def __init__(
+        self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace, progress: Progress | None = None
+    ) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._residency = residency
         self._pace = pace
+        self._progress = progress or Progress(pace.progress_seconds, pace.progress_seconds)
         lease = ledger.lease
         self.ticket: Ticket = inbox.ticket(
             lease.model, pace.credit_tokens, key=lease.key_id, job=lease.job_id, priority=lease.priority
@@ -98,8 +106,9 @@ class ShardRun:
         try:
             lease = self._ledger.lease
             try:
-                self._runner = self._residency.open(lease.model)
-                self._plan = self._runner.bind(lease.task, lease.options)
+                with self._progress.step(self.ticket, "open"):
+                    self._runner = self._residency.open(lease.model)
+                    self._plan = self._runner.bind(lease.task, lease.options)
             except TextmillError as error:
                 self._fail_all(error)  # not to be had, or, after a change of the catalogue, not with these options
             else:
@@ -133,7 +142,7 @@ class ShardRun:
             if not self._open and not more:
                 return
             if self._open or not self.ticket.room:
-                for waiting in self.ticket.collect(self._until_due()):
+                for waiting in self._collect(self._until_due()):
                     self._take(waiting)
 
     def _run_single_file(self) -> None:
@@ -149,7 +158,7 @@ class ShardRun:
                     self._prepare(document, text, attempt)
                     while self._open:
                         self._submit()
-                        for waiting in self.ticket.collect(None):
+                        for waiting in self._collect(None):
                             self._take(waiting, attempt)
             self._settle(close=False)
 
@@ -173,7 +182,8 @@ class ShardRun:
 
     def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
         try:
-            prepared = self._plan.prepare(text)
+            with self._progress.step(self.ticket, "prepare"):
+                prepared = self._plan.prepare(text)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
             self._decide(document, _verdict(error, "prepared"), attempt)
         else:
@@ -191,6 +201,21 @@ class ShardRun:
         while self._backlog and self.ticket.room:
             self.ticket.submit([self._backlog.popleft() for _ in range(min(len(self._backlog), PREPARE))])
 
+    def _collect(self, timeout: float | None) -> list[Waiting]:
+        """What has come back, waiting for it so long; None: for as long as the engine has work.
+
+        Raises RuntimeError where the engine has none and nothing has come: then nothing ever would.
+        """
+        if timeout is not None:
+            return self.ticket.collect(timeout)
+        while True:
+            if came := self.ticket.collect(self._pace.progress_seconds):
+                return came
+            if self._inbox.idle:  # so whatever was out has been answered
+                if came := self.ticket.collect(0):
+                    return came
+                raise RuntimeError("items of the shard are out, and the engine has none of them")
+
     def _take(self, waiting: Waiting, attempt: int = 1) -> None:
         """An item has come back."""
         document, place = waiting.place
@@ -206,7 +231,8 @@ class ShardRun:
 
     def _assemble(self, document: _Document, attempt: int) -> None:
         try:
-            assembled = self._plan.assemble(document.prepared, document.outputs)
+            with self._progress.step(self.ticket, "assemble"):
+                assembled = self._plan.assemble(document.prepared, document.outputs)
         except Exception as error:  # noqa: BLE001 - as above
             self._decide(document, _verdict(error, "assembled"), attempt)
             return
@@ -254,16 +280,17 @@ class ShardRun:
 
     def _hand_back(self) -> None:
         """Store what is done and release the rest, as far as the lease and the database allow it."""
+        lease = self._ledger.lease
         try:
             if self._done:
                 self._settle(close=False)
             self._ledger.release()
         except LeaseLost:
-            log.info("shard %d: the lease is gone", self._ledger.lease.shard_id)
+            log.info("shard %d: the lease is gone", lease.shard_id)
+        except Unavailable as error:
+            log.warning("shard %d cannot be handed back: its lease runs out: %s", lease.shard_id, brief(error))
         except Exception:
-            log.warning(
-                "shard %d could not be handed back: its lease runs out", self._ledger.lease.shard_id, exc_info=True
-            )
+            log.warning("shard %d could not be handed back: its lease runs out", lease.shard_id, exc_info=True)
 
 
 def _verdict(error: Exception, what: str) -> TextmillError:

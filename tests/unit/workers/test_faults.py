@@ -64,7 +64,7 @@ def test_a_failure_holds_nothing_of_the_pass_that_failed() -> None:
 
 
 def test_exit_codes_have_words() -> None:
-    assert len(EXITS) == 3
+    assert len(EXITS) == 4
     assert all(reason(code) == words for code, words in EXITS.items())
     assert reason(-9) == "SIGKILL"
     assert reason(1) == "exit code 1"

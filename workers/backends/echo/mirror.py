@@ -13,6 +13,7 @@ each in the step that it names:
     [[echo:rounds=N]]        assemble: goes round N times
     [[echo:too-long]]        prepare: document_too_long
     [[echo:prepare-raise]]   prepare: raises an error of its own
+    [[echo:prepare-hang]]    prepare: never returns
 
 Whoever may submit texts to it may thus stop a worker: offer it in trials and tests, not to strangers.
 """
@@ -72,6 +73,8 @@ class EchoRule:
             raise DocumentTooLong
         if "prepare-raise" in markers:
             raise ValueError("the text has the marker prepare-raise")
+        if "prepare-hang" in markers:
+            threading.Event().wait()
         pieces = int(markers.get("pieces", 1))
         items = [Item(_Marked(text, markers), max(1, length // max(1, pieces)))] * pieces
         return Prepared(items, _Memo(text, int(markers.get("rounds", 1)) - 1), length, pieces)

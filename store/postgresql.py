@@ -1,0 +1,89 @@
+"""How long PostgreSQL may take, on both ends of a connection: nothing waits without a bound.
+
+The server's own limits come first: they end a statement, a wait for a lock, and a transaction whose client has vanished
+and would otherwise keep its locks until TCP gives up, after hours. Against a server that has itself gone silent there
+are keepalives, and where something in between still acknowledges bytes, a limit on this side for each answer.
+"""
+
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.abc import PQGen
+from sqlalchemy.engine import Connection
+
+from store.settings import StoreSettings
+
+READ, WRITE, LONG = "read", "write", "long"
+"""Kinds of transaction. A long one has no limit: a migration, which moves every row."""
+
+KEEPALIVES = 3
+"""Keepalives without an answer after which a connection is given up."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection on which every answer has to come in time; else it is closed, and OperationalError raised."""
+
+    answer_seconds: float | None = None
+    """How long one answer may take, from now on. None: any time."""
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Every exchange with the server comes through here (psycopg's own extension point)."""
+        limit = self.answer_seconds if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, timeout=limit)
+        except psycopg.errors._WaitTimeout:
+            # Whatever still comes would be taken for the answer to the next question.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the server did not answer within {limit:g} s") from None
+
+
+def connect_args(settings: StoreSettings) -> dict[str, Any]:
+    """What libpq is told: TCP's own limits. On a Unix socket they mean nothing."""
+    seconds = settings.database_silence_seconds
+    return {
+        "application_name": "textmill",
+        "connect_timeout": max(2, round(settings.database_connect_seconds)),  # libpq takes no less
+        "keepalives": 1,
+        "keepalives_idle": max(1, round(seconds / 2)),
+        "keepalives_interval": max(1, round(seconds / 2 / KEEPALIVES)),
+        "keepalives_count": KEEPALIVES,
+        "tcp_user_timeout": round(seconds * 1000),
+    }
+
+
+def bound(engine: sa.Engine, settings: StoreSettings) -> None:
+    """Set the limits of every connection and every transaction of the engine."""
+    between = settings.database_connect_seconds
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, args: Any, parameters: Any) -> psycopg.Connection[Any]:
+        connection = BoundedConnection.connect(*args, **parameters)
+        connection.answer_seconds = between
+        return connection
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        kind = connection.get_execution_options().get("textmill_kind", WRITE)
+        seconds = {READ: settings.database_read_seconds, WRITE: settings.database_write_seconds, LONG: 0.0}[kind]
+        # LOCAL, a round trip each time, and not once for the connection: a pooler that shares connections between
+        # clients would mix up what was set, and it refuses settings in the start-up packet.
+        limits = {
+            "statement_timeout": seconds,
+            "lock_timeout": settings.database_lock_seconds if kind != LONG else 0,
+            "idle_in_transaction_session_timeout": settings.database_idle_seconds if kind != LONG else 0,
+        }
+        connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = {round(s * 1000)}" for name, s in limits.items()))
+        # The server's limit comes first, where there is still a server.
+        _raw(connection).answer_seconds = seconds + between if seconds else None
+
+    @sa.event.listens_for(engine, "checkin")
+    def checkin(connection: Any, _record: Any) -> None:
+        if isinstance(connection, BoundedConnection):  # None where it was closed
+            connection.answer_seconds = between
+
+
+def _raw(connection: Connection) -> BoundedConnection:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, BoundedConnection)
+    return raw

@@ -1,0 +1,79 @@
+"""Notices a task thread that hangs in a step of its own: opening a model, preparing or assembling a document.
+
+The engine's watchdog sees to what the threads wait for; this sees to what they do. Waiting for one's turn is neither.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from workers.engine.inbox import Ticket
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.5
+
+
+class Progress:
+    """What the task threads of a process are doing, and until when each may take.
+
+    `seconds`: how long preparing or assembling one document may take. `open_seconds`: how long opening a model may.
+    """
+
+    def __init__(self, seconds: float, open_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._steps: dict[Ticket, tuple[str, float]] = {}
+        """What the shard's thread does, and since when. A shard has one thread, which does one thing at a time."""
+
+    @contextlib.contextmanager
+    def step(self, ticket: Ticket, what: str) -> Iterator[None]:
+        """Within it the shard's thread does this: "open", "prepare" or "assemble"."""
+        self._steps[ticket] = (what, self._clock())
+        try:
+            yield
+        finally:
+            del self._steps[ticket]
+
+    def overdue(self) -> dict[Ticket, str]:
+        """The shards whose threads should have ended their steps, and which steps these are."""
+        now = self._clock()
+        return {
+            ticket: what
+            for ticket, (what, since) in list(self._steps.items())
+            if now - since > (self._open_seconds if what == "open" else self._seconds)
+        }
+
+
+class ProgressWatchdog:
+    """A thread that calls `bite` once with the shards at fault, when a step is overdue.
+
+    A model that does not open is no document's fault: then no shard is at fault, though there is reason to bite.
+    """
+
+    def __init__(
+        self, progress: Progress, bite: Callable[[set[Ticket]], None], check_seconds: float = CHECK_SECONDS
+    ) -> None:
+        self._progress = progress
+        self._bite = bite
+        self._check_seconds = check_seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._check_seconds):
+            if overdue := self._progress.overdue():
+                log.critical("%d tasks hang (%s)", len(overdue), ", ".join(sorted(set(overdue.values()))))
+                self._bite({ticket for ticket, what in overdue.items() if what != "open"})
+                return
