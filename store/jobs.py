@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch
+from store import bulk, dispatch, sharding
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.queue import PRIORITY
@@ -160,35 +160,7 @@ def _add_documents(tx: Connection, job_id: int, first: int, batch: Sequence[NewD
     bulk.insert_documents(tx, job_id, first, batch)
     settings = settings_of(tx)
     sizes = [(position, len(text)) for position, (_, text) in enumerate(batch, first)]
-    _add_shards(tx, job_id, cut(sizes, settings.shard_characters, settings.shard_documents))
-
-
-def _add_shards(tx: Connection, job_id: int, ranges: Sequence[tuple[int, int]]) -> None:
-    rows = [{"job_id": job_id, "first": first, "last": last, "state": "pending"} for first, last in ranges]
-    tx.execute(sa.insert(shards), rows)
-    tx.execute(
-        sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
-    )
-
-
-def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[tuple[int, int]]:
-    """Ranges [first, last] over documents given as (position, characters), in order.
-
-    A document that is larger than a shard gets one of its own. Positions between the given ones may fall into a range:
-    they have their outcome already, and a claim reads only those that have none.
-    """
-    ranges: list[tuple[int, int]] = []
-    first = last = count = characters = 0
-    for position, size in sizes:
-        if count and (count >= max_documents or characters + size > max_characters):
-            ranges.append((first, last))
-            count = characters = 0
-        if not count:
-            first = position
-        last, count, characters = position, count + 1, characters + size
-    if count:
-        ranges.append((first, last))
-    return ranges
+    sharding.add(tx, job_id, sharding.cut(sizes, settings.shard_characters, settings.shard_documents))
 
 
 def close(tx: Connection, key_id: int, job_id: str) -> Job:
@@ -298,7 +270,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
         "error_message": None,
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**mended))
-    _add_shards(tx, row.id, cut(sizes, settings.shard_characters, settings.shard_documents))
+    sharding.add(tx, row.id, sharding.cut(sizes, settings.shard_characters, settings.shard_documents))
     released = dispatch.release(tx, row.model)
     return Retried(view(tx, mine), released)
 

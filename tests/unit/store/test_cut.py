@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.jobs import cut
+from store.sharding import cut
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Cutting a job's documents into shards: consecutive ranges, sized by characters."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store.tables import jobs, shards
+
+
+def add(tx: Connection, job_id: int, ranges: Sequence[tuple[int, int]]) -> None:
+    """Store shards over ranges [first, last] of the job's documents, and count them as remaining."""
+    rows = [{"job_id": job_id, "first": first, "last": last, "state": "pending"} for first, last in ranges]
+    tx.execute(sa.insert(shards), rows)
+    tx.execute(
+        sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
+    )
+
+
+def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[tuple[int, int]]:
+    """Ranges [first, last] over documents given as (position, characters), in order.
+
+    A document that is larger than a shard gets one of its own. Positions between the given ones may fall into a range:
+    they have their outcome already, and a claim reads only those that have none.
+    """
+    ranges: list[tuple[int, int]] = []
+    first = last = count = characters = 0
+    for position, size in sizes:
+        if count and (count >= max_documents or characters + size > max_characters):
+            ranges.append((first, last))
+            count = characters = 0
+        if not count:
+            first = position
+        last, count, characters = position, count + 1, characters + size
+    if count:
+        ranges.append((first, last))
+    return ranges
