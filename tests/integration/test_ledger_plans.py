@@ -10,7 +10,7 @@ from store import dispatch, endings, jobs, leases, results, sweep
 from store.session import Store
 from tests.integration.ledger_steps import MODEL, claim, documents, finish, outcomes, submit
 
-LARGE = ("documents", "jobs", "results", "shards")
+LARGE = ("documents", "jobs", "results", "shards", "turns", "waiting")
 
 Statement = tuple[str, Any]
 
@@ -31,7 +31,8 @@ def work(store: Store, key_id: int) -> None:
     store.write(dispatch.release, MODEL)
     store.write(sweep.stale, MODEL)
     store.read(sweep.queued_shards)
-    store.read(sweep.models_at_work)
+    store.write(sweep.adopt)
+    store.read(sweep.models_that_wait)
     store.read(jobs.get, key_id, job.id)
     store.read(jobs.ended, [job.id])
     store.read(jobs.list_jobs, key_id, None, None, 10, None)
@@ -56,7 +57,7 @@ def reads_everything(step: str) -> bool:
 @pytest.fixture
 def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
     """The store, and each statement that `work` ran on it."""
-    store = make_store(shard_documents=1, minimum_window=2, retention_seconds=1000)
+    store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
     statements: dict[str, Statement] = {}
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:

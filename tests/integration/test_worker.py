@@ -157,7 +157,7 @@ def test_a_worker_is_registered_while_it_runs(store: Store, worker: Worker) -> N
 
 def test_free_slots_are_filled_at_once_without_events(store: Store, producer: Producer, tmp_path: Path) -> None:
     """Celery alone notices a freed slot when an event is sent or its poll times out: a second for each shard."""
-    one_each = Store(store.url, store.settings.model_copy(update={"shard_documents": 1, "minimum_window": 100}))
+    one_each = Store(store.url, store.settings.model_copy(update={"shard_documents": 1, "unserved_shards": 100}))
     many = Producer(one_each, producer.key_id)
     with running(store, tmp_path, concurrency=1, task_events=False) as worker:
         job = many.wait(many.submit(["x"] * 40))

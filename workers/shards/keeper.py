@@ -5,7 +5,7 @@ A thread of its own, because Celery's timers stop during a warm shutdown, when l
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
-    `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`: what
-    the heartbeat tells.
+    `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
+    `speeds()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -33,12 +33,14 @@ class Keeper:
         overdue: Callable[[], bool],
         resident: Callable[[], list[str]],
         load: Callable[[], float],
+        speeds: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._store = store
         self._worker = worker
         self._overdue = overdue
         self._resident = resident
         self._load = load
+        self._speeds = speeds
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._stopped = threading.Event()
@@ -85,7 +87,8 @@ class Keeper:
                 # Cancelled, or lost. A shard that ended between the two lines above is stopped too, which hurts nobody.
                 self.drop(lease)
                 ticket.stop(LeaseLost())
-        if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load()):
+        told = (self._resident(), self._load(), self._speeds())
+        if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
 
     def _run(self) -> None:
