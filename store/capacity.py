@@ -44,11 +44,13 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     """How much of the model may be out, by the live workers that serve it. `speed`: as for `bite`."""
     size = bite(speed, settings)
     mine = [server for server in servers if model in server.models]
-    found = Window(settings.unserved_shards, settings.unserved_shards, 0, size, out.shards[model], out.characters)
+    most = settings.unserved_shards
+    found = Window(most, most, 0, size, out.shards[model], out.characters, most - out.shards[model])
     if not mine:
         return found
     usual = size / settings.shard_seconds if speed is None else speed
-    slots = sum(server.slots for server in mine)
+    # A process with one slot runs one shard, and one waits for it.
+    slots = sum(max(2, server.slots) for server in mine)
     served = frozenset[str]().union(*(server.models for server in mine))
     busy = {other for other, count in out.shards.items() if count and other in served}
     found.free = slots - sum(out.shards[other] for other in busy)

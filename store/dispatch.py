@@ -25,6 +25,9 @@ from store.queue import PRIORITY
 from store.session import TransactionOutrun, db_time
 from store.tables import PENDING, WAITING, jobs, shards, turns, waiting
 
+ROUNDS = 20
+"""How often one release looks again: it expected larger shards, or found rows of jobs that wait no longer."""
+
 
 class Released(NamedTuple):
     """A shard that is to be published."""
@@ -65,7 +68,7 @@ def wait(tx: Connection, job: Newcomer, served_before: bool = False) -> None:
         return
     place: Any = 0
     if served_before:
-        lane = turns.c[f"{_NAMES[job.priority]}_places"]
+        lane = turns.c[f"{_NAMES[job.priority]}_place"]
         place = sa.select(sa.case((lane > 0, lane), else_=1)).where(account).scalar_subquery()
     insert = _insert(tx, waiting).values(**job._asdict(), place=place).on_conflict_do_nothing()
     if tx.execute(insert).rowcount == 0:
@@ -90,14 +93,18 @@ def wake(tx: Connection, model: str, key_id: int) -> None:
     )
 
 
-def strike(tx: Connection, model: str, key_id: int, job_id: int) -> None:
+def strike(tx: Connection, model: str, key_id: int, job_id: int) -> bool:
     """Strike the job off if it has no pending shard, and its key if no job of it waits. Waits for nobody: what is
-    locked stays, and the next release tries again."""
-    held = sa.select(waiting.c.job_id).where(waiting.c.job_id == job_id).with_for_update(skip_locked=True)
-    if tx.execute(held).scalar() is not None:
+    locked stays, and the next release tries again. Returns whether the job is said to wait no longer."""
+    row = waiting.c.job_id == job_id
+    held = sa.select(waiting.c.job_id).where(row).with_for_update(skip_locked=True)
+    if tx.execute(held).scalar() is None:
+        gone = tx.execute(sa.select(waiting.c.job_id).where(row)).scalar() is None
+    else:
         nothing = sa.not_(sa.exists().where(shards.c.job_id == job_id, PENDING))
-        tx.execute(sa.delete(waiting).where(waiting.c.job_id == job_id, nothing))
+        gone = tx.execute(sa.delete(waiting).where(row, nothing)).rowcount == 1
     rest(tx, model, key_id)
+    return gone
 
 
 def forget(tx: Connection, model: str, key_id: int, job_id: int) -> None:
@@ -135,21 +142,23 @@ def release(tx: Connection, model: str, newcomer: Newcomer | None = None) -> lis
     taken: list[Pending] = []
 
     def settle(filled: Filled) -> None:
-        _write(tx, model, filled)
+        books.exhausted |= filled.exhausted - _write(tx, model, filled)
         taken.extend(filled.shards)
         out.jobs.update(filled.jobs)
         out.keys.update(filled.turns)
 
-    while window.open:
+    for _ in range(ROUNDS):
+        if not window.open:
+            break
         filled = policy.fill(window, books)
         settle(filled)
-        books.exhausted |= filled.exhausted
         if not filled.shards and not filled.exhausted:
             break
-    if newcomer and newcomer.job_id not in out.jobs and window.admits(newcomer.priority, newcomer.key_id in out.keys):
+    if newcomer and not window.open and newcomer.job_id not in out.jobs:
         turn = books.turn(newcomer.key_id)
         if turn is not None:
-            settle(policy.admit(window, books, turn, Waiting(newcomer.job_id, newcomer.priority, 0)))
+            some_out = newcomer.key_id in out.keys
+            settle(policy.admit(window, books, turn, newcomer.job_id, newcomer.priority, some_out))
     return _to_publish(tx, [shard.shard_id for shard in taken])
 
 
@@ -171,6 +180,9 @@ class _Books:
         row = self._tx.execute(_TURN, {"model": self._model, "key_id": key_id}).mappings().one_or_none()
         return None if row is None else _turn(row)
 
+    def lowest(self) -> float:
+        return self._tx.execute(_LOWEST, {"model": self._model}).scalar() or 0.0
+
     def jobs(self, key_id: int, count: int) -> list[Waiting]:
         line = {"model": self._model, "key_id": key_id, "count": count}
         # Not locked: whoever holds a pending shard of a job keeps others from striking it off.
@@ -182,12 +194,12 @@ class _Books:
 
 
 def _turn(row: Any) -> Turn:
-    lanes = {priority: Lane(row[f"{name}_tag"], row[f"{name}_places"]) for priority, name in _NAMES.items()}
+    lanes = {priority: Lane(row[f"{name}_tag"], row[f"{name}_place"]) for priority, name in _NAMES.items()}
     return Turn(row["key_id"], row["tag"], lanes)
 
 
-def _write(tx: Connection, model: str, filled: Filled) -> None:
-    """Write down what the policy decided."""
+def _write(tx: Connection, model: str, filled: Filled) -> set[int]:
+    """Write down what the policy decided. Returns the keys in which rows of jobs that wait no longer were removed."""
     if filled.shards:
         now = db_time()
         ids = [shard.shard_id for shard in filled.shards]
@@ -199,7 +211,7 @@ def _write(tx: Connection, model: str, filled: Filled) -> None:
             "of_key": turn.key_id,
             "tag": turn.tag,
             **{f"{name}_tag": turn.lanes[priority].tag for priority, name in _NAMES.items()},
-            **{f"{name}_places": turn.lanes[priority].places for priority, name in _NAMES.items()},
+            **{f"{name}_place": turn.lanes[priority].place for priority, name in _NAMES.items()},
         }
         for turn in filled.turns.values()
     ]
@@ -207,10 +219,10 @@ def _write(tx: Connection, model: str, filled: Filled) -> None:
         tx.execute(_CHARGE, charged)
     if filled.places:
         tx.execute(_PLACE, [{"job": job_id, "new_place": place} for job_id, place in filled.places.items()])
-    for job_id, key_id in filled.emptied.items():
-        strike(tx, model, key_id, job_id)
+    struck = {key_id for job_id, key_id in filled.emptied.items() if strike(tx, model, key_id, job_id)}
     for key_id in filled.exhausted - set(filled.emptied.values()):
         rest(tx, model, key_id)
+    return struck
 
 
 def mark_published(tx: Connection, shard_ids: Sequence[int], **changes: Any) -> list[Released]:
@@ -243,6 +255,7 @@ _TURNS = (
     .with_for_update(skip_locked=True, key_share=True)
 )
 _TURN = sa.select(turns).where(_OF_MODEL, turns.c.key_id == _OF_KEY).with_for_update(skip_locked=True, key_share=True)
+_LOWEST = sa.select(sa.func.min(turns.c.tag)).where(_OF_MODEL, WAITING)
 
 
 def _line(priority: int, newcomers: bool) -> sa.Select[Any]:
@@ -270,7 +283,7 @@ _CHARGE = (
     .values({
         column.name: sa.bindparam(column.name)
         for column in turns.c
-        if column.name == "tag" or column.name.endswith(("_tag", "_places"))
+        if column.name == "tag" or column.name.endswith(("_tag", "_place"))
     })
 )  # fmt: skip
 _PLACE = (

@@ -7,10 +7,12 @@ Work is measured in characters of text, which are time once divided by a model's
   been idle earns nothing and costs nothing. While two keys both wait, neither gets more than two shards ahead.
 - *Within a key*: the same between its priorities, whose tags grow by characters divided by `SHARES`. While all three
   wait, `high` gets 16 of 21 characters, `normal` 4, `low` 1; one that waits alone gets all. One that starts to wait is
-  next, after at most one shard of its key, unless it is still ahead from just before.
-- *Within a priority*: places go by turns to the oldest job that never had one, and to the job served longest ago. So
-  a newcomer with k never-served jobs before it has its first shard within 2 (k + 1) places of its priority, a stream of
-  newcomers takes at most every second place from the others, and nobody starves.
+  next: before it come at most the few characters by which it is ahead from just before.
+- *Within a priority*: a job that never had a place comes next, the oldest first, but after each such place one goes to
+  the job served longest ago. So a newcomer with k never-served jobs before it has its first shard within 2 (k + 1)
+  places of its priority, newcomers take at most every second place from the others, and nobody starves.
+- *At once*: a job that comes while the window is full, and is the next of its key, has its first shard in a slot from
+  the reserve, unless its key is more than a shard ahead of the others.
 """
 
 import collections
@@ -40,7 +42,8 @@ class Pending(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A job with pending shards. `place` is the last place that it had in its priority; 0: none yet, a newcomer."""
+    """A job with pending shards. `place` is the last place that it had in its priority (0: none yet, a newcomer): odd
+    where it had it as a newcomer."""
 
     job_id: int
     priority: int
@@ -49,10 +52,15 @@ class Waiting(NamedTuple):
 
 @dataclass
 class Lane:
-    """One priority of a key: its tag in characters per share, and the places that it gave so far."""
+    """One priority of a key: its tag in characters per share, and the number of the last place that it gave."""
 
     tag: float = 0.0
-    places: int = 0
+    place: int = 0
+
+    @property
+    def newcomers_first(self) -> bool:
+        """Whether a newcomer is next, if there is one: the last place was not a newcomer's."""
+        return self.place % 2 == 0
 
 
 def _lanes() -> dict[int, Lane]:
@@ -71,16 +79,18 @@ class Turn:
         """Of the priorities that wait, the one whose place is next; of equals the highest."""
         return min(waiting, key=lambda priority: (self.lanes[priority].tag, priority))
 
-    def charge(self, priority: int, cost: int, waiting: Collection[int]) -> None:
-        """Note that a shard of this priority was released, while these priorities waited (it is one of them)."""
+    def charge(self, priority: int, cost: int, newcomer: bool, waiting: Collection[int]) -> None:
+        """Note that a shard of this priority was released, to a newcomer or not, while these priorities waited (it is
+        one of them)."""
         # A priority that waits for nothing is kept abreast of those that do: when it comes back, it starts beside them.
         now = min(self.lanes[waiting_one].tag for waiting_one in waiting)
         for other, lane in self.lanes.items():
             if other not in waiting:
                 lane.tag = max(lane.tag, now)
         self.tag += cost
-        self.lanes[priority].tag += cost / SHARES[priority]
-        self.lanes[priority].places += 1
+        lane = self.lanes[priority]
+        lane.tag += cost / SHARES[priority]
+        lane.place += 2 if lane.place % 2 == newcomer else 1
 
 
 def woken(tag: float, waiting: Iterable[float], resting: Iterable[float]) -> float:
@@ -113,7 +123,9 @@ class Window:
     @property
     def open(self) -> bool:
         """Whether another shard may go out."""
-        return self.out < self.shards and (self.out < self.least or self.out_characters < self.characters)
+        if self.out >= self.shards or (self.free < 1 and self.out):
+            return False
+        return self.out < self.least or self.out_characters < self.characters
 
     @property
     def places(self) -> int:
@@ -129,9 +141,8 @@ class Window:
         self.free -= 1
 
     def admits(self, priority: int, key_has_some_out: bool) -> bool:
-        """Whether a job that has just come, and has nothing out, gets its first shard at once though the window is
-        full. The slots in reserve are for this; the last is kept for keys that have nothing out, and the one before
-        it for those and for `high`, so that a key with a thousand jobs does not use them up."""
+        """Whether there is a slot in reserve for a job that has just come. The last is kept for keys that have nothing
+        out, and the one before it for those and for `high`, so that a key with a thousand jobs leaves some."""
         if not key_has_some_out:
             return self.free >= 1
         return self.free >= (2 if priority == PRIORITY["high"] else 3)
@@ -142,6 +153,9 @@ class Books(Protocol):
 
     def turns(self, count: int) -> list[Turn]:
         """The `count` waiting keys with the lowest tags, in this order, without those that were exhausted before."""
+
+    def lowest(self) -> float:
+        """The lowest tag of a waiting key."""
 
     def jobs(self, key_id: int, count: int) -> list[Waiting]:
         """Of each priority the `count` oldest newcomers and the `count` jobs served longest ago, each in this order."""
@@ -181,41 +195,44 @@ class _Key:
             fresh, served = self._lines.setdefault(job.priority, (collections.deque(), collections.deque()))
             (served if job.place else fresh).append(job)
 
+    def next_job(self) -> Waiting | None:
+        """The job whose place is next. None: no job waits."""
+        return self._line(self.turn.next_priority(self._lines))[0] if self._lines else None
+
+    def _line(self, priority: int) -> collections.deque[Waiting]:
+        fresh, served = self._lines[priority]
+        return fresh if fresh and (not served or self.turn.lanes[priority].newcomers_first) else served
+
     def take(self) -> Pending | None:
         """The shard that is next in this key. None: nothing was found."""
         while self._lines:
             priority = self.turn.next_priority(self._lines)
+            job = self._line(priority).popleft()
+            shards = self._shards.get(job.job_id)
+            if shards is None:
+                shards = collections.deque(self._books.pending(job.job_id, self._count))
+                self._shards[job.job_id] = shards
+            shard = shards.popleft() if shards else None
+            if shard is not None:
+                self._charge(job, shard)
+            self._filled.places.pop(job.job_id, None)
             fresh, served = self._lines[priority]
-            line = fresh if fresh and (not served or self.turn.lanes[priority].places % 2 == 0) else served
-            job = line.popleft()
-            shard = self.take_of(job)
-            if job.job_id in self._filled.places:
-                served.append(job._replace(place=self._filled.places[job.job_id]))
+            if shards:
+                place = self._filled.places[job.job_id] = self.turn.lanes[priority].place
+                served.append(job._replace(place=place))
+            else:
+                self._filled.emptied[job.job_id] = self.turn.key_id
             if not fresh and not served:
                 del self._lines[priority]
             if shard is not None:
                 return shard
         return None
 
-    def take_of(self, job: Waiting) -> Pending | None:
-        """The next shard of this very job."""
-        filled = self._filled
-        if job.job_id not in self._shards:
-            self._shards[job.job_id] = collections.deque(self._books.pending(job.job_id, self._count))
-        shards = self._shards[job.job_id]
-        shard = shards.popleft() if shards else None
-        filled.places.pop(job.job_id, None)
-        if shard is not None:
-            waiting = {job.priority, *self._lines}
-            self.turn.charge(job.priority, shard.cost, waiting)
-            filled.shards.append(shard)
-            filled.jobs.add(job.job_id)
-            filled.turns[self.turn.key_id] = self.turn
-        if shards:
-            filled.places[job.job_id] = self.turn.lanes[job.priority].places
-        else:
-            filled.emptied[job.job_id] = self.turn.key_id
-        return shard
+    def _charge(self, job: Waiting, shard: Pending) -> None:
+        self.turn.charge(job.priority, shard.cost, job.place == 0, self._lines)
+        self._filled.shards.append(shard)
+        self._filled.jobs.add(job.job_id)
+        self._filled.turns[self.turn.key_id] = self.turn
 
 
 def fill(window: Window, books: Books) -> Filled:
@@ -236,10 +253,18 @@ def fill(window: Window, books: Books) -> Filled:
     return filled
 
 
-def admit(window: Window, books: Books, turn: Turn, job: Waiting) -> Filled:
-    """Give a job that has just come its first shard, whatever the window says: `Window.admits` was asked before."""
+def admit(window: Window, books: Books, turn: Turn, newcomer: int, priority: int, some_out: bool) -> Filled:
+    """Give a job that has just come its first shard though the window is full. `some_out`: its key has other work out.
+
+    Only where it is next in its key, and its key not ahead of the others: otherwise a stream of such jobs would turn
+    the reserve into a second window, without turns.
+    """
     filled = Filled()
-    shard = _Key(turn, books, 1, filled).take_of(job)
-    if shard is not None:
-        window.add(shard)
+    if window.admits(priority, some_out) and turn.tag <= books.lowest() + window.bite:
+        key = _Key(turn, books, 1, filled)
+        job = key.next_job()
+        if job is not None and job.job_id == newcomer:
+            shard = key.take()
+            if shard is not None:
+                window.add(shard)
     return filled

@@ -181,7 +181,7 @@ turns = sa.Table(
         for priority in ("high", "normal", "low")
         for column in (
             sa.Column(f"{priority}_tag", sa.Float, nullable=False, default=0),
-            sa.Column(f"{priority}_places", BigId, nullable=False, default=0),
+            sa.Column(f"{priority}_place", BigId, nullable=False, default=0),
         )
     ),
 )

@@ -26,11 +26,11 @@ def upgrade() -> None:
         sa.Column("waiting", sa.Boolean(name="waiting"), nullable=False),
         sa.Column("tag", sa.Float(), nullable=False),
         sa.Column("high_tag", sa.Float(), nullable=False),
-        sa.Column("high_places", big_id, nullable=False),
+        sa.Column("high_place", big_id, nullable=False),
         sa.Column("normal_tag", sa.Float(), nullable=False),
-        sa.Column("normal_places", big_id, nullable=False),
+        sa.Column("normal_place", big_id, nullable=False),
         sa.Column("low_tag", sa.Float(), nullable=False),
-        sa.Column("low_places", big_id, nullable=False),
+        sa.Column("low_place", big_id, nullable=False),
         sa.PrimaryKeyConstraint("model", "key_id", name=op.f("pk_turns")),
     )
     op.create_index("ix_turns_tag", "turns", ["model", "tag"])
@@ -68,7 +68,7 @@ def upgrade() -> None:
     op.execute(
         """
         INSERT INTO turns
-            (model, key_id, waiting, tag, high_tag, high_places, normal_tag, normal_places, low_tag, low_places)
+            (model, key_id, waiting, tag, high_tag, high_place, normal_tag, normal_place, low_tag, low_place)
         SELECT DISTINCT model, key_id, TRUE, 0, 0, 0, 0, 0, 0, 0 FROM waiting
         """
     )
