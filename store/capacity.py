@@ -1,5 +1,6 @@
 """What the live workers can do, in characters a second: the size of a shard, and how much of a model may be out."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from sqlalchemy.engine import Connection
 from store.policy import Window
 from store.session import db_time, settings_of
 from store.settings import StoreSettings
-from store.tables import ACTIVE, OUT, jobs, shards, speeds, workers
+from store.tables import OUT, jobs, shards, speeds, workers
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Out:
     shards: Counter[str] = field(default_factory=Counter)
     characters: int = 0
     keys: set[int] = field(default_factory=set)
-    jobs: set[int] = field(default_factory=set)
 
 
 def bite(speed: float | None, settings: StoreSettings) -> int:
@@ -80,7 +80,13 @@ def live(tx: Connection) -> list[Server]:
     """The worker processes whose heartbeat is young."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     rows = tx.execute(sa.select(workers.c.models, workers.c.slots, workers.c.speeds).where(alive))
-    return [Server(frozenset(json.loads(models)), slots, json.loads(told or "{}")) for models, slots, told in rows]
+    return [Server(_models(models), slots, json.loads(told or "{}")) for models, slots, told in rows]
+
+
+@functools.lru_cache(maxsize=256)
+def _models(listed: str) -> frozenset[str]:
+    """Most workers serve the same models."""
+    return frozenset(json.loads(listed))
 
 
 def _speed(tx: Connection, model: str, servers: Sequence[Server]) -> float | None:
@@ -94,25 +100,24 @@ def _speed(tx: Connection, model: str, servers: Sequence[Server]) -> float | Non
 def _out(tx: Connection, model: str, size: int) -> Out:
     """`size`: characters of a shard whose row says none."""
     out = Out()
-    for of_model, key_id, job_id, count, characters in tx.execute(_OUT, {"size": size}):
+    for of_model, key_id, count, characters in tx.execute(_OUT, {"size": size}):
         out.shards[of_model] += count
         if of_model == model:
             out.characters += characters
             out.keys.add(key_id)
-            out.jobs.add(job_id)
     return out
 
 
 _LAST_SPEED = sa.select(speeds.c.characters_per_second).where(speeds.c.model == sa.bindparam("model"))
+# Only active jobs have shards that are out. Not asked for: SQLite would then begin with all active jobs.
 _OUT = (
     sa.select(
         jobs.c.model,
         jobs.c.key_id,
-        jobs.c.id,
         sa.func.count(),
         sa.func.sum(sa.func.coalesce(shards.c.characters, sa.bindparam("size", type_=sa.Integer))),
     )
     .join_from(shards, jobs)
-    .where(OUT, ACTIVE)
-    .group_by(jobs.c.model, jobs.c.key_id, jobs.c.id)
+    .where(OUT)
+    .group_by(jobs.c.model, jobs.c.key_id)
 )

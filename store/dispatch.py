@@ -23,7 +23,7 @@ from store import capacity, policy
 from store.policy import SHARES, Filled, Lane, Pending, Turn, Waiting
 from store.queue import PRIORITY
 from store.session import TransactionOutrun, db_time
-from store.tables import PENDING, WAITING, jobs, shards, turns, waiting
+from store.tables import OUT, PENDING, WAITING, jobs, shards, turns, waiting
 
 ROUNDS = 20
 """How often one release looks again: it expected larger shards, or found rows of jobs that wait no longer."""
@@ -140,11 +140,12 @@ def release(tx: Connection, model: str, newcomer: Newcomer | None = None) -> lis
     window, out = capacity.read_window(tx, model)
     books = _Books(tx, model, window.bite)
     taken: list[Pending] = []
+    served: set[int] = set()
 
     def settle(filled: Filled) -> None:
         books.exhausted |= filled.exhausted - _write(tx, model, filled)
         taken.extend(filled.shards)
-        out.jobs.update(filled.jobs)
+        served.update(filled.jobs)
         out.keys.update(filled.turns)
 
     for _ in range(ROUNDS):
@@ -154,9 +155,9 @@ def release(tx: Connection, model: str, newcomer: Newcomer | None = None) -> lis
         settle(filled)
         if not filled.shards and not filled.exhausted:
             break
-    if newcomer and not window.open and newcomer.job_id not in out.jobs:
+    if newcomer and not window.open and window.free > 0 and newcomer.job_id not in served:
         turn = books.turn(newcomer.key_id)
-        if turn is not None:
+        if turn is not None and tx.execute(_OUT_OF_JOB, {"job_id": newcomer.job_id}).scalar() is None:
             some_out = newcomer.key_id in out.keys
             settle(policy.admit(window, books, turn, newcomer.job_id, newcomer.priority, some_out))
     return _to_publish(tx, [shard.shard_id for shard in taken])
@@ -277,6 +278,7 @@ _PENDING = (
     .limit(_COUNT)
     .with_for_update(skip_locked=True)
 )
+_OUT_OF_JOB = sa.select(shards.c.id).where(shards.c.job_id == sa.bindparam("job_id", type_=sa.BigInteger), OUT).limit(1)
 _CHARGE = (
     sa.update(turns)
     .where(turns.c.model == sa.bindparam("in_model"), turns.c.key_id == sa.bindparam("of_key"))

@@ -1,18 +1,20 @@
 """Rule 8, and who sweeps: lost messages are published again, not too early, by the one process that holds the duty."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 
-from store import jobs, leases, sweep
+from store import dispatch, jobs, leases, sweep
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
 from store.session import Store, db_time
 from store.sweep import Sweeper
-from store.tables import duties, shards
+from store.tables import duties, shards, turns, waiting
+from store.tables import jobs as jobs_table
 from tests.conftest import ValkeyProcess
 from tests.integration.interleaving import Contender
 from tests.integration.ledger_steps import (
@@ -52,6 +54,10 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 def messages(client: redis.Redis, model: str = MODEL) -> int:
     return sum(int(client.llen(name)) for name in redis_lists(model))
+
+
+def all_shards(store: Store) -> Sequence[sa.RowMapping]:
+    return store.read(lambda tx: tx.execute(sa.select(shards).order_by(shards.c.id)).mappings().all())
 
 
 def age(store: Store, released: list[Released], seconds: float) -> None:
@@ -173,6 +179,38 @@ def test_a_sweep_tops_up_what_no_settle_releases(
     Sweeper(store, publisher).sweep()
     assert shard_states(store, second) == ["queued", "queued", "pending"]
     assert messages(redis_client) == 2
+
+
+def test_a_sweep_adopts_what_a_process_of_the_previous_release_adds(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    """Such a process knows neither the tables of what waits nor the size of a shard."""
+    store = make_store(shard_documents=1, unserved_shards=1)
+    first, _ = submit(store, key_id, 2)
+    second, _ = submit(store, new_key(store), 250)
+    store.write(lambda tx: [tx.execute(sa.delete(table)) for table in (waiting, turns)])
+    change(store, shards, sa.true(), characters=None, state="pending", released_at=None)
+    assert store.write(dispatch.release, MODEL) == []
+    assert store.write(sweep.adopt), "in steps"
+    Sweeper(store, publisher).sweep()
+    assert not store.write(sweep.adopt)
+    sizes = sa.select(shards.c.characters).distinct()
+    assert store.read(lambda tx: tx.execute(sizes).scalars().all()) == [10]
+    assert messages(redis_client) == 1
+    served = []
+    while queued := [row for row in all_shards(store) if row["state"] == "queued"]:
+        served.append(queued[0]["job_id"])
+        run(store, queued[0]["id"])
+    assert len(set(served[:4])) == 2, "and its keys take turns"
+    assert {*shard_states(store, first), *shard_states(store, second)} == {"done"}
+
+
+def test_what_is_cancelled_before_it_is_adopted_waits_for_nothing(store: Store, key_id: int) -> None:
+    job, _ = submit(store, key_id, 0, open=True)
+    store.write(lambda tx: tx.execute(sa.insert(shards).values(job_id=1, first=0, last=0, state="pending")))
+    change(store, jobs_table, jobs_table.c.uuid == job.id, state="cancelled")
+    assert store.write(sweep.adopt)
+    assert store.read(sweep.models_that_wait) == []
 
 
 def test_a_sweep_queues_what_dead_workers_held(
