@@ -247,6 +247,27 @@ def test_an_append_waits_for_the_release_that_strikes_its_job_off(make_store: Ma
     assert [r.first for r in run(store, last.shard_id).released] == [2]
 
 
+@row_locks
+@pytest.mark.parametrize("change_job", ["append", "cancel"])
+def test_a_settle_and_whoever_changes_its_job_do_not_wait_for_each_other(
+    make_store: MakeStore, key_id: int, change_job: str
+) -> None:
+    """The settle has struck the job off, and is about to lock the job's row."""
+    store, other = make_store(shard_documents=1, unserved_shards=1), make_store(unserved_shards=1)
+    job, released = submit(store, key_id, 2, open=True)
+    lease = claim(store, released[0].shard_id)
+    errors: list[object] = []
+    for engine in (store.engine, other.engine):
+        sa.event.listen(engine, "handle_error", lambda context: errors.append(context.original_exception))
+    steps = {"append": (jobs.append, key_id, job.id, documents(1), 2), "cancel": (jobs.cancel, key_id, job.id)}
+    waiting_now: list[Contender[object]] = []
+    with before(store, "UPDATE jobs SET succeeded", lambda: waiting_now.append(Contender(other, *steps[change_job]))):
+        finish(store, lease)
+    waiting_now[0].result()
+    assert errors == []
+    assert (job_row(store, job)["id"] in what_waits(store)[0]) == (change_job == "append")
+
+
 # --- one transaction, that never waits --------------------------------------------------------------------------------
 
 
