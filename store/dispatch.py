@@ -1,26 +1,33 @@
 """Which shards are released: SQL alone, inside the transaction that makes room.
 
 Publishing them follows its commit (`store/dispatcher.py`). What a crash in between loses is published by the sweep.
+
+`store/policy.py` decides; here is what it reads and writes. `turns` has an account for each key and model, `waiting` a
+row for each job with pending shards, added and removed in the transaction that makes it true. Their place in the order
+of locks is between shards and jobs. A release itself waits for none of them:
+
+- It charges a key under FOR NO KEY UPDATE SKIP LOCKED, so of two releases at once the second passes the key over. The
+  first then fills the place that it freed itself; the other place is filled by the next settle, or by the sweep.
+- Whoever adds shards holds the rows that say so FOR KEY SHARE, which keeps nobody from charging the key. Only striking
+  them off needs more, is tried with SKIP LOCKED, and looks once more, under its lock, whether nothing waits.
 """
 
-import collections
-import logging
-import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import workers
-from store.session import db_time, settings_of
-from store.settings import StoreSettings
-from store.tables import ACTIVE, OUT, PENDING, jobs, shards
+from store import capacity, policy
+from store.faults import TransactionOutrun
+from store.policy import SHARES, Filled, Lane, Pending, Turn, Waiting
+from store.queue import PRIORITY
+from store.session import db_time
+from store.tables import OUT, PENDING, WAITING, jobs, shards, turns, waiting
 
-log = logging.getLogger(__name__)
+ROUNDS = 20
+"""How often one release looks again: it expected larger shards, or found rows of jobs that wait no longer."""
 
 
 class Released(NamedTuple):
@@ -35,118 +42,189 @@ class Released(NamedTuple):
     priority: int
 
 
-@dataclass
-class Candidate:
-    """A job with pending shards, and what it has out already."""
+class Newcomer(NamedTuple):
+    """A job to which shards were just added."""
 
     job_id: int
     key_id: int
-    out: int
-    served_at: datetime
-    """When one of its shards was last released; until then, when the job was made."""
+    model: str
+    priority: int
 
 
-@dataclass(frozen=True)
-class Caps:
-    """How many shards may be out (queued or leased)."""
-
-    job: int
-    key: int
-    queue: int
+# --- who waits --------------------------------------------------------------------------------------------------------
 
 
-def caps(slots: int, settings: StoreSettings) -> Caps:
-    """The window is twice the live task slots: one shard running and one waiting for each."""
-    window = max(settings.minimum_window, 2 * slots)
-    return Caps(window, window * settings.key_windows, window * settings.queue_windows)
+def wait(tx: Connection, job: Newcomer, served_before: bool = False) -> None:
+    """Note that the job has pending shards, and keep that noted until the end of the transaction, which adds them.
+    Call it before the job's row is locked. `served_before`: it had places already, and takes its turn as the last.
 
-
-def choose(candidates: Sequence[Candidate], key_out: Mapping[int, int], queue_out: int, caps: Caps) -> dict[int, int]:
-    """How many shards each job gets: each place goes to the key with the fewest shards out, then to its job least
-    recently served, so that neither a huge job nor a key with a thousand jobs starves anybody. Keys with as many out
-    come in the order of the candidates.
-
-    Returns {job_id: shards}. Pure; `candidates` is not changed.
+    Raises TransactionOutrun where the note was struck off at this very moment.
     """
-    turn = {key_id: n for n, key_id in enumerate(dict.fromkeys(c.key_id for c in candidates))}
-    waiting: dict[int, collections.deque[Candidate]] = collections.defaultdict(collections.deque)
-    for candidate in sorted(candidates, key=lambda c: (c.served_at, c.job_id)):
-        waiting[candidate.key_id].append(candidate)
-    out = {key_id: key_out.get(key_id, 0) for key_id in waiting}
-    job_out = {c.job_id: c.out for c in candidates}
-    chosen: Counter[int] = Counter()
-    places = caps.queue - queue_out
-    while places > 0:
-        open_keys = [key_id for key_id in waiting if waiting[key_id] and out[key_id] < caps.key]
-        if not open_keys:
-            break
-        key_id = min(open_keys, key=lambda k: (out[k], turn[k]))
-        candidate = waiting[key_id].popleft()
-        if job_out[candidate.job_id] >= caps.job:
-            continue
-        chosen[candidate.job_id] += 1
-        job_out[candidate.job_id] += 1
-        out[key_id] += 1
-        places -= 1
-        waiting[key_id].append(candidate)
-    return dict(chosen)
+    account = sa.and_(turns.c.model == job.model, turns.c.key_id == job.key_id)
+    kept = sa.select(turns.c.key_id).where(account, WAITING).with_for_update(read=True, key_share=True)
+    if tx.execute(kept).scalar() is None:
+        wake(tx, job.model, job.key_id)
+    noted = sa.select(waiting.c.job_id).where(waiting.c.job_id == job.job_id)
+    if tx.execute(noted.with_for_update(read=True, key_share=True)).scalar() is not None:
+        return
+    place: Any = 0
+    if served_before:
+        lane = turns.c[f"{_NAMES[job.priority]}_place"]
+        place = sa.select(sa.case((lane > 0, lane), else_=1)).where(account).scalar_subquery()
+    insert = _insert(tx, waiting).values(**job._asdict(), place=place).on_conflict_do_nothing()
+    if tx.execute(insert).rowcount == 0:
+        raise TransactionOutrun
 
 
-def release(tx: Connection, model: str) -> list[Released]:
+def wake(tx: Connection, model: str, key_id: int) -> None:
+    """The key waits from now on, beside those that wait already: `policy.woken`."""
+    of_model = turns.c.model == model
+    beside = sa.func.coalesce(
+        sa.select(sa.func.min(turns.c.tag)).where(of_model, WAITING).scalar_subquery(),
+        sa.select(sa.func.max(turns.c.tag)).where(of_model).scalar_subquery(),
+        0.0,
+    )
+    new = _insert(tx, turns).values(model=model, key_id=key_id, waiting=True, tag=beside)
+    ahead = sa.or_(turns.c.waiting, turns.c.tag > new.excluded.tag)
+    tx.execute(
+        new.on_conflict_do_update(
+            index_elements=[turns.c.model, turns.c.key_id],
+            set_={"waiting": True, "tag": sa.case((ahead, turns.c.tag), else_=new.excluded.tag)},
+        )
+    )
+
+
+def strike(tx: Connection, model: str, key_id: int, job_id: int) -> bool:
+    """Strike the job off if it has no pending shard, and its key if no job of it waits. Waits for nobody: what is
+    locked stays, and the next release tries again. Returns whether the job is said to wait no longer."""
+    row = waiting.c.job_id == job_id
+    held = sa.select(waiting.c.job_id).where(row).with_for_update(skip_locked=True)
+    if tx.execute(held).scalar() is None:
+        gone = tx.execute(sa.select(waiting.c.job_id).where(row)).scalar() is None
+    else:
+        nothing = sa.not_(sa.exists().where(shards.c.job_id == job_id, PENDING))
+        gone = tx.execute(sa.delete(waiting).where(row, nothing)).rowcount == 1
+    rest(tx, model, key_id)
+    return gone
+
+
+def forget(tx: Connection, model: str, key_id: int, job_id: int) -> None:
+    """The job has no pending shard any more, as its shards are locked and fenced. Call it before its row is locked."""
+    tx.execute(sa.delete(waiting).where(waiting.c.job_id == job_id))
+    rest(tx, model, key_id)
+
+
+def rest(tx: Connection, model: str, key_id: int) -> None:
+    """The key waits no longer, if none of its jobs does. Waits for nobody."""
+    account = sa.and_(turns.c.model == model, turns.c.key_id == key_id)
+    # Looked at before it is locked: most often another job of the key waits.
+    nothing = sa.not_(sa.exists().where(waiting.c.model == model, waiting.c.key_id == key_id))
+    held = sa.select(turns.c.key_id).where(account, WAITING, nothing).with_for_update(skip_locked=True)
+    if tx.execute(held).scalar() is not None:
+        tx.execute(sa.update(turns).where(account, nothing).values(waiting=False))
+
+
+def _insert(tx: Connection, table: sa.Table) -> Any:
+    return (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+# --- who is served ----------------------------------------------------------------------------------------------------
+
+
+def release(tx: Connection, model: str, newcomer: Newcomer | None = None) -> list[Released]:
     """Turn pending shards of the model's jobs into queued ones, as far as the window has room. Publish what it returns
-    after the commit.
+    after the commit. `newcomer`: a job that has its first shard at once where slots are in reserve.
 
     Takes rows with SKIP LOCKED and never waits, so it may run while other shards or a job are locked. Two of them at
-    once may exceed a cap by a few shards, which the next one makes up for.
+    once may exceed the window by a few shards, which the next one makes up for.
     """
-    limits = caps(workers.slots(tx, model), settings_of(tx))
-    released: list[Released] = []
-    exhausted: set[int] = set()
-    while True:
-        job_out, key_out = _out(tx, model)
-        candidates = [c for c in _candidates(tx, model, job_out) if c.job_id not in exhausted]
-        # Keys with as many out draw lots. In any fixed order, by their ids or by the age of their jobs, the last of
-        # more keys than places would starve.
-        lot = {c.key_id: random.random() for c in candidates}
-        candidates.sort(key=lambda c: lot[c.key_id])
-        chosen = choose(candidates, key_out, sum(key_out.values()), limits)
-        if not chosen:
-            return released
-        for job_id, places in chosen.items():
-            taken = _take(tx, job_id, places)
-            released += taken
-            if len(taken) < places:
-                exhausted.add(job_id)
-        if not exhausted:
-            return released
+    window, out = capacity.read_window(tx, model)
+    books = _Books(tx, model, window.bite)
+    taken: list[Pending] = []
+    served: set[int] = set()
+
+    def settle(filled: Filled) -> None:
+        books.exhausted |= filled.exhausted - _write(tx, model, filled)
+        taken.extend(filled.shards)
+        served.update(filled.jobs)
+        out.keys.update(filled.turns)
+
+    for _ in range(ROUNDS):
+        if not window.open:
+            break
+        filled = policy.fill(window, books)
+        settle(filled)
+        if not filled.shards and not filled.exhausted:
+            break
+    if newcomer and not window.open and window.free > 0 and newcomer.job_id not in served:
+        turn = books.turn(newcomer.key_id)
+        if turn is not None and tx.execute(_OUT_OF_JOB, {"job_id": newcomer.job_id}).scalar() is None:
+            some_out = newcomer.key_id in out.keys
+            settle(policy.admit(window, books, turn, newcomer.job_id, newcomer.priority, some_out))
+    return _to_publish(tx, [shard.shard_id for shard in taken])
 
 
-def _out(tx: Connection, model: str) -> tuple[Counter[int], Counter[int]]:
-    """Shards of the model that are out, by job and by key."""
-    by_job: Counter[int] = Counter()
-    by_key: Counter[int] = Counter()
-    for job_id, key_id, count in tx.execute(_OUT_OF_MODEL, {"model": model}):
-        by_job[job_id] = count
-        by_key[key_id] += count
-    return by_job, by_key
+class _Books:
+    """`policy.Books` over the tables."""
+
+    def __init__(self, tx: Connection, model: str, size: int) -> None:
+        self._tx = tx
+        self._model = model
+        self._size = size
+        self.exhausted: set[int] = set()
+
+    def turns(self, count: int) -> list[Turn]:
+        more = {"model": self._model, "count": count + len(self.exhausted)}
+        rows = self._tx.execute(_TURNS, more).mappings()
+        return [_turn(row) for row in rows if row["key_id"] not in self.exhausted][:count]
+
+    def turn(self, key_id: int) -> Turn | None:
+        row = self._tx.execute(_TURN, {"model": self._model, "key_id": key_id}).mappings().one_or_none()
+        return None if row is None else _turn(row)
+
+    def lowest(self) -> float:
+        return self._tx.execute(_LOWEST, {"model": self._model}).scalar() or 0.0
+
+    def jobs(self, key_id: int, count: int) -> list[Waiting]:
+        line = {"model": self._model, "key_id": key_id, "count": count}
+        # Not locked: whoever holds a pending shard of a job keeps others from striking it off.
+        return sorted((Waiting(*row) for row in self._tx.execute(_JOBS, line)), key=lambda job: (job.place, job.job_id))
+
+    def pending(self, job_id: int, count: int) -> list[Pending]:
+        rows = self._tx.execute(_PENDING, {"job_id": job_id, "count": count})
+        return [Pending(shard_id, self._size if size is None else size) for shard_id, size in rows]
 
 
-def _candidates(tx: Connection, model: str, job_out: Mapping[int, int]) -> list[Candidate]:
-    rows = tx.execute(_CANDIDATES, {"model": model})
-    return [Candidate(job_id, key_id, job_out.get(job_id, 0), served_at) for job_id, key_id, served_at in rows]
+def _turn(row: Any) -> Turn:
+    lanes = {priority: Lane(row[f"{name}_tag"], row[f"{name}_place"]) for priority, name in _NAMES.items()}
+    return Turn(row["key_id"], row["tag"], lanes)
 
 
-def _take(tx: Connection, job_id: int, places: int) -> list[Released]:
-    pending = (
-        sa.select(shards.c.id)
-        .where(shards.c.job_id == job_id, PENDING)
-        .order_by(shards.c.first)
-        .limit(places)
-        .with_for_update(skip_locked=True)
-    )
-    ids = tx.execute(pending).scalars().all()
-    now = db_time()
-    return mark_published(tx, ids, state="queued", released_at=now) if ids else []
+def _write(tx: Connection, model: str, filled: Filled) -> set[int]:
+    """Write down what the policy decided. Returns the keys in which rows of jobs that wait no longer were removed."""
+    if filled.shards:
+        now = db_time()
+        ids = [shard.shard_id for shard in filled.shards]
+        released = {"state": "queued", "released_at": now, "published_at": now}
+        tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(released))
+    charged = [
+        {
+            "in_model": model,
+            "of_key": turn.key_id,
+            "tag": turn.tag,
+            **{f"{name}_tag": turn.lanes[priority].tag for priority, name in _NAMES.items()},
+            **{f"{name}_place": turn.lanes[priority].place for priority, name in _NAMES.items()},
+        }
+        for turn in filled.turns.values()
+    ]
+    if charged:
+        tx.execute(_CHARGE, charged)
+    if filled.places:
+        tx.execute(_PLACE, [{"job": job_id, "new_place": place} for job_id, place in filled.places.items()])
+    struck = {key_id for job_id, key_id in filled.emptied.items() if strike(tx, model, key_id, job_id)}
+    for key_id in filled.exhausted - set(filled.emptied.values()):
+        rest(tx, model, key_id)
+    return struck
 
 
 def mark_published(tx: Connection, shard_ids: Sequence[int], **changes: Any) -> list[Released]:
@@ -154,33 +232,70 @@ def mark_published(tx: Connection, shard_ids: Sequence[int], **changes: Any) -> 
     if not shard_ids:
         return []
     tx.execute(sa.update(shards).where(shards.c.id.in_(shard_ids)).values(published_at=db_time(), **changes))
-    rows = tx.execute(
-        sa.select(shards.c.id, jobs.c.uuid, jobs.c.task, jobs.c.model, shards.c.first, shards.c.last, jobs.c.priority)
-        .join_from(shards, jobs)
-        .where(shards.c.id.in_(shard_ids))
-        .order_by(shards.c.id)
-    )
-    return [Released(*row) for row in rows]
+    return _to_publish(tx, shard_ids)
 
 
-_OUT_OF_MODEL = (
-    sa.select(jobs.c.id, jobs.c.key_id, sa.func.count())
-    .join_from(shards, jobs)
-    .where(OUT, ACTIVE, jobs.c.model == sa.bindparam("model"))
-    .group_by(jobs.c.id, jobs.c.key_id)
+def _to_publish(tx: Connection, shard_ids: Sequence[int]) -> list[Released]:
+    """In the order of the ids, which is that of the messages."""
+    if not shard_ids:
+        return []
+    found = {row[0]: Released(*row) for row in tx.execute(_RELEASED, {"ids": shard_ids})}
+    return [found[shard_id] for shard_id in shard_ids]
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+_NAMES = {number: name for name, number in PRIORITY.items()}
+_COUNT = sa.bindparam("count", type_=sa.Integer)
+_OF_MODEL = turns.c.model == sa.bindparam("model")
+_OF_KEY = sa.bindparam("key_id", type_=sa.BigInteger)
+_TURNS = (
+    sa.select(turns)
+    .where(_OF_MODEL, WAITING)
+    .order_by(turns.c.tag)
+    .limit(_COUNT)
+    .with_for_update(skip_locked=True, key_share=True)
 )
-_CANDIDATES = sa.select(
-    jobs.c.id,
-    jobs.c.key_id,
-    # By an index on (job, released_at). Not a column of the job: updating another job's row here would break the
-    # order in which rows are locked.
-    sa.func.coalesce(
-        sa.select(sa.func.max(shards.c.released_at)).where(shards.c.job_id == jobs.c.id).scalar_subquery(),
-        # Not as if long ago: then a key's new jobs, as long as some come, would starve its old ones.
-        jobs.c.created_at,
-    ),
-).where(
-    ACTIVE,
-    jobs.c.model == sa.bindparam("model"),
-    sa.exists().where(shards.c.job_id == jobs.c.id, PENDING),
+_TURN = sa.select(turns).where(_OF_MODEL, turns.c.key_id == _OF_KEY).with_for_update(skip_locked=True, key_share=True)
+_LOWEST = sa.select(sa.func.min(turns.c.tag)).where(_OF_MODEL, WAITING)
+
+
+def _line(priority: int, newcomers: bool) -> sa.Select[Any]:
+    """The first in line of one priority of a key."""
+    lane = sa.and_(
+        waiting.c.model == sa.bindparam("model"), waiting.c.key_id == _OF_KEY, waiting.c.priority == priority
+    )
+    line = sa.select(waiting.c.job_id, waiting.c.priority, waiting.c.place).where(
+        lane, waiting.c.place == 0 if newcomers else waiting.c.place > 0
+    )
+    return sa.select(line.order_by(waiting.c.place, waiting.c.job_id).limit(_COUNT).subquery())
+
+
+_JOBS = sa.union_all(*(_line(priority, newcomers) for priority in SHARES for newcomers in (True, False)))
+_PENDING = (
+    sa.select(shards.c.id, shards.c.characters)
+    .where(shards.c.job_id == sa.bindparam("job_id", type_=sa.BigInteger), PENDING)
+    .order_by(shards.c.first)
+    .limit(_COUNT)
+    .with_for_update(skip_locked=True)
+)
+_OUT_OF_JOB = sa.select(shards.c.id).where(shards.c.job_id == sa.bindparam("job_id", type_=sa.BigInteger), OUT).limit(1)
+_CHARGE = (
+    sa.update(turns)
+    .where(turns.c.model == sa.bindparam("in_model"), turns.c.key_id == sa.bindparam("of_key"))
+    .values({
+        column.name: sa.bindparam(column.name)
+        for column in turns.c
+        if column.name == "tag" or column.name.endswith(("_tag", "_place"))
+    })
+)  # fmt: skip
+_PLACE = (
+    sa.update(waiting)
+    .where(waiting.c.job_id == sa.bindparam("job"))
+    .values(place=sa.bindparam("new_place"))
+)  # fmt: skip
+_RELEASED = (
+    sa.select(shards.c.id, jobs.c.uuid, jobs.c.task, jobs.c.model, shards.c.first, shards.c.last, jobs.c.priority)
+    .join_from(shards, jobs)
+    .where(shards.c.id.in_(sa.bindparam("ids", expanding=True)))
 )

@@ -38,7 +38,8 @@ def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: 
 
 def close_abandoned(tx: Connection) -> int:
     """Close open jobs to which nothing was appended for the time in the settings. Returns how many."""
-    too_long_ago = db_time(-settings_of(tx).open_job_ttl_seconds)
+    # In a subquery: PostgreSQL looks a time that could change from row to row up in no index.
+    too_long_ago = sa.select(db_time(-settings_of(tx).open_job_ttl_seconds)).scalar_subquery()
     abandoned = sa.select(jobs.c.id).where(ACTIVE, jobs.c.open, jobs.c.appended_at < too_long_ago).limit(100)
     closed = 0
     for internal_id in tx.execute(abandoned).scalars().all():

@@ -1,7 +1,7 @@
 """What a producer does to a job: submit, append, close, look, cancel, retry, delete.
 
-Lock order: shards by id, a job's row last. `submit`, `append` and `retry` lock the job first, but lock no shard that
-anybody else can hold, so they wait for nothing afterwards.
+Lock order: shards by id, then the rows that say what waits, a job's row last. `submit`, `append` and `retry` add shards
+after they have locked the job's row, but lock none that anybody else can hold: they wait for nothing afterwards.
 """
 
 import json
@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, sharding
-from store.dispatch import Released
+from store import bulk, capacity, dispatch, sharding
+from store.dispatch import Newcomer, Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.queue import PRIORITY
@@ -106,9 +106,12 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     job_id = tx.execute(statement).scalar()
     if job_id is None:
         return _submitted_before(tx, new)
-    _add_documents(tx, job_id, 0, batch)
+    job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
+    _add_documents(tx, job, 0, batch)
+    if batch:
+        dispatch.wait(tx, job)
     end_if_finished(tx, job_id)
-    released = dispatch.release(tx, new.model)
+    released = dispatch.release(tx, new.model, job)
     return Submitted(view(tx, jobs.c.id == job_id), True, released)
 
 
@@ -130,38 +133,43 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
     """
     count = len(batch)
     mine = owned(key_id, job_id)
-    at_the_end = sa.true() if offset is None else jobs.c.total == offset
-    grow = (
-        sa.update(jobs)
-        .where(mine, jobs.c.open, at_the_end)
-        .values(total=jobs.c.total + count, appended_at=db_time())
-        .returning(jobs.c.id, jobs.c.model, jobs.c.total)
-    )
-    row = tx.execute(grow).one_or_none()
-    if row is None:
-        return _appended_before(tx, mine, offset, count)
-    _add_documents(tx, row.id, row.total - count, batch)
-    return Appended(count, row.total, dispatch.release(tx, row.model))
-
-
-def _appended_before(tx: Connection, mine: sa.ColumnElement[bool], offset: int | None, count: int) -> Appended:
-    row = tx.execute(sa.select(jobs.c.total, jobs.c.open).where(mine)).one_or_none()
+    columns = (jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.priority, jobs.c.total, jobs.c.open)
+    row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if offset is not None and offset + count <= row.total:
-        return Appended(0, row.total, [])
+        return Appended(0, row.total, [])  # it is there already; and a total never falls
     if not row.open:
         raise JobClosed
-    raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
+    if offset is not None and offset != row.total:
+        raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
+    job = Newcomer(*row[:4])
+    if batch:
+        dispatch.wait(tx, job, served_before=row.total > 0)
+    at_the_end = sa.true() if offset is None else jobs.c.total == offset
+    grow = (
+        sa.update(jobs)
+        .where(jobs.c.id == row.id, jobs.c.open, at_the_end)
+        .values(total=jobs.c.total + count, appended_at=db_time())
+        .returning(jobs.c.total)
+    )
+    total = tx.execute(grow).scalar()
+    if total is None:
+        raise TransactionOutrun  # by another append, or by what ended the job
+    _add_documents(tx, job, total - count, batch)
+    return Appended(count, total, dispatch.release(tx, row.model, job))
 
 
-def _add_documents(tx: Connection, job_id: int, first: int, batch: Sequence[NewDocument]) -> None:
+def _add_documents(tx: Connection, job: Newcomer, first: int, batch: Sequence[NewDocument]) -> None:
     if not batch:
         return
-    bulk.insert_documents(tx, job_id, first, batch)
-    settings = settings_of(tx)
-    sizes = [(position, len(text)) for position, (_, text) in enumerate(batch, first)]
-    sharding.add(tx, job_id, sharding.cut(sizes, settings.shard_characters, settings.shard_documents))
+    bulk.insert_documents(tx, job.job_id, first, batch)
+    _add_shards(tx, job, [(position, len(text)) for position, (_, text) in enumerate(batch, first)])
+
+
+def _add_shards(tx: Connection, job: Newcomer, sizes: Sequence[tuple[int, int]]) -> None:
+    characters = capacity.read_bite(tx, job.model)
+    sharding.add(tx, job.job_id, sharding.cut(sizes, characters, settings_of(tx).shard_documents))
 
 
 def close(tx: Connection, key_id: int, job_id: str) -> Job:
@@ -215,7 +223,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     Cancelling an ended job changes nothing. Raises JobNotFound.
     """
     mine = owned(key_id, job_id)
-    row = tx.execute(sa.select(jobs.c.id, jobs.c.state).where(mine)).one_or_none()
+    row = tx.execute(sa.select(jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.state).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state in ENDED_STATES:
@@ -224,6 +232,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     ids = tx.execute(in_order.with_for_update()).scalars().all()
     if ids:
         tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(state="cancelled", token=None))
+    dispatch.forget(tx, row.model, row.key_id, row.id)
     all_fenced = sa.and_(jobs.c.id == row.id, RUNNING, jobs.c.remaining_shards == len(ids))
     fenced = {
         "state": "cancelled",
@@ -246,11 +255,17 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     Raises JobNotFound, JobNotEnded, NothingToRetry.
     """
     mine = owned(key_id, job_id)
-    row = tx.execute(sa.select(jobs.c.id, jobs.c.model, jobs.c.state).where(mine).with_for_update()).one_or_none()
+    columns = (jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.priority, jobs.c.state)
+    row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state not in ENDED_STATES:
         raise JobNotEnded("only a job that has ended can be retried")
+    job = Newcomer(*row[:4])
+    dispatch.wait(tx, job)
+    still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES))
+    if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
+        raise TransactionOutrun  # by another retry, or a deletion
     failed = sa.and_(results.c.job_id == row.id, results.c.state == "failed")
     if codes is not None:
         failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
@@ -258,7 +273,6 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     sizes = _undecided_sizes(tx, row.id)
     if not sizes:
         raise NothingToRetry
-    settings = settings_of(tx)
     tx.execute(sa.delete(shards).where(shards.c.job_id == row.id))
     mended = {
         "state": "queued",
@@ -271,8 +285,8 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
         "error_message": None,
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**mended))
-    sharding.add(tx, row.id, sharding.cut(sizes, settings.shard_characters, settings.shard_documents))
-    released = dispatch.release(tx, row.model)
+    _add_shards(tx, job, sizes)
+    released = dispatch.release(tx, row.model, job)
     return Retried(view(tx, mine), released)
 
 

@@ -78,7 +78,7 @@ def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
     """
     expired = sa.and_(shards.c.state == "leased", shards.c.lease_expires_at < db_time())
     free = sa.or_(shards.c.state == "queued", expired)
-    active = shards.c.job_id.in_(sa.select(jobs_table.c.id).where(ACTIVE))
+    active = sa.exists().where(jobs_table.c.id == shards.c.job_id, ACTIVE)
     token = uuid.uuid4().hex
     taken = (
         sa.update(shards)

@@ -7,7 +7,8 @@ RUN_SHARD = "textmill.run_shard"
 """The one task. It is sent by name, so that the api never imports the workers."""
 
 PRIORITY = {"high": 0, "normal": 3, "low": 6}
-"""Redis has no priorities: kombu keeps a list for each step and pops the lowest number first."""
+"""Redis has no priorities: kombu keeps a list for each step and pops the lowest number first. Nothing is published as
+`low` (`store/dispatcher.py`); its list is read for the messages of earlier releases."""
 
 NORMAL = PRIORITY["normal"]
 

@@ -28,11 +28,18 @@ class StoreSettings(BaseSettings):
     echo: bool = False
     """Offer the model `echo` for every task: a stand-in that answers at once, for trials and tests."""
 
+    shard_seconds: float = Field(default=1, gt=0)
+    """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
+    shard is what one Celery message, one lease and one lost worker are about."""
+
     shard_characters: int = Field(default=65_536, ge=1)
-    """Characters of text in one shard. A shard is what one Celery message, one lease and one lost worker are about."""
+    """Characters of text in one shard, at most. A document that is longer is a shard of its own."""
 
     shard_documents: int = Field(default=500, ge=1)
-    """Documents in one shard, however short they are."""
+    """Documents in one shard, at most, however short they are."""
+
+    first_shard_characters: int = Field(default=4_096, ge=1)
+    """Characters in one shard of a model that no worker has run yet, so that nobody knows how fast it is."""
 
     lease_seconds: float = Field(default=60, gt=0)
     """How long a worker may hold a shard without renewing its lease. Renewed every third of it."""
@@ -40,14 +47,15 @@ class StoreSettings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     """How often a document may take its worker down, alone, before it fails as `worker_lost`."""
 
-    minimum_window: int = Field(default=8, ge=1)
-    """Released shards of one job, at least; twice the live task slots where that is more."""
+    release_seconds: float = Field(default=3, gt=0)
+    """Work of one model that is released and unfinished, in seconds of what its live workers do together; at least two
+    shards for each worker process. More keeps Redis fuller and a newcomer waiting longer."""
 
-    key_windows: int = Field(default=2, ge=1)
-    """Released shards of one key in one queue, in windows: its jobs share them in turn."""
+    slot_reserve: float = Field(default=0.4, ge=0, lt=1)
+    """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""
 
-    queue_windows: int = Field(default=4, ge=1)
-    """Released shards of one queue, in windows. More keeps Redis fuller and a newcomer waiting longer."""
+    unserved_shards: int = Field(default=8, ge=1)
+    """Released shards of a model that no live worker serves: what a starting worker finds."""
 
     sweep_seconds: float = Field(default=2, gt=0)
     """Seconds between two sweeps."""

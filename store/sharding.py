@@ -1,6 +1,7 @@
 """Cutting a job's documents into shards: consecutive ranges, sized by characters."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -8,30 +9,38 @@ from sqlalchemy.engine import Connection
 from store.tables import jobs, shards
 
 
-def add(tx: Connection, job_id: int, ranges: Sequence[tuple[int, int]]) -> None:
-    """Store shards over ranges [first, last] of the job's documents, and count them as remaining."""
-    rows = [{"job_id": job_id, "first": first, "last": last, "state": "pending"} for first, last in ranges]
+class Range(NamedTuple):
+    """The documents first..last of a job, and the characters of those that the shard is about."""
+
+    first: int
+    last: int
+    characters: int
+
+
+def add(tx: Connection, job_id: int, ranges: Sequence[Range]) -> None:
+    """Store shards over these ranges of the job's documents, and count them as remaining."""
+    rows = [{"job_id": job_id, "state": "pending", **piece._asdict()} for piece in ranges]
     tx.execute(sa.insert(shards), rows)
     tx.execute(
         sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
     )
 
 
-def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[tuple[int, int]]:
-    """Ranges [first, last] over documents given as (position, characters), in order.
+def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[Range]:
+    """Ranges over documents given as (position, characters), in order.
 
     A document that is larger than a shard gets one of its own. Positions between the given ones may fall into a range:
     they have their outcome already, and a claim reads only those that have none.
     """
-    ranges: list[tuple[int, int]] = []
+    ranges: list[Range] = []
     first = last = count = characters = 0
     for position, size in sizes:
         if count and (count >= max_documents or characters + size > max_characters):
-            ranges.append((first, last))
+            ranges.append(Range(first, last, characters))
             count = characters = 0
         if not count:
             first = position
         last, count, characters = position, count + 1, characters + size
     if count:
-        ranges.append((first, last))
+        ranges.append(Range(first, last, characters))
     return ranges

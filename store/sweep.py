@@ -19,7 +19,7 @@ from store.dispatcher import Dispatcher
 from store.faults import brief
 from store.queue import redis_lists
 from store.session import Store, db_time, settings_of
-from store.tables import ACTIVE, OUT, documents, duties, results, shards
+from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, results, shards, turns
 from store.tables import jobs as jobs_table
 from textmill.errors import TextmillError
 from textmill.wire import ENDED_STATES
@@ -66,7 +66,9 @@ class Sweeper:
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
-        for model in self._store.read(models_at_work):
+        while self._store.write(adopt) and not self._stopping.is_set() and self._store.write(hold_duty, self._id):
+            pass
+        for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
         for step in (endings.close_abandoned, retire, workers.forget_dead):
@@ -131,9 +133,29 @@ def resign(tx: Connection, holder: str, name: str = "sweep") -> None:
     tx.execute(sa.update(duties).where(duties.c.name == name, duties.c.holder == holder).values(holder=None))
 
 
-def models_at_work(tx: Connection) -> list[str]:
-    """Models that have an active job."""
-    return list(tx.execute(sa.select(jobs_table.c.model).where(ACTIVE).distinct()).scalars())
+def models_that_wait(tx: Connection) -> list[str]:
+    """Models of which something waits to be released."""
+    return list(tx.execute(sa.select(turns.c.model).where(WAITING).distinct()).scalars())
+
+
+def adopt(tx: Connection, count: int = 200) -> bool:
+    """Measure shards that a process of the previous release made, and note that their jobs wait. False: none are left.
+
+    Such a process may add some until it is stopped; without this, nobody would release them.
+    """
+    found = sa.select(shards.c.id).where(UNMEASURED).order_by(shards.c.id).limit(count)
+    ids = tx.execute(found.with_for_update(skip_locked=True)).scalars().all()
+    if not ids:
+        return False
+    texts = sa.and_(documents.c.job_id == shards.c.job_id, documents.c.position.between(shards.c.first, shards.c.last))
+    size = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(documents.c.text)), 0)).where(texts)
+    measured = sa.update(shards).where(shards.c.id.in_(ids)).values(characters=size.scalar_subquery())
+    tx.execute(measured)
+    columns = (jobs_table.c.id, jobs_table.c.key_id, jobs_table.c.model, jobs_table.c.priority)
+    theirs = jobs_table.c.id.in_(sa.select(shards.c.job_id).where(shards.c.id.in_(ids)))
+    for row in tx.execute(sa.select(*columns).where(theirs, ACTIVE).order_by(jobs_table.c.id)).all():
+        dispatch.wait(tx, dispatch.Newcomer(*row))
+    return True
 
 
 def queued_shards(tx: Connection) -> Counter[str]:
@@ -152,10 +174,11 @@ def stale(tx: Connection, model: str) -> list[Released]:
     too_long_ago = db_time(-settings_of(tx).republish_seconds)
     query = (
         sa.select(shards.c.id)
+        .join_from(shards, jobs_table)
         .where(OUT, shards.c.state == "queued", shards.c.published_at < too_long_ago)
-        .where(shards.c.job_id.in_(sa.select(jobs_table.c.id).where(ACTIVE, jobs_table.c.model == model)))
-        .order_by(shards.c.id)
-        .with_for_update(skip_locked=True)
+        .where(jobs_table.c.model == model)  # active, as it has shards that are out
+        .order_by(shards.c.id + 0)  # or SQLite would read the whole table in this order
+        .with_for_update(skip_locked=True, of=shards)
     )
     return dispatch.mark_published(tx, tx.execute(query).scalars().all())
 

@@ -80,6 +80,8 @@ sa.Index(
     postgresql_where=RUNNING,
     sqlite_where=RUNNING,
 )
+_OPEN = sa.and_(RUNNING, jobs.c.open)
+sa.Index("ix_jobs_open", jobs.c.appended_at, postgresql_where=_OPEN, sqlite_where=_OPEN)
 sa.Index("ix_jobs_finished", jobs.c.finished_at)
 sa.Index(
     "ix_jobs_deleted",
@@ -136,6 +138,8 @@ shards = sa.Table(
     sa.Column("job_id", BigId, sa.ForeignKey("jobs.id"), nullable=False),
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("last", sa.Integer, nullable=False),
+    # Null in shards that the previous release made, until the sweep has adopted them.
+    sa.Column("characters", sa.Integer),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("token", sa.String(32)),
     sa.Column("worker_id", sa.String(36)),
@@ -149,17 +153,69 @@ shards = sa.Table(
     sa.CheckConstraint("first <= last", name="range"),
 )
 sa.Index("ix_shards_job_first", shards.c.job_id, shards.c.first)
+# For the releases of processes of the previous version, which look up there when a job was served last.
 sa.Index("ix_shards_job_served", shards.c.job_id, shards.c.released_at)
 PENDING = _in(shards.c.state, "pending")
 LEASED = _in(shards.c.state, "leased")
 OUT = _in(shards.c.state, "queued", "leased")
 """Released and not finished: few, however many shards there are."""
+UNMEASURED = sa.and_(PENDING, shards.c.characters.is_(None))
+"""Made by a process of the previous release: nothing says that their jobs wait."""
 for _name, _columns, _where in (
     ("pending", (shards.c.job_id, shards.c.first), PENDING),
     ("out", (shards.c.job_id,), OUT),
     ("leased", (shards.c.lease_expires_at,), LEASED),
+    ("unmeasured", (shards.c.id,), UNMEASURED),
 ):
     sa.Index(f"ix_shards_{_name}", *_columns, postgresql_where=_where, sqlite_where=_where)
+
+# What waits, found by an index however many jobs are active: `store/policy.py` says what it means. Neither table refers
+# to others by a foreign key, whose checks would lock rows of `jobs` out of turn; a row that should be gone is found and
+# removed by the next release that comes upon it.
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("key_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("waiting", sa.Boolean(name="waiting"), nullable=False),
+    sa.Column("tag", sa.Float, nullable=False),
+    *(
+        column
+        for priority in ("high", "normal", "low")
+        for column in (
+            sa.Column(f"{priority}_tag", sa.Float, nullable=False, default=0),
+            sa.Column(f"{priority}_place", BigId, nullable=False, default=0),
+        )
+    ),
+)
+sa.Index("ix_turns_tag", turns.c.model, turns.c.tag)
+WAITING = turns.c.waiting
+sa.Index(
+    "ix_turns_waiting",
+    turns.c.model,
+    turns.c.tag,
+    postgresql_where=sa.text("waiting"),
+    sqlite_where=sa.text("waiting = 1"),  # as SQLAlchemy asks there
+)
+
+waiting = sa.Table(
+    "waiting",
+    metadata,
+    sa.Column("job_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("key_id", BigId, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("place", BigId, nullable=False),
+)
+sa.Index("ix_waiting_line", waiting.c.model, waiting.c.key_id, waiting.c.priority, waiting.c.place, waiting.c.job_id)
+
+speeds = sa.Table(
+    "speeds",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("characters_per_second", sa.Float, nullable=False),
+    sa.Column("updated_at", Timestamp, nullable=False),
+)
 
 workers = sa.Table(
     "workers",
@@ -172,6 +228,7 @@ workers = sa.Table(
     sa.Column("resident", sa.Text, nullable=False),
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("load", sa.Float, nullable=False),
+    sa.Column("speeds", sa.Text),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )

@@ -1,12 +1,15 @@
 """The registry of worker processes: who is alive, what they serve, how many task slots there are."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from store.session import db_time, settings_of
+from store.tables import speeds as last_speeds
 from store.tables import workers
 from textmill.wire import WorkerInfo
 
@@ -41,13 +44,32 @@ def register(tx: Connection, worker: WorkerRow) -> None:
     )
 
 
-def heartbeat(tx: Connection, worker_id: str, resident: list[str], load: float) -> bool:
-    """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1.
+def heartbeat(
+    tx: Connection, worker_id: str, resident: list[str], load: float, speeds: Mapping[str, float] | None = None
+) -> bool:
+    """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
+    of text per second that it does of each model it has run, while it does nothing else.
 
     False where the registry has forgotten it: then it registers again.
     """
-    values = {"resident": json.dumps(resident), "load": load, "heartbeat_at": db_time()}
-    return tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
+    told = {model: speed for model, speed in (speeds or {}).items() if speed > 0}
+    values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told), "heartbeat_at": db_time()}
+    alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
+    _remember(tx, told)
+    return alive
+
+
+def _remember(tx: Connection, told: Mapping[str, float]) -> None:
+    """Keep the last speed of each model, for when no worker that knows it is there."""
+    if not told:
+        return
+    new = (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(last_speeds)
+    known = [
+        {"model": model, "characters_per_second": speed, "updated_at": db_time()}
+        for model, speed in sorted(told.items())  # in one order: two workers tell of the same models at once
+    ]
+    changes = {name: new.excluded[name] for name in ("characters_per_second", "updated_at")}
+    tx.execute(new.values(known).on_conflict_do_update(index_elements=[last_speeds.c.model], set_=changes))
 
 
 def unregister(tx: Connection, worker_id: str) -> None:
@@ -58,13 +80,6 @@ def unregister(tx: Connection, worker_id: str) -> None:
 def forget_dead(tx: Connection) -> None:
     """Drop processes whose heartbeat is long over."""
     tx.execute(sa.delete(workers).where(workers.c.heartbeat_at < db_time(-10 * settings_of(tx).worker_timeout_seconds)))
-
-
-def slots(tx: Connection, model: str) -> int:
-    """Task slots of the live workers that serve the model."""
-    alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
-    rows = tx.execute(sa.select(workers.c.slots, workers.c.models).where(alive))
-    return sum(slots for slots, models in rows if model in json.loads(models))
 
 
 def live(tx: Connection) -> list[WorkerInfo]:

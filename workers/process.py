@@ -106,6 +106,7 @@ class DeviceProcess:
             overdue=lambda: self._watch.overdue,
             resident=lambda: self.residency.resident,
             load=self.engine.throughput.load,
+            speeds=self.inbox.speeds,
         )
 
     def start(self) -> None:

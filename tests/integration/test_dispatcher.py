@@ -62,14 +62,14 @@ def test_a_message_names_the_shard_and_no_text(dispatcher: Dispatcher, redis_cli
     assert message["content-type"] == "application/json"
 
 
-def test_each_model_and_priority_has_its_own_list(dispatcher: Dispatcher, redis_client: redis.Redis) -> None:
+def test_each_model_has_its_lists_and_low_goes_out_as_normal(dispatcher: Dispatcher, redis_client: redis.Redis) -> None:
     dispatcher.publish([released(1, 0), released(2, 3), released(3, 6), released(4, 3), released(5, 3, "other")])
     wait_until(lambda: dispatcher.published == 5)
-    assert [shards_in(redis_client, name) for name in redis_lists("echo")] == [[1], [2, 4], [3]]
+    assert [shards_in(redis_client, name) for name in redis_lists("echo")] == [[1], [2, 3, 4], []]
     assert [shards_in(redis_client, name) for name in redis_lists("other")] == [[], [5], []]
 
 
-def test_a_worker_takes_high_before_normal_before_low(dispatcher: Dispatcher, redis_url: str) -> None:
+def test_a_worker_takes_high_first(dispatcher: Dispatcher, redis_url: str) -> None:
     """The lists above are kombu's own: what it pops shows that the two sides agree on them."""
     dispatcher.publish([released(1, 6), released(2, 3), released(3, 0), released(4, 3)])
     wait_until(lambda: dispatcher.published == 4)
@@ -82,17 +82,7 @@ def test_a_worker_takes_high_before_normal_before_low(dispatcher: Dispatcher, re
             taken.append(message.payload[0][0])
             message.ack()
         queue.close()
-    assert taken == [3, 2, 4, 1]
-
-
-def test_every_eighth_low_release_goes_out_as_normal(dispatcher: Dispatcher, redis_client: redis.Redis) -> None:
-    dispatcher.publish([released(n, 6) for n in range(1, 25)])
-    dispatcher.publish([released(n, 3) for n in (101, 102)])
-    wait_until(lambda: dispatcher.published == 26)
-    high, normal, low = (shards_in(redis_client, name) for name in redis_lists("echo"))
-    assert high == []
-    assert normal == [8, 16, 24, 101, 102]
-    assert len(low) == 21
+    assert taken == [3, 1, 2, 4]
 
 
 def test_while_redis_is_away_publishing_returns_and_nothing_is_lost(own_valkey: ValkeyProcess) -> None:

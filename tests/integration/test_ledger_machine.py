@@ -25,10 +25,13 @@ from store.jobs import NewJob
 from store.leases import Lease
 from store.session import Store, db_time
 from store.settings import StoreSettings
+from store.tables import WAITING
 from store.tables import documents as documents_table
 from store.tables import jobs as jobs_table
 from store.tables import results as results_table
 from store.tables import shards as shards_table
+from store.tables import turns as turns_table
+from store.tables import waiting as waiting_table
 from tests.integration.ledger_steps import documents, let_lease_run_out, new_key, outcomes
 from textmill.errors import JobClosed, JobNotEnded, LeaseLost, NothingToRetry
 from textmill.wire import ENDED_STATES
@@ -51,6 +54,9 @@ class Seen(NamedTuple):
     shards: dict[int, list[sa.RowMapping]]
     documents: dict[int, list[int]]
     results: dict[int, dict[int, sa.RowMapping]]
+    waiting: dict[int, sa.RowMapping]
+    keys: set[int]
+    """Those that wait."""
 
 
 def read_everything(tx: sa.Connection, model: str) -> Seen:
@@ -66,7 +72,9 @@ def read_everything(tx: sa.Connection, model: str) -> Seen:
     query = sa.select(documents_table.c.job_id, documents_table.c.position)
     for job_id, position in tx.execute(query.where(documents_table.c.job_id.in_(mine))):
         there[job_id].append(position)
-    return Seen(mine, shards, there, decided)
+    waiting = tx.execute(sa.select(waiting_table).where(waiting_table.c.model == model)).mappings()
+    keys = tx.execute(sa.select(turns_table.c.key_id).where(turns_table.c.model == model, WAITING)).scalars()
+    return Seen(mine, shards, there, decided, {row["job_id"]: row for row in waiting}, set(keys))
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -131,7 +139,8 @@ class LedgerMachine(RuleBasedStateMachine):
     # --- producers ---
 
     def submit(self, pick: int, some: set[int], open_: bool) -> None:
-        new = NewJob(self.keys[pick % 2], "ner", self.model, open=open_)
+        priority = ("high", "normal", "low")[pick % 3]
+        new = NewJob(self.keys[pick % 2], "ner", self.model, priority=priority, open=open_)
         job = self.store.write(jobs.submit, new, documents(len(some))).job
         self.owner[job.id] = new.key_id
 
@@ -270,8 +279,17 @@ class LedgerMachine(RuleBasedStateMachine):
             if job["deleted_at"] is None:
                 self._check_counts(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
                 self._check_nothing_orphaned(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
+        self._check_what_waits(seen)
         self._check_ended_stays_ended(seen)
         self._check_outcomes_stay(seen)
+
+    def _check_what_waits(self, seen: Seen) -> None:
+        pending = {job for job, shards in seen.shards.items() if any(shard["state"] == "pending" for shard in shards)}
+        assert set(seen.waiting) == pending
+        assert seen.keys == {seen.jobs[job]["key_id"] for job in pending}
+        for job_id, row in seen.waiting.items():
+            job = seen.jobs[job_id]
+            assert (row["key_id"], row["priority"]) == (job["key_id"], job["priority"])
 
     def _check_counts(self, job: Any, shards: list[Any], there: list[int], decided: dict[int, Any]) -> None:
         states = [row["state"] for row in decided.values()]
@@ -350,7 +368,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for uuid, key in self.owner.items():
             self.store.write(jobs.delete, key, uuid)
         self._purge()
-        assert self._see() == ({}, {}, {}, {}), "rows are left behind"
+        assert self._see() == ({}, {}, {}, {}, {}, set()), "rows are left behind"
 
     # --- looking ---
 
@@ -384,7 +402,7 @@ class LedgerMachine(RuleBasedStateMachine):
 def machine_store(backend: str, request: pytest.FixtureRequest) -> Iterator[Store]:
     """A database with small shards and a small window, so that few documents bring much about."""
     url = request.getfixturevalue("database_url")
-    store = Store(url, StoreSettings(shard_documents=2, minimum_window=1, key_windows=2, queue_windows=3, purge_rows=3))
+    store = Store(url, StoreSettings(shard_documents=2, unserved_shards=3, purge_rows=3))
     yield store
     store.close()
 

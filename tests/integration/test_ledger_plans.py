@@ -8,9 +8,10 @@ import sqlalchemy as sa
 
 from store import dispatch, endings, jobs, leases, results, sweep
 from store.session import Store
-from tests.integration.ledger_steps import MODEL, claim, documents, finish, outcomes, submit
+from store.tables import shards
+from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
-LARGE = ("documents", "jobs", "results", "shards")
+LARGE = ("documents", "jobs", "results", "shards", "turns", "waiting")
 
 Statement = tuple[str, Any]
 
@@ -31,7 +32,9 @@ def work(store: Store, key_id: int) -> None:
     store.write(dispatch.release, MODEL)
     store.write(sweep.stale, MODEL)
     store.read(sweep.queued_shards)
-    store.read(sweep.models_at_work)
+    change(store, shards, shards.c.id == released[-1].shard_id + 1, characters=None)
+    store.write(sweep.adopt)
+    store.read(sweep.models_that_wait)
     store.read(jobs.get, key_id, job.id)
     store.read(jobs.ended, [job.id])
     store.read(jobs.list_jobs, key_id, None, None, 10, None)
@@ -49,14 +52,27 @@ def plan(tx: sa.Connection, statement: Statement) -> list[str]:
     return [row[0].strip() for row in tx.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement[0]}", statement[1])]
 
 
+FEW = (
+    "ix_shards_out",
+    "ix_shards_leased",
+    "ix_shards_unmeasured",
+    "ix_turns_waiting",
+    "ix_jobs_deleted",
+    "ix_jobs_open",
+)
+"""Partial indexes that hold little, however many jobs are active: what is in them may be read whole."""
+
+
 def reads_everything(step: str) -> bool:
-    return any(f"Seq Scan on {table}" in step or step == f"SCAN {table}" for table in LARGE)
+    if any(f"Seq Scan on {table}" in step for table in LARGE):
+        return True
+    return any(step.startswith(f"SCAN {table}") for table in LARGE) and not step.endswith(FEW)
 
 
 @pytest.fixture
 def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
     """The store, and each statement that `work` ran on it."""
-    store = make_store(shard_documents=1, minimum_window=2, retention_seconds=1000)
+    store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
     statements: dict[str, Statement] = {}
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
@@ -74,4 +90,4 @@ def test_no_statement_reads_a_whole_table(seen: tuple[Store, list[Statement]]) -
     store, statements = seen
     with store.engine.begin() as tx:
         offenders = {s[0]: steps for s in statements if any(map(reads_everything, steps := plan(tx, s)))}
-    assert not offenders
+    assert not offenders, list(offenders.items())

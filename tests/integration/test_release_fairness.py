@@ -3,7 +3,6 @@
 One worker with one slot takes the released shards in the order of their release, as Redis hands them out.
 """
 
-import random
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -42,7 +41,7 @@ class Worker:
 
 
 def small_window(make_store: MakeStore) -> Worker:
-    return Worker(make_store(shard_documents=1, minimum_window=2, key_windows=2, queue_windows=2))
+    return Worker(make_store(shard_documents=1, unserved_shards=4))
 
 
 def test_a_small_job_is_not_behind_a_huge_one_of_its_key(make_store: MakeStore, key_id: int) -> None:
@@ -82,8 +81,7 @@ def test_new_jobs_of_a_key_do_not_starve_its_older_ones(make_store: MakeStore, k
 
 def test_more_keys_than_places_starve_none_of_them(make_store: MakeStore, key_id: int) -> None:
     """Two places and five keys, two of which have many small jobs: they always have one that was never served."""
-    random.seed(4)  # keys with as many shards out draw lots
-    worker = Worker(make_store(shard_documents=1, minimum_window=1, key_windows=2, queue_windows=2))
+    worker = Worker(make_store(shard_documents=1, unserved_shards=2))
     crowd = {*worker.submit(key_id, 1, jobs=25), *worker.submit(new_key(worker.store), 1, jobs=25)}
     steady = [worker.submit(new_key(worker.store), 40)[0] for _ in range(3)]
     served = worker.run(50)

@@ -1,18 +1,20 @@
 """Rule 8, and who sweeps: lost messages are published again, not too early, by the one process that holds the duty."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 
-from store import jobs, leases, sweep
+from store import dispatch, jobs, leases, sweep
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
 from store.session import Store, db_time
 from store.sweep import Sweeper
-from store.tables import duties, shards
+from store.tables import duties, shards, turns, waiting
+from store.tables import jobs as jobs_table
 from tests.conftest import ValkeyProcess
 from tests.integration.interleaving import Contender
 from tests.integration.ledger_steps import (
@@ -52,6 +54,10 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 def messages(client: redis.Redis, model: str = MODEL) -> int:
     return sum(int(client.llen(name)) for name in redis_lists(model))
+
+
+def all_shards(store: Store) -> Sequence[sa.RowMapping]:
+    return store.read(lambda tx: tx.execute(sa.select(shards).order_by(shards.c.id)).mappings().all())
 
 
 def age(store: Store, released: list[Released], seconds: float) -> None:
@@ -106,7 +112,7 @@ def test_only_messages_that_are_old_enough_are_published_again(
 def test_a_shortage_that_passes_is_no_loss(
     make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
 ) -> None:
-    store = make_store(shard_documents=1, minimum_window=2)
+    store = make_store(shard_documents=1, unserved_shards=2)
     _, released = submit(store, key_id, 2)
     publisher.publish(released)
     age(store, released, 11)
@@ -131,7 +137,7 @@ def test_the_messages_of_all_priorities_count(
     sweeper = Sweeper(store, publisher)
     for _ in range(3):
         sweeper.sweep()
-    assert [redis_client.llen(name) for name in redis_lists(MODEL)] == [1, 1, 1]
+    assert [redis_client.llen(name) for name in redis_lists(MODEL)] == [1, 2, 0], "low goes out as normal"
 
 
 def test_one_models_messages_do_not_stand_for_anothers(
@@ -165,7 +171,7 @@ def test_without_redis_the_rest_of_the_sweep_goes_on(store: Store, key_id: int, 
 def test_a_sweep_tops_up_what_no_settle_releases(
     make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
 ) -> None:
-    store = make_store(shard_documents=1, minimum_window=2, key_windows=1, queue_windows=1)
+    store = make_store(shard_documents=1, unserved_shards=2)
     first, _ = submit(store, key_id, 3)
     second, none = submit(store, key_id, 3)
     assert none == []
@@ -173,6 +179,38 @@ def test_a_sweep_tops_up_what_no_settle_releases(
     Sweeper(store, publisher).sweep()
     assert shard_states(store, second) == ["queued", "queued", "pending"]
     assert messages(redis_client) == 2
+
+
+def test_a_sweep_adopts_what_a_process_of_the_previous_release_adds(
+    make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
+) -> None:
+    """Such a process knows neither the tables of what waits nor the size of a shard."""
+    store = make_store(shard_documents=1, unserved_shards=1)
+    first, _ = submit(store, key_id, 2)
+    second, _ = submit(store, new_key(store), 250)
+    store.write(lambda tx: [tx.execute(sa.delete(table)) for table in (waiting, turns)])
+    change(store, shards, sa.true(), characters=None, state="pending", released_at=None)
+    assert store.write(dispatch.release, MODEL) == []
+    assert store.write(sweep.adopt), "in steps"
+    Sweeper(store, publisher).sweep()
+    assert not store.write(sweep.adopt)
+    sizes = sa.select(shards.c.characters).distinct()
+    assert store.read(lambda tx: tx.execute(sizes).scalars().all()) == [10]
+    assert messages(redis_client) == 1
+    served = []
+    while queued := [row for row in all_shards(store) if row["state"] == "queued"]:
+        served.append(queued[0]["job_id"])
+        run(store, queued[0]["id"])
+    assert len(set(served[:4])) == 2, "and its keys take turns"
+    assert {*shard_states(store, first), *shard_states(store, second)} == {"done"}
+
+
+def test_what_is_cancelled_before_it_is_adopted_waits_for_nothing(store: Store, key_id: int) -> None:
+    job, _ = submit(store, key_id, 0, open=True)
+    store.write(lambda tx: tx.execute(sa.insert(shards).values(job_id=1, first=0, last=0, state="pending")))
+    change(store, jobs_table, jobs_table.c.uuid == job.id, state="cancelled")
+    assert store.write(sweep.adopt)
+    assert store.read(sweep.models_that_wait) == []
 
 
 def test_a_sweep_queues_what_dead_workers_held(
@@ -240,11 +278,11 @@ def test_two_who_reach_for_a_free_duty_at_once(make_store: MakeStore, store: Sto
 def test_the_thread_sweeps_by_itself_and_survives_an_error(
     make_store: MakeStore, key_id: int, publisher: Publisher, redis_client: redis.Redis
 ) -> None:
-    store = make_store(sweep_seconds=0.01, minimum_window=1, shard_documents=1)
+    store = make_store(sweep_seconds=0.01, unserved_shards=1, shard_documents=1)
     job, _ = submit(store, key_id, 2)
+    waiting, none = submit(store, key_id, 1)
+    assert none == []
     store.write(jobs.cancel, key_id, job.id)
-    waiting, _ = submit(store, key_id, 1)
-    change(store, shards, shards.c.state == "queued", state="pending")
     sweeper = Sweeper(store, publisher)
     failed: list[Any] = []
     original = store.write

@@ -13,8 +13,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
-from store import keys, sweep
+from store import dispatch, keys, sweep
 from store.session import Store, engine_url, migrate
+from store.settings import StoreSettings
 from store.tables import metadata
 from tests.integration.interleaving import PATIENCE, write_lock_held_elsewhere
 
@@ -144,6 +145,30 @@ def test_processes_of_the_first_release_go_on_through_an_upgrade(empty_url: str)
     store.write(lambda tx: tx.exec_driver_sql(RESULT_OF_BEFORE.format(1)))
     rows = store.read(lambda tx: tx.exec_driver_sql("SELECT position, output, backend, dtype FROM results").all())
     assert sorted(rows) == [(0, "{}", None, None), (1, "{}", None, None)]
+
+
+def test_what_waits_in_a_ledger_of_the_first_release_is_released_after_it(empty_url: str) -> None:
+    command.upgrade(alembic(empty_url), "2026_11_21_ledger")
+    store = Store(empty_url, StoreSettings(unserved_shards=2))
+    now = "2026-11-22 00:00:00.000"
+    key = {"id": 7, "name": "k", "secret_hash": "h", "created_at": now}
+    job = {
+        "id": 3, "uuid": "u", "key_id": 7, "task": "ner", "model": "echo", "options": "{}", "metadata": "{}",
+        "priority": 0, "state": "queued", "open": False, "total": 2, "succeeded": 0, "failed": 0, "cancelled": 0,
+        "remaining_shards": 2, "created_at": now, "appended_at": now,
+    }  # fmt: skip
+    rows: list[tuple[str, dict[str, object]]] = [("keys", key), ("jobs", job)]
+    for n in range(2):
+        shard = {"job_id": 3, "first": n, "last": n, "state": "pending", "losses": 0, "suspect_attempts": 0}
+        rows += [("shards", shard)]
+        rows += [("documents", {"job_id": 3, "position": n, "document_id": str(n), "text": "abc"})]
+    with store.engine.begin() as tx:
+        for table, row in rows:
+            names = ", ".join(f'"{name}"' for name in row)
+            values = ", ".join(f":{name}" for name in row)
+            tx.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
+    migrate(empty_url)
+    assert [(shard.job, shard.first) for shard in store.write(dispatch.release, "echo")] == [("u", 0), ("u", 1)]
     store.close()
 
 

@@ -6,7 +6,7 @@ A thread of its own, because Celery's timers stop during a warm shutdown, when l
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
-    `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`: what
-    the heartbeat tells.
+    `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
+    `speeds()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Keeper:
         overdue: Callable[[], bool],
         resident: Callable[[], list[str]],
         load: Callable[[], float],
+        speeds: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._store = store
         self._worker = worker
         self._overdue = overdue
         self._resident = resident
         self._load = load
+        self._speeds = speeds
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -93,7 +95,8 @@ class Keeper:
                 ticket.stop(LeaseLost())
             elif renewed := self._renewed.get(lease.token):
                 renewed(began)
-        if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load()):
+        told = (self._resident(), self._load(), self._speeds())
+        if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
 
     def _run(self) -> None:

@@ -28,7 +28,9 @@ from store.sharding import cut
 def test_cut(
     sizes: list[tuple[int, int]], max_characters: int, max_documents: int, ranges: list[tuple[int, int]]
 ) -> None:
-    assert cut(sizes, max_characters, max_documents) == ranges
+    found = cut(sizes, max_characters, max_documents)
+    assert [(piece.first, piece.last) for piece in found] == ranges
+    assert sum(piece.characters for piece in found) == sum(size for _, size in sizes)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 40)), max_size=60), st.integers(1, 30), st.integers(1, 10))
@@ -39,10 +41,11 @@ def test_each_document_is_in_one_range_and_each_range_within_bounds(
     for step, size in steps:
         sizes[max(sizes, default=-1) + step] = size
     ranges = cut(list(sizes.items()), max_characters, max_documents)
-    assert all(last < first for (_, last), (first, _) in pairwise(ranges))
-    held = [[position for position in sizes if first <= position <= last] for first, last in ranges]
+    assert all(one.last < other.first for one, other in pairwise(ranges))
+    held = [[position for position in sizes if first <= position <= last] for first, last, _ in ranges]
     assert [position for shard in held for position in shard] == list(sizes)
-    for (first, last), shard in zip(ranges, held, strict=True):
+    for (first, last, characters), shard in zip(ranges, held, strict=True):
+        assert characters == sum(sizes[position] for position in shard)
         assert (shard[0], shard[-1]) == (first, last)
         assert len(shard) <= max_documents
         assert len(shard) == 1 or sum(sizes[position] for position in shard) <= max_characters

@@ -1,0 +1,123 @@
+"""What the live workers can do, in characters a second: the size of a shard, and how much of a model may be out."""
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store.policy import Window
+from store.session import db_time, settings_of
+from store.settings import StoreSettings
+from store.tables import OUT, jobs, shards, speeds, workers
+
+
+@dataclass(frozen=True)
+class Server:
+    """A live worker process: the models that it serves, its task slots, and its speeds in characters a second."""
+
+    models: frozenset[str]
+    slots: int
+    speeds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Out:
+    """What is released and unfinished: shards of each model, and of the model in question more."""
+
+    shards: Counter[str] = field(default_factory=Counter)
+    characters: int = 0
+    keys: set[int] = field(default_factory=set)
+
+
+def bite(speed: float | None, settings: StoreSettings) -> int:
+    """Characters in one shard of a model with this speed (characters a second of one worker; None: not known)."""
+    if speed is None:
+        return min(settings.first_shard_characters, settings.shard_characters)
+    return min(max(1, int(speed * settings.shard_seconds)), settings.shard_characters)
+
+
+def window(model: str, speed: float | None, servers: Sequence[Server], out: Out, settings: StoreSettings) -> Window:
+    """How much of the model may be out, by the live workers that serve it. `speed`: as for `bite`."""
+    size = bite(speed, settings)
+    mine = [server for server in servers if model in server.models]
+    most = settings.unserved_shards
+    found = Window(most, most, 0, size, out.shards[model], out.characters, most - out.shards[model])
+    if not mine:
+        return found
+    usual = size / settings.shard_seconds if speed is None else speed
+    # A process with one slot runs one shard, and one waits for it.
+    slots = sum(max(2, server.slots) for server in mine)
+    served = frozenset[str]().union(*(server.models for server in mine))
+    busy = {other for other, count in out.shards.items() if count and other in served}
+    found.free = slots - sum(out.shards[other] for other in busy)
+    # The models that are at work share the slots that are not in reserve; each has one at least.
+    allowed = max(1, int(slots * (1 - settings.slot_reserve)) // len(busy | {model}))
+    found.least = 2 * len(mine)
+    found.shards = max(allowed, found.least) if busy <= {model} else allowed
+    found.characters = settings.release_seconds * sum(server.speeds.get(model, usual) for server in mine)
+    return found
+
+
+def read_window(tx: Connection, model: str) -> tuple[Window, Out]:
+    """The model's window now, and what is out."""
+    settings = settings_of(tx)
+    servers = live(tx)
+    speed = _speed(tx, model, servers)
+    out = _out(tx, model, bite(speed, settings))
+    return window(model, speed, servers, out, settings), out
+
+
+def read_bite(tx: Connection, model: str) -> int:
+    """Characters in a shard of the model that is cut now."""
+    return bite(_speed(tx, model, live(tx)), settings_of(tx))
+
+
+def live(tx: Connection) -> list[Server]:
+    """The worker processes whose heartbeat is young."""
+    alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
+    rows = tx.execute(sa.select(workers.c.models, workers.c.slots, workers.c.speeds).where(alive))
+    return [Server(_models(models), slots, json.loads(told or "{}")) for models, slots, told in rows]
+
+
+@functools.lru_cache(maxsize=256)
+def _models(listed: str) -> frozenset[str]:
+    """Most workers serve the same models."""
+    return frozenset(json.loads(listed))
+
+
+def _speed(tx: Connection, model: str, servers: Sequence[Server]) -> float | None:
+    """That of the live workers which know it, on average; or the last that was ever known; or None."""
+    told = [server.speeds[model] for server in servers if model in server.speeds]
+    if told:
+        return sum(told) / len(told)
+    return tx.execute(_LAST_SPEED, {"model": model}).scalar()
+
+
+def _out(tx: Connection, model: str, size: int) -> Out:
+    """`size`: characters of a shard whose row says none."""
+    out = Out()
+    for of_model, key_id, count, characters in tx.execute(_OUT, {"size": size}):
+        out.shards[of_model] += count
+        if of_model == model:
+            out.characters += characters
+            out.keys.add(key_id)
+    return out
+
+
+_LAST_SPEED = sa.select(speeds.c.characters_per_second).where(speeds.c.model == sa.bindparam("model"))
+# Only active jobs have shards that are out. Not asked for: SQLite would then begin with all active jobs.
+_OUT = (
+    sa.select(
+        jobs.c.model,
+        jobs.c.key_id,
+        sa.func.count(),
+        sa.func.sum(sa.func.coalesce(shards.c.characters, sa.bindparam("size", type_=sa.Integer))),
+    )
+    .join_from(shards, jobs)
+    .where(OUT)
+    .group_by(jobs.c.model, jobs.c.key_id)
+)
