@@ -28,8 +28,9 @@ from workers import metrics
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox, Ticket
+from workers.engine.inbox import Inbox
 from workers.engine.residency import Residency
+from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device

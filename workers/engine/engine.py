@@ -15,10 +15,11 @@ from textmill.errors import DeviceOutOfMemory, DocumentError, ModelError, ModelU
 from workers import metrics
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Trials
-from workers.engine.inbox import Batch, Inbox, Ticket
+from workers.engine.inbox import Batch, Inbox
 from workers.engine.loader import Loader
 from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS
+from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, Failure, FatalDeviceError, Fault, attempt
 from workers.runner import Item, ModelRunner

@@ -1,8 +1,6 @@
 """The waiting room between the task threads and the engine: bounded, closable, no polling.
 
-What waits is bounded by credit: each shard may have so many padded tokens submitted and not yet collected. The thread
-that submits a shard's items is the one that collects their results, so a shard without credit left simply waits for
-results; nothing is held meanwhile, neither a lock nor a database session.
+What waits is bounded by the credit of each shard (`workers/engine/ticket.py`).
 
 A model that is not loaded is asked for when its first item arrives, and its items are held until it has come.
 """
@@ -11,109 +9,20 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from queue import Empty, SimpleQueue
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
 
 from textmill.errors import Draining
 from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS, Planner
 from workers.engine.room import NORMAL
 from workers.engine.speeds import Speeds
-from workers.runner import Item
+from workers.engine.ticket import Ticket
 
 SINGLE_FILE_SHARE = 0.1
 """Part of the engine's time that shards in single file take, all together, while others wait."""
 
 Batch = tuple[str, list[Waiting]]
 """A model's name and the items that its next forward pass or generation takes."""
-
-
-class Ticket:
-    """One shard's account with the inbox. Its methods but `answer` and `stop` belong to the shard's own thread."""
-
-    def __init__(
-        self,
-        inbox: "Inbox",
-        model: str,
-        credit: int,
-        key: Hashable = None,
-        job: Hashable = None,
-        priority: int = NORMAL,
-    ) -> None:
-        self.model = model
-        self.key = key
-        self.job = job
-        self.priority = priority
-        self._inbox = inbox
-        self._credit = credit
-        self._out = 0
-        self._answers: SimpleQueue[list[Waiting]] = SimpleQueue()
-        self._stopped: Exception | None = None
-
-    @property
-    def room(self) -> bool:
-        """Whether more may be submitted. True wherever nothing is out, so that one huge item passes."""
-        return self._out < self._credit
-
-    def submit(self, items: Sequence[tuple[Item, Any]]) -> None:
-        """Let items wait, each with a place of the caller's own, by which its result is known. Never blocks: see room.
-
-        Raises why the shard was stopped, or Draining.
-        """
-        if self._stopped is not None:
-            raise self._stopped
-        arrivals = []
-        for item, place in items:
-            self._out += item.length * item.rows
-            arrivals.append(Waiting(item, self, place))
-        self._inbox.add(self, arrivals)
-
-    def collect(self, timeout: float | None) -> list[Waiting]:
-        """Results that have come in; waits for the first one at most `timeout` seconds (None: until the engine answers,
-        which its watchdog sees to).
-
-        Raises why the shard was stopped, after everything that came in before has been collected; RuntimeError where
-        nothing is out, so that a wait without a timeout would never end.
-        """
-        if timeout is None and not self._out and self._answers.empty():
-            if self._stopped is not None:
-                raise self._stopped
-            raise RuntimeError("nothing is with the engine: there is nothing to wait for")
-        collected: list[Waiting] = []
-        try:
-            collected += self._answers.get(timeout=timeout)
-            while True:
-                collected += self._answers.get_nowait()
-        except Empty:
-            pass
-        if not collected and self._stopped is not None:
-            raise self._stopped
-        for waiting in collected:
-            self._out -= waiting.item.length * waiting.item.rows
-        return collected
-
-    def decided(self, characters: int) -> None:
-        """A document of so many characters has its outcome."""
-        self._inbox.speeds.decided(self.model, characters)
-
-    def forget(self) -> None:
-        """Nothing is out any more: what was dropped gives its credit back, and what came in late is not waited for."""
-        with contextlib.suppress(Empty):
-            while True:
-                self._answers.get_nowait()
-        self._out = 0
-
-    def answer(self, results: list[Waiting]) -> None:
-        """The engine's answer."""
-        self._answers.put(results)
-
-    def stop(self, reason: Exception) -> None:
-        """End the shard's work: what of it waits is dropped, and its thread hears the reason (the first)."""
-        if self._stopped is None:
-            self._stopped = reason
-        self._inbox.drop(self)
-        self._answers.put([])
 
 
 class Inbox:

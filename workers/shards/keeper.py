@@ -16,7 +16,7 @@ from store.leases import Lease
 from store.session import Store
 from store.workers import WorkerRow
 from textmill.errors import LeaseLost, TextmillError
-from workers.engine.inbox import Ticket
+from workers.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from workers.engine.inbox import Ticket
+from workers.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,10 @@ from textmill.errors import (
     Unavailable,
     WorkerLost,
 )
-from workers.engine.inbox import Inbox, Ticket
+from workers.engine.inbox import Inbox
 from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
+from workers.engine.ticket import Ticket
 from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded

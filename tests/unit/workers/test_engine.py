@@ -12,9 +12,10 @@ from workers.backends.echo.mirror import Mirror
 from workers.engine.budget import LEAST_SHARED, Budgets
 from workers.engine.calibration import Calibration, Trials
 from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox, Ticket
+from workers.engine.inbox import Inbox
 from workers.engine.residency import Residency
 from workers.engine.speeds import Speeds
+from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, FatalDeviceError
 from workers.runner import Item, ModelRunner

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from textmill.errors import Draining, LeaseLost
-from workers.engine.inbox import Batch, Inbox, Ticket
+from workers.engine.inbox import Batch, Inbox
+from workers.engine.ticket import Ticket
 from workers.runner import Item
 
 SOON = 10

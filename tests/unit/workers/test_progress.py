@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from workers.engine.inbox import Inbox, Ticket
+from workers.engine.inbox import Inbox
+from workers.engine.ticket import Ticket
 from workers.shards.progress import Progress, ProgressWatchdog
 
 
