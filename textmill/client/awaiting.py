@@ -11,8 +11,8 @@ import httpx
 from textmill import wire
 from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
-from textmill.flows import Call, Effect, Flow, NextChunk, Source
 from textmill.progress import Bar
+from textmill.request import Call, Effect, Flow, NextChunk, Source
 
 T = TypeVar("T")
 

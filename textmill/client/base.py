@@ -9,7 +9,8 @@ import httpx
 from textmill import wire
 from textmill.documents import Chunker
 from textmill.errors import InvalidRequest
-from textmill.flows import Call, Flows
+from textmill.flows import Flows
+from textmill.request import Call
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0

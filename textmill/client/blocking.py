@@ -10,8 +10,8 @@ import httpx
 from textmill import wire
 from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
-from textmill.flows import Call, Effect, Flow, NextChunk
 from textmill.progress import Bar
+from textmill.request import Call, Effect, Flow, NextChunk
 
 T = TypeVar("T")
 
