@@ -220,12 +220,13 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
     where an interrupted one stopped: OUTPUT.job remembers the place.
     """
+    from textmill import notes
     from textmill import run as resume
     from textmill.files.inputs import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
-    plan = resume.plan(
+    plan = notes.plan(
         task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
     )
     with client_of(given["server"], given["api_key"]) as client:
