@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from textmill.errors import InvalidRequest, InvalidText
-from textmill.files.inputs import first_problem, from_file
+from textmill.files.inputs import from_file
+from textmill.files.jsonl import first_problem
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
 DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, str | None] | Document | os.PathLike[str]

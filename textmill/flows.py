@@ -5,131 +5,29 @@ error, and returns its value. `Client` and `AsyncClient` drive the same flows, s
 written and tested once.
 """
 
-import gzip
 import json
-import random
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from textmill import errors, wire
 from textmill.documents import Chunk
-
-T = TypeVar("T")
-
-Source: TypeAlias = Iterator[Chunk] | AsyncIterator[Chunk]
-
-
-@dataclass(frozen=True)
-class Call:
-    """Send this request; the outcome is an httpx.Response with its body read, the error an httpx.TransportError."""
-
-    method: str
-    path: str
-    params: dict[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    slow_seconds: float = 0
-    """How much longer than usual the answer may take."""
-    hurried: bool = False
-    """Somebody has pressed Ctrl-C: the answer has a second."""
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Wait before the next try."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class NextChunk:
-    """Take the next chunk from the producer's documents; the outcome is None at their end."""
-
-    source: Source
-
-
-Effect: TypeAlias = Call | Pause | NextChunk
-Flow: TypeAlias = Generator[Effect, Any, T]
+from textmill.request import Call, Flow, NextChunk, Pause, Requests, Source, Tries
 
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 PAGE = 500
 LONG_POLL_SECONDS = 30.0
-LONGEST_PAUSE = 10.0
-SERVER_ERRORS = 5
-"""Answers of 500 in a row that are put down to bad luck."""
 
 _WORKERS = TypeAdapter(list[wire.WorkerInfo])
 
 
-@dataclass
-class Tries:
-    """How often one request was sent."""
-
-    made: int = 0
-
-
-@dataclass
-class Flows:
-    """The client's settings, and every call of the contract as a flow."""
-
-    patience: float
-    """Seconds for which a request is tried again while a server that had answered before does not."""
-    first_patience: float
-    """The same before the first answer ever: then the address is more likely wrong than the server restarting."""
-    compress: bool
-    address: str = "the server"
-    """What is said not to answer."""
-    clock: Callable[[], float] = time.monotonic
-    reached: bool = False
-
-    # --- one request --------------------------------------------------------------------------------------------------
-
-    def ask(self, call: Call, tries: Tries | None = None) -> Flow[httpx.Response]:
-        """The answer, below 400. `tries` counts, for calls where having asked before changes what an error means.
-
-        Connection errors, 429, 502, 503, 504 are tried again with growing pauses until the patience is over, 500 a few
-        times. Raises the exception that the answer names, or ServerUnreachable.
-        """
-        start, pause, broken = self.clock(), 0.2, 0
-        tries = tries or Tries()
-        while True:
-            tries.made += 1
-            wanted = 0.0
-            try:
-                response: httpx.Response = yield call
-            except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
-                raise errors.InvalidRequest(f"the server's address or key is not usable: {error}") from error
-            except httpx.TransportError as error:
-                failure: errors.TextmillError = errors.ServerUnreachable(
-                    f"{self.address} does not answer: {type(error).__name__}: {error}"
-                )
-                failure.__cause__ = error
-            else:
-                self.reached = True
-                if response.status_code < 400:
-                    return response
-                failure = error_of(response)
-                broken += response.status_code == 500
-                if response.status_code not in (429, 500, 502, 503, 504) or broken > SERVER_ERRORS:
-                    raise failure
-                wanted = _retry_after(response)
-            if self.clock() - start >= (self.patience if self.reached else self.first_patience):
-                raise failure
-            yield Pause(max(wanted, pause * random.uniform(0.5, 1)))
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _get(self, path: str, slow: float = 0, **params: Any) -> Flow[bytes]:
-        given = {name: str(value) for name, value in params.items() if value is not None}
-        response = yield from self.ask(Call("GET", path, given, slow_seconds=slow))
-        return response.content
+class Flows(Requests):
+    """Every call of the contract as a flow."""
 
     # --- submit -------------------------------------------------------------------------------------------------------
 
@@ -174,7 +72,7 @@ class Flows:
             raise errors.InvalidRequest(f"options and metadata must be JSON: {error}") from error
         content = start + b',"documents":' + chunk.array() + b"}"
         headers = JSON | {"Idempotency-Key": key or str(uuid.uuid4())}
-        response = yield from self.ask(Call("POST", "/v1/jobs", {}, *self._packed(content, headers)))
+        response = yield from self.ask(Call("POST", "/v1/jobs", {}, *self.packed(content, headers)))
         return wire.Job.model_validate_json(response.content)
 
     def upload(
@@ -211,20 +109,14 @@ class Flows:
     def _append(self, job_id: str, content: bytes, offset: int) -> Flow[int]:
         headers = NDJSON | {"Upload-Offset": str(offset)}
         path = f"/v1/jobs/{quote(job_id, safe='')}/documents"
-        response = yield from self.ask(Call("POST", path, {}, *self._packed(content, headers)))
+        response = yield from self.ask(Call("POST", path, {}, *self.packed(content, headers)))
         return wire.Accepted.model_validate_json(response.content).total
-
-    def _packed(self, content: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-        if not self.compress or len(content) < 1_000:
-            return content, headers
-        # mtime=0: the same documents are the same bytes, also for whoever compares bodies under one idempotency key.
-        return gzip.compress(content, compresslevel=1, mtime=0), headers | {"Content-Encoding": "gzip"}
 
     # --- a job --------------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str, wait: float = 0) -> Flow[wire.Job]:
         """The job; with `wait` after its end, or after so many seconds, or earlier if the server says so."""
-        content = yield from self._get(_path(job_id), slow=wait, wait=round(wait, 3) if wait else None)
+        content = yield from self.get(_path(job_id), slow=wait, wait=round(wait, 3) if wait else None)
         return wire.Job.model_validate_json(content)
 
     def close(self, job_id: str) -> Flow[wire.Job]:
@@ -295,7 +187,7 @@ class Flows:
 
     def page(self, job_id: str, cursor: str | None, state: wire.ResultState | None) -> Flow[wire.ResultsPage]:
         """One page as it is now."""
-        content = yield from self._get(f"{_path(job_id)}/results", cursor=cursor, state=state, limit=PAGE)
+        content = yield from self.get(f"{_path(job_id)}/results", cursor=cursor, state=state, limit=PAGE)
         return wire.ResultsPage.model_validate_json(content)
 
     def look(self, job_id: str, seconds: float) -> Flow[wire.Job]:
@@ -311,22 +203,22 @@ class Flows:
         """The result of one document. Raises ResultNotReady."""
         # Dots too: "." and ".." would be taken for steps in the path.
         name = quote(document_id, safe="").replace(".", "%2E")
-        return wire.Result.model_validate_json((yield from self._get(f"{_path(job_id)}/results/{name}")))
+        return wire.Result.model_validate_json((yield from self.get(f"{_path(job_id)}/results/{name}")))
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def jobs(self, state: str | None, task: str | None, cursor: str | None, limit: int) -> Flow[wire.JobsPage]:
         """A page of the key's jobs, newest first."""
-        content = yield from self._get("/v1/jobs", state=state, task=task, cursor=cursor, limit=limit)
+        content = yield from self.get("/v1/jobs", state=state, task=task, cursor=cursor, limit=limit)
         return wire.JobsPage.model_validate_json(content)
 
     def models(self) -> Flow[list[dict[str, Any]]]:
         """The catalogue."""
-        return list(json.loads((yield from self._get("/v1/models")))["models"])
+        return list(json.loads((yield from self.get("/v1/models")))["models"])
 
     def workers(self) -> Flow[list[wire.WorkerInfo]]:
         """The live workers."""
-        return _WORKERS.validate_python(json.loads((yield from self._get("/v1/workers")))["workers"])
+        return _WORKERS.validate_python(json.loads((yield from self.get("/v1/workers")))["workers"])
 
     def one(self, source: Source, head: Mapping[str, Any], timeout: float | None) -> Flow[wire.Output]:
         """Submit one document, wait, return its output. Raises what the document failed with."""
@@ -341,21 +233,3 @@ class Flows:
 
 def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
-
-
-def _retry_after(response: httpx.Response) -> float:
-    value = response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_PAUSE) if value.isdecimal() else 0.0
-
-
-def error_of(response: httpx.Response) -> errors.TextmillError:
-    """The exception that an answer of 400 and above stands for. An answer that is not Textmill's names its status."""
-    try:
-        problem = wire.Problem.model_validate_json(response.content)
-    except ValidationError:
-        status = response.status_code
-        cls = errors.Unavailable if status >= 500 or status == 429 else errors.TextmillError
-        return cls(f"the server answered {status} {response.reason_phrase}, and not in Textmill's form", status=status)
-    error = errors.by_code().get(problem.code, errors.TextmillError)(problem.detail)
-    error.details = problem.details
-    return error

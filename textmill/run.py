@@ -1,96 +1,30 @@
 """`textmill run`: submit, follow, write; and go on after whatever interrupted it.
 
-What a run must remember stands in a small JSON file beside the output (OUT.job), replaced as a whole at each step:
-before the job is made its idempotency key, then its id, then the results' cursor with the length of the output up to
-it. A torn last line of the output lies beyond that length and is cut off. Where the job was processed again after its
-results were written (a retry), they are written anew beside the output, which is replaced when the last one is there.
+What a run must remember stands in its notes beside the output (`textmill/notes.py`): before the job is made its
+idempotency key, then its id, then the results' cursor with the length of the output up to it. A torn last line of the
+output lies beyond that length and is cut off. Where the job was processed again after its results were written (a
+retry), they are written anew beside the output, which is replaced when the last one is there.
 """
 
 import contextlib
 import fcntl
 import os
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
-
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from typing import IO
 
 from textmill import wire
 from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.errors import InvalidRequest, JobNotFound, TextmillError
-from textmill.files.delimited import BY_NAME, Columns
-from textmill.files.inputs import Format, check, from_files
+from textmill.files.inputs import from_files
 from textmill.files.results import Form, form_of
+from textmill.notes import Place, Plan, load, save
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
 """Output between two notes of the place: losing less than this to an interruption is cheaper than more fsyncs."""
-
-
-class Plan(BaseModel):
-    """What is to be run: the same plan again means to go on."""
-
-    model_config = ConfigDict(frozen=True)
-
-    task: str
-    model: str | None
-    priority: wire.Priority
-    metadata: dict[str, JsonValue] | None
-    options: dict[str, JsonValue]
-    files: list[str]
-    format: Format
-    columns: Columns = BY_NAME
-    inputs: list[tuple[str, int | None, int | None]]
-    """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
-
-
-class Place(BaseModel):
-    """OUT.job."""
-
-    server: str
-    plan: Plan
-    idempotency_key: str
-    job_id: str | None = None
-    read: Digest | None = None
-    """What the inputs gave so far, where the standard input is one of them: nothing else tells it from another."""
-    uploaded: bool = False
-    cursor: str | None = None
-    written: int = 0
-    outcomes: Counter[str] = Counter()
-    """Results up to the cursor by their state."""
-    failures: Counter[str] = Counter()
-    """Those that failed by their code."""
-    rewriting: bool = False
-    """The cursor and the length are those of the new file beside the output."""
-    state: str | None = None
-    """Set when everything is written."""
-    finished_at: datetime | None = None
-    """When the job had ended whose results these are: a retry changes it."""
-
-    def rewind(self, job: wire.Job, rewriting: bool) -> None:
-        """Results are written from the first one on: beside the output, or where that is gone in its place."""
-        self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
-        self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
-
-
-def plan(
-    task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
-    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME,
-) -> Plan:  # fmt: skip
-    """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
-    check(files, format, columns)
-    inputs: list[tuple[str, int | None, int | None]] = []
-    for name in files:
-        facts = None if name == "-" else os.stat(name)
-        inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
-    return Plan(
-        task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        columns=columns, inputs=inputs,
-    )  # fmt: skip
 
 
 def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:
@@ -137,7 +71,7 @@ def _locked(out: Path) -> Iterator[IO[bytes]]:
 
 def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: bool) -> Place:
     """Where an earlier run of this plan stopped, or the start."""
-    place = None if restart else _noted(notes)
+    place = None if restart else load(notes)
     if place is None and out.tell() and not restart:
         raise InvalidRequest(f"{out.name} has content, and no {notes.name} says whose it is: --restart overwrites it")
     if place is not None and (place.server, place.plan) != (client.url, plan):
@@ -148,7 +82,7 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
         place = None  # that one never got its job, it was refused perhaps: nothing is lost
     if place is None:
         place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
-        _save(notes, place)
+        save(notes, place)
         out.truncate(0)
     return place
 
@@ -156,7 +90,7 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
 def _drop(client: Client, notes: Path) -> None:
     """Cancel the job of an earlier run that never got all of its documents: nobody will bring them now."""
     try:
-        place = _noted(notes)
+        place = load(notes)
         if place and place.job_id and not place.uploaded and place.server == client.url:
             client.job(place.job_id).cancel()
     except (InvalidRequest, JobNotFound):
@@ -181,24 +115,6 @@ def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], No
     return True
 
 
-def _noted(notes: Path) -> Place | None:
-    try:
-        return Place.model_validate_json(notes.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise InvalidRequest(f"{notes} is not readable as a run's notes: --restart begins anew") from error
-
-
-def _save(notes: Path, place: Place) -> None:
-    fresh = notes.with_name(notes.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(place.model_dump_json(indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(notes)
-
-
 def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Callable[[str], None]) -> Job:
     """The job with all of its documents: made, found again, or its upload gone on with."""
     plan = place.plan
@@ -208,7 +124,7 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
             idempotency_key=place.idempotency_key, **plan.options,
         )  # fmt: skip
         place.job_id = job.id
-        _save(notes, place)
+        save(notes, place)
     else:
         job = client.job(place.job_id)
         say(f"going on with job {job.id}: {_counted(job.counts)}")
@@ -218,14 +134,14 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
         else:
             _check_closed(job, place)
         place.uploaded = True
-        _save(notes, place)
+        save(notes, place)
     return job
 
 
 def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
     def note(read: Digest) -> None:
         place.read = read
-        _save(notes, place)
+        save(notes, place)
 
     documents = _documents(place.plan)
     watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
@@ -251,7 +167,7 @@ def _abandon(job: Job, place: Place, notes: Path, error: InvalidRequest) -> None
         return
     error.add_note(f"job {job.id} is cancelled; the same command begins anew")
     place.job_id, place.idempotency_key, place.read = None, str(uuid.uuid4()), None
-    _save(notes, place)
+    save(notes, place)
 
 
 def _check_closed(job: Job, place: Place) -> None:
@@ -288,7 +204,7 @@ def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, fo
         if place.rewriting:
             fresh.replace(out)
             place.rewriting = False
-        _save(notes, place)
+        save(notes, place)
         return True
 
 
@@ -322,7 +238,7 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, pr
 
 def _note(file: IO[bytes], notes: Path, place: Place) -> int:
     _flush(file)  # the results first: notes that run ahead of them would lose some
-    _save(notes, place)
+    save(notes, place)
     return place.written
 
 

@@ -168,14 +168,14 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     texts = [f"text {n}" for n in range(30)]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
     command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
-    from textmill import run as resume
+    from textmill import notes
 
     # As a run leaves it that was killed in the middle of its upload.
     with Client(api.url, api.secret) as mill:
-        plan = resume.plan("summarization", ["in.txt"], "lines", "echo", "normal", None, {})
+        plan = notes.plan("summarization", ["in.txt"], "lines", "echo", "normal", None, {})
         job = mill.open_job("summarization", model="echo", idempotency_key="k")
         job.upload(texts[:7])
-        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command)
@@ -184,13 +184,13 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     # And one whose job was closed by the server before it came back.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7]).close()
-        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
     assert "closed with 7 of 30" in run(api, *command, code=2)
     # And one that is given up.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7])
-        place = resume.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command, "--restart")

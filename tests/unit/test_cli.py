@@ -11,7 +11,7 @@ import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from textmill import cli, tasks, wire
+from textmill import cli, cli_options, tasks, wire
 from textmill.cli import main
 from textmill.files.inputs import Format
 
@@ -37,20 +37,20 @@ def test_help_imports_neither_http_nor_pydantic() -> None:
 
 
 def test_choices_are_the_contracts() -> None:
-    assert wire.PRIORITIES == cli.PRIORITIES
-    assert get_args(wire.JobState) == cli.STATES
-    assert wire.RESULT_STATES == cli.RESULT_STATES
-    assert get_args(Format) == cli.FORMATS
+    assert wire.PRIORITIES == cli_options.PRIORITIES
+    assert get_args(wire.JobState) == cli_options.STATES
+    assert wire.RESULT_STATES == cli_options.RESULT_STATES
+    assert get_args(Format) == cli_options.FORMATS
 
 
 def test_tasks_are_those_of_the_list() -> None:
     for command in ("run", "submit"):
         assert f"{{{'|'.join(tasks.NAMES)}}}" in CliRunner().invoke(main, [command, "--help"]).output
-    assert [cli.TASK.convert(name, None, None) for name in ("ner", "token-classification")] == ["ner", "ner"]
+    assert [cli_options.TASK.convert(name, None, None) for name in ("ner", "token-classification")] == ["ner", "ner"]
     refused = CliRunner().invoke(main, ["jobs", "--task", "parsing"])
     assert refused.exit_code == cli.USAGE
     assert f"the tasks are: {', '.join(tasks.NAMES)}" in refused.output
-    assert [found.value for found in cli.TASK.shell_complete(click.Context(main), main.params[0], "s")] == [
+    assert [found.value for found in cli_options.TASK.shell_complete(click.Context(main), main.params[0], "s")] == [
         "summarization"
     ]
 
@@ -86,7 +86,7 @@ def test_usage_is_2(arguments: list[str], nowhere: Path) -> None:
 
 def test_options_are_json_or_text() -> None:
     given = ("num_beams=4", "early_stopping=never", 'labels=["PER"]', "source_lang=no", "min_score=0.5")
-    assert cli.parsed_options(given, None, "pt") == {
+    assert cli_options.parsed_options(given, None, "pt") == {
         "num_beams": 4, "early_stopping": "never", "labels": ["PER"], "source_lang": "no", "min_score": 0.5,
         "target_lang": "pt",
     }  # fmt: skip
@@ -95,9 +95,9 @@ def test_options_are_json_or_text() -> None:
 def test_the_standalone_systems_key_goes_to_no_other_server(nowhere: Path) -> None:
     (nowhere / ".textmill").mkdir()
     (nowhere / ".textmill" / "standalone.json").write_text(json.dumps({"api_url": "http://h:1", "api_key": "k"}))
-    with cli.client_of(None, None) as client:
+    with cli_options.client_of(None, None) as client:
         assert client.url == "http://h:1"
-    with cli.client_of("http://h:1/", None) as client:
+    with cli_options.client_of("http://h:1/", None) as client:
         assert client.url == "http://h:1"
     with pytest.raises(UsageError):
-        cli.client_of("http://elsewhere:1", None)
+        cli_options.client_of("http://elsewhere:1", None)

@@ -10,7 +10,8 @@ import pytest
 
 from textmill import errors, wire
 from textmill.documents import Chunk, Chunker, chunks
-from textmill.flows import Call, Flow, Flows, NextChunk, Pause, error_of
+from textmill.flows import Flows
+from textmill.request import Call, Flow, NextChunk, Pause, error_of
 
 JOB = {
     "id": "j", "task": "ner", "model": "m", "state": "queued", "open": True, "options": {}, "priority": "normal",

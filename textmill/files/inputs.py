@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import ValidationError
-
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.files.delimited import BY_NAME, Columns, rows
-from textmill.wire import MAX_DOCUMENT_ID, Document, unstorable
+from textmill.files.jsonl import document_lines
+from textmill.wire import MAX_DOCUMENT_ID, unstorable
 
 Format = Literal["auto", "text", "lines", "jsonl", "csv", "tsv"]
 
@@ -166,21 +165,9 @@ def _documents(
         for number, line in enumerate(file, start=1):
             yield number, None, line.removesuffix("\n").removesuffix("\r")
     elif format == "jsonl":
-        yield from _jsonl(file, name)
+        yield from document_lines(file, name)
     else:
         yield from rows(file, name, format, columns)
-
-
-def _jsonl(file: IO[str], name: str) -> Iterator[tuple[int, str | None, str]]:
-    for number, line in enumerate(file, start=1):
-        if line.isspace():
-            continue
-        try:
-            document = Document.model_validate_json(line)
-        except ValidationError as error:
-            message = f"{name}, line {number}: {first_problem(error)}"
-            raise InvalidRequest(message, file=name, line=number) from error
-        yield number, document.id, document.text
 
 
 def _check(place: str, document_id: str | None, text: str) -> None:
@@ -191,10 +178,3 @@ def _check(place: str, document_id: str | None, text: str) -> None:
             raise InvalidText(f"{place}: {what} has {kind} at character {position}", character=position)
     if document_id is not None and not 0 < len(document_id) <= MAX_DOCUMENT_ID:
         raise InvalidRequest(f"{place}: an id has 1 to {MAX_DOCUMENT_ID} characters, this one {len(document_id)}")
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place in the document."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])

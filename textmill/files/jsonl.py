@@ -1,8 +1,34 @@
-"""JSON lines."""
+"""JSON lines: a document a line, a result a line."""
+
+from collections.abc import Iterator
+from typing import IO
+
+from pydantic import ValidationError
 
 from textmill import wire
+from textmill.errors import InvalidRequest
+
+
+def document_lines(file: IO[str], name: str) -> Iterator[tuple[int, str | None, str]]:
+    """(line, id, text) of each document; blank lines are skipped. Raises InvalidRequest with the line that is none."""
+    for number, line in enumerate(file, start=1):
+        if line.isspace():
+            continue
+        try:
+            document = wire.Document.model_validate_json(line)
+        except ValidationError as error:
+            message = f"{name}, line {number}: {first_problem(error)}"
+            raise InvalidRequest(message, file=name, line=number) from error
+        yield number, document.id, document.text
 
 
 def result_line(result: wire.Result) -> str:
     """A result as a line of JSON, its output as the server gave it."""
     return result.model_dump_json() + "\n"
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place in the document."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

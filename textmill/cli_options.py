@@ -1,0 +1,148 @@
+"""The options that commands share, and what turns them into values. What takes time to import is imported when used."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from textmill import errors
+
+if TYPE_CHECKING:
+    from textmill.client import Client
+    from textmill.files.delimited import Columns
+    from textmill.files.inputs import Format
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STANDALONE = Path(".textmill/standalone.json")
+# Written out, since importing them from textmill.wire brings pydantic: a test compares.
+PRIORITIES = ("high", "normal", "low")
+STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
+RESULT_STATES = ("succeeded", "failed", "cancelled")
+FORMATS = ("auto", "text", "lines", "jsonl", "csv", "tsv")
+
+
+class TaskName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A task by its name or an alias. The list of them brings pydantic, so it is read when a command needs it."""
+
+    name = "task"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The task's own name."""
+        from textmill import tasks
+
+        try:
+            return tasks.get(value).name
+        except errors.InvalidRequest as unknown:
+            self.fail(unknown.message, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The names, as `click.Choice` shows them. click before 8.2 gives no context."""
+        from textmill import tasks
+
+        return f"{{{'|'.join(tasks.NAMES)}}}" if param.param_type_name == "argument" else f"[{'|'.join(tasks.NAMES)}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        from textmill import tasks
+
+        return [CompletionItem(name) for name in tasks.NAMES if name.startswith(incomplete)]
+
+
+TASK = TaskName()
+
+
+def connection(command: F) -> F:
+    """--server and --api-key."""
+    key = click.option("--api-key", envvar="TEXTMILL_API_KEY", help="API key [env TEXTMILL_API_KEY]")
+    server = click.option("--server", envvar="TEXTMILL_URL", help="address of the server [env TEXTMILL_URL]")
+    return server(key(command))
+
+
+def job_options(command: F) -> F:
+    """What makes a job, besides its documents."""
+    for option in (
+        click.option("--metadata", help="JSON object, kept with the job"),
+        click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True),
+        click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE",
+                     help="an option of the task, such as num_beams=4; the value is JSON, or text"),
+        click.option("-t", "--target-lang", help="language to translate to"),
+        click.option("-s", "--source-lang", help="language to translate from"),
+        click.option("-m", "--model", help="a model of the catalogue (`textmill models`); else the task's default"),
+        click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True,
+                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; csv, tsv: a row is; "
+                          "auto: by the suffix, lines for -"),
+        click.option("--id-column", help="csv, tsv: the column of ids; else `id` where there is one"),
+        click.option("--text-column", help="csv, tsv: the column of texts; else `text`"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "json_", is_flag=True, help="as JSON, a line for each")
+
+
+def client_of(server: str | None, api_key: str | None) -> "Client":
+    """The client for options, environment or the standalone system of this folder, in this order."""
+    from textmill.client import Client
+
+    if not (server and api_key) and STANDALONE.is_file():
+        here = json.loads(STANDALONE.read_text())
+        # A key belongs to its server: that of the standalone system is not sent anywhere else.
+        if not server or server.rstrip("/") == here["api_url"].rstrip("/"):
+            server, api_key = here["api_url"], api_key or here["api_key"]
+    if not server or not api_key:
+        raise click.UsageError("name the server and the key: --server, --api-key, or TEXTMILL_URL, TEXTMILL_API_KEY")
+    return Client(server, api_key)
+
+
+def parsed_options(options: tuple[str, ...], source_lang: str | None, target_lang: str | None) -> dict[str, Any]:
+    """NAME=VALUE pairs and the languages as the task's options."""
+    found: dict[str, Any] = {}
+    for pair in options:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--option {pair}: expected NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    named = {"source_lang": source_lang, "target_lang": target_lang}
+    return found | {name: value for name, value in named.items() if value is not None}
+
+
+def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
+    """The --metadata option."""
+    if metadata is None:
+        return None
+    try:
+        found = json.loads(metadata)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"--metadata: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise click.UsageError("--metadata: expected a JSON object")
+    return found
+
+
+def columns_of(given: dict[str, Any]) -> "Columns":
+    """--text-column and --id-column."""
+    from textmill.files.delimited import Columns
+
+    return Columns(given["text_column"], given["id_column"])
+
+
+@contextlib.contextmanager
+def places_of_one_id(names: list[str], format: "Format", columns: "Columns") -> Iterator[None]:
+    """Where the server says that two documents have one id: which, by file and line."""
+    from textmill.files.inputs import same_id
+
+    try:
+        yield
+    except errors.DuplicateDocument as error:
+        if found := same_id(names, format, columns):
+            error.add_note(found)
+        raise

@@ -1,0 +1,206 @@
+"""The client that is awaited, and its jobs; on asyncio and on trio."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, cast
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from textmill import wire
+from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
+from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
+from textmill.progress import Bar
+from textmill.request import Call, Effect, Flow, NextChunk, Source
+
+T = TypeVar("T")
+
+
+class AsyncJob(JobView):
+    """A job of an `AsyncClient`."""
+
+    def __init__(self, client: "AsyncClient", info: wire.Job) -> None:
+        super().__init__(info)
+        self._client = client
+
+    async def refresh(self, wait: float = 0) -> Self:
+        """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
+        return await self._updated(self._client._flows.look(self.id, wait))
+
+    async def upload(
+        self, documents: Documents | AsyncIterable[DocumentLike], seen: Callable[[Chunk], None] | None = None
+    ) -> Self:
+        """Append documents to an open job. They are the job's documents from its first one on: those that it has
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), [], seen))
+        return await self.refresh()
+
+    async def close(self) -> Self:
+        """No more documents follow."""
+        return await self._updated(self._client._flows.close(self.id))
+
+    async def wait(self, timeout: float | None = None, progress: bool = False) -> Self:
+        """Return when the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on then."""
+        with Bar(self.info) if progress else Bar.none() as seen:
+            return await self._updated(self._client._flows.wait(self.id, timeout, seen))
+
+    async def results(self, state: wire.ResultState | None = None) -> AsyncIterator[wire.Result]:
+        """All results in document order, page by page. While the job runs, it waits for what is missing."""
+        cursor: str | None = None
+        while True:
+            page = await self._client._run(self._client._flows.results(self.id, cursor, state))
+            for result in page.results:
+                yield result
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+        """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
+        return await self._client._run(self._client._flows.page(self.id, cursor, state))
+
+    async def result(self, document_id: str) -> wire.Result:
+        """The result of one document. Raises ResultNotReady, DocumentNotFound."""
+        return await self._client._run(self._client._flows.result(self.id, document_id))
+
+    async def cancel(self) -> Self:
+        """Cancel what has no outcome yet."""
+        return await self._updated(self._client._flows.cancel(self.id))
+
+    async def retry(self, codes: Iterable[str] | None = None) -> Self:
+        """Process failed documents again: all, or those that failed with one of the codes. The job must have ended."""
+        return await self._updated(self._client._flows.retry(self.id, None if codes is None else list(codes)))
+
+    async def delete(self) -> None:
+        """Delete the job, which must have ended, with its texts and results."""
+        await self._client._run(self._client._flows.delete(self.id))
+
+    async def _updated(self, flow: Flow[wire.Job]) -> Self:
+        self.info = await self._client._run(flow)
+        return self
+
+
+class AsyncClient(ClientBase):
+    """The same as `Client`, to be awaited; on asyncio and on trio. Documents may come from an asynchronous iterable."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(url, api_key, settings)
+        self._client = httpx.AsyncClient(transport=transport, **self._http)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.aclose()
+
+    async def submit(
+        self,
+        task: str,
+        documents: Documents | AsyncIterable[DocumentLike],
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> AsyncJob:
+        """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
+        head = head_of(task, model, priority, metadata, options)
+        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents), head, idempotency_key)))
+
+    async def open_job(
+        self,
+        task: str,
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> AsyncJob:
+        """A job that takes documents until it is closed: `upload`, then `close`."""
+        head = head_of(task, model, priority, metadata, options)
+        return AsyncJob(self, await self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """The job of that id. Raises JobNotFound."""
+        return AsyncJob(self, await self._run(self._flows.job(job_id)))
+
+    async def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> AsyncIterator[AsyncJob]:
+        """This key's jobs, newest first."""
+        cursor: str | None = None
+        while True:
+            page = await self._run(self._flows.jobs(state, task, cursor, 100))
+            for info in page.jobs:
+                yield AsyncJob(self, info)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that the server offers."""
+        return await self._run(self._flows.models())
+
+    async def workers(self) -> list[wire.WorkerInfo]:
+        """The live workers."""
+        return await self._run(self._flows.workers())
+
+    async def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
+        """The summary of one text. Raises what it failed with."""
+        return cast(str, (await self._one("summarization", text, timeout, options)).summary_text)
+
+    async def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
+        return cast(str, (await self._one("translation", text, timeout, options)).translation_text)
+
+    async def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text. Raises what it failed with."""
+        return cast(list[wire.Entity], (await self._one("ner", text, timeout, options)).entities)
+
+    def _source(self, documents: Documents | AsyncIterable[DocumentLike]) -> Source:
+        if isinstance(documents, AsyncIterable):
+            return async_chunks(documents, self._chunker())
+        return chunks(documents, self._chunker())
+
+    async def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+        head = head_of(task, options.pop("model", None), "high", None, options)
+        return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Do what the flow asks for until it returns."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    outcome = await self._do(effect)
+                except Exception as error:  # noqa: BLE001 - the flow decides, and raises what it does not handle
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(outcome)
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    async def _do(self, effect: Effect) -> httpx.Response | Chunk | None:
+        if isinstance(effect, Call):
+            return await self._client.send(request_of(self._client, effect))
+        if isinstance(effect, NextChunk):
+            if isinstance(effect.source, AsyncIterator):
+                return await anext(effect.source, None)
+            return await anyio.to_thread.run_sync(next, effect.source, None)
+        await anyio.sleep(effect.seconds)
+        return None

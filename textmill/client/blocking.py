@@ -1,0 +1,203 @@
+"""The client that blocks, and its jobs."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, cast
+
+import httpx
+
+from textmill import wire
+from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
+from textmill.documents import Chunk, Documents, chunks
+from textmill.progress import Bar
+from textmill.request import Call, Effect, Flow, NextChunk
+
+T = TypeVar("T")
+
+
+class Job(JobView):
+    """A job of a `Client`."""
+
+    def __init__(self, client: "Client", info: wire.Job) -> None:
+        super().__init__(info)
+        self._client = client
+
+    def refresh(self, wait: float = 0) -> Self:
+        """Ask the server for the job's state; with `wait` after its end, or after so many seconds."""
+        return self._updated(self._client._flows.look(self.id, wait))
+
+    def upload(self, documents: Documents, seen: Callable[[Chunk], None] | None = None) -> Self:
+        """Append documents to an open job. They are the job's documents from its first one on: those that it has
+        already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
+        is sent or skipped."""
+        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), [], seen))
+        return self.refresh()
+
+    def close(self) -> Self:
+        """No more documents follow."""
+        return self._updated(self._client._flows.close(self.id))
+
+    def wait(self, timeout: float | None = None, progress: bool = False) -> Self:
+        """Return when the job has ended. Raises WaitTimeout after `timeout` seconds; the job goes on then."""
+        with Bar(self.info) if progress else Bar.none() as seen:
+            return self._updated(self._client._flows.wait(self.id, timeout, seen))
+
+    def results(self, state: wire.ResultState | None = None) -> Iterator[wire.Result]:
+        """All results in document order, page by page. While the job runs, it waits for what is missing."""
+        cursor: str | None = None
+        while True:
+            page = self._client._run(self._client._flows.results(self.id, cursor, state))
+            yield from page.results
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+        """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
+        return self._client._run(self._client._flows.page(self.id, cursor, state))
+
+    def result(self, document_id: str) -> wire.Result:
+        """The result of one document. Raises ResultNotReady, DocumentNotFound."""
+        return self._client._run(self._client._flows.result(self.id, document_id))
+
+    def cancel(self) -> Self:
+        """Cancel what has no outcome yet."""
+        return self._updated(self._client._flows.cancel(self.id))
+
+    def retry(self, codes: Iterable[str] | None = None) -> Self:
+        """Process failed documents again: all, or those that failed with one of the codes. The job must have ended."""
+        return self._updated(self._client._flows.retry(self.id, None if codes is None else list(codes)))
+
+    def delete(self) -> None:
+        """Delete the job, which must have ended, with its texts and results."""
+        self._client._run(self._client._flows.delete(self.id))
+
+    def _updated(self, flow: Flow[wire.Job]) -> Self:
+        self.info = self._client._run(flow)
+        return self
+
+
+class Client(ClientBase):
+    """Textmill's client. Threads may share one.
+
+    url, api_key: those of TEXTMILL_URL and TEXTMILL_API_KEY in the environment where they are not given.
+    transport: an httpx transport, for tests and special networks. settings: see `Settings`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(url, api_key, settings)
+        self._client = httpx.Client(transport=transport, **self._http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def submit(
+        self,
+        task: str,
+        documents: Documents,
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit a job: it is on the server, and being processed, when this returns.
+
+        documents: any iterable of texts, (id, text), {"id", "text"} or paths, or an open file with a document a line;
+        read once, in chunks. options: as in the HTTP contract. Where a document is refused midway the job is cancelled.
+        """
+        head = head_of(task, model, priority, metadata, options)
+        source = chunks(documents, self._chunker())
+        return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
+
+    def open_job(
+        self,
+        task: str,
+        *,
+        model: str | None = None,
+        priority: wire.Priority = "normal",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """A job that takes documents until it is closed: `upload`, then `close`."""
+        head = head_of(task, model, priority, metadata, options)
+        return Job(self, self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
+
+    def job(self, job_id: str) -> Job:
+        """The job of that id. Raises JobNotFound."""
+        return Job(self, self._run(self._flows.job(job_id)))
+
+    def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> Iterator[Job]:
+        """This key's jobs, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self._run(self._flows.jobs(state, task, cursor, 100))
+            yield from (Job(self, info) for info in page.jobs)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that the server offers."""
+        return self._run(self._flows.models())
+
+    def workers(self) -> list[wire.WorkerInfo]:
+        """The live workers."""
+        return self._run(self._flows.workers())
+
+    def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
+        """The summary of one text. Raises what it failed with."""
+        return cast(str, self._one("summarization", text, timeout, options).summary_text)
+
+    def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
+        return cast(str, self._one("translation", text, timeout, options).translation_text)
+
+    def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text. Raises what it failed with."""
+        return cast(list[wire.Entity], self._one("ner", text, timeout, options).entities)
+
+    def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
+        head = head_of(task, options.pop("model", None), "high", None, options)
+        return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    def _run(self, flow: Flow[T]) -> T:
+        """Do what the flow asks for until it returns."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    outcome = self._do(effect)
+                except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the flow decides, and raises the rest
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(outcome)
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    def _do(self, effect: Effect) -> httpx.Response | Chunk | None:
+        if isinstance(effect, Call):
+            return self._client.send(request_of(self._client, effect))
+        if isinstance(effect, NextChunk):
+            return next(cast(Iterator[Chunk], effect.source), None)
+        time.sleep(effect.seconds)
+        return None
