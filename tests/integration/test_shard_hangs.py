@@ -3,13 +3,13 @@
 import threading
 
 import pytest
-from workers.backends.echo.echo import Echo
 
 from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import change, claim, shard_row, submit
+from tests.unit.workers.echoes import echo
 from tests.worker_process import wait_until
 from workers.engine.inbox import Inbox
 from workers.engine.residency import Residency
@@ -23,9 +23,9 @@ def test_items_that_the_engine_lost_are_noticed(store: Store, key_id: int, singl
     _, [released] = submit(store, key_id)
     change(store, shards, shards.c.id == released.shard_id, losses=2 if single_file else 0)
     lease = claim(store, released.shard_id)
-    inbox = Inbox(lambda _model: 64)
+    inbox = Inbox(lambda _model, _shared: 64)
     ledger = Ledger(store, Dispatcher(celery_app(store.settings.redis_url)), lease)
-    run = ShardRun(ledger, inbox, Residency(Echo), WorkerSettings(progress_seconds=0.1))
+    run = ShardRun(ledger, inbox, Residency(echo), WorkerSettings(progress_seconds=0.1))
     raised: list[BaseException] = []
 
     def task() -> None:
