@@ -1,0 +1,123 @@
+"""Does anybody wait for somebody else's huge job?
+
+    make bench-fairness
+    python -m benchmarks.fairness --parts small throughput --documents 2000 --repeats 5
+    python -m benchmarks.fairness --parts throughput --against before.txt     what the bulk job alone lost since then
+
+The whole system as `make up` has it, its models loaded and calibrated before the clock starts, beside a translation job
+of 12,000 package descriptions. Prints a table and the aims, writes a plot of the waits, and last one line of JSON.
+`before.txt` is what the same command printed on another checkout (with this folder copied there, where it is older).
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import servers
+from benchmarks.fairness import plot, report
+from benchmarks.fairness.parts import PARTS, Sizes
+from benchmarks.fairness.report import Row
+from benchmarks.fairness.system import BULK_TASK, TASKS, Installation
+from workers.launcher.gpus import describe_device
+
+PLOT = servers.ROOT / "benchmarks" / "plots" / "fairness.svg"
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fairness",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    add("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    add("--processes", type=int, default=2, help="of the workers on the CPU, with one thread each")
+    add("--documents", type=int, default=12_000, help=f"of the bulk job ({BULK_TASK})")
+    add("--repeats", type=int, default=20, help="small jobs of each kind, and restarts of the workers")
+    add("--pause", type=float, default=3, help="seconds between two small jobs, on average")
+    add("--settle", type=float, default=10, help="seconds for which the bulk job runs before anything is measured")
+    add("--share-documents", type=int, default=2_000, help="of each of the ten keys' jobs")
+    add("--share-seconds", type=float, default=60, help="for which the keys' work is counted")
+    add("--window", type=float, default=120, help="seconds over which the bulk job's rate is taken")
+    add("--rounds", type=int, default=2, help="windows alone, and as many beside small jobs, in turns")
+    add("--beside", choices=TASKS, default="ner", help="the task of the small job every second")
+    add("--against", type=Path, metavar="FILE", help="what this command printed on another checkout")
+    add("--plot", type=Path, default=PLOT, help="where the plot goes (SVG)")
+    return parser.parse_args(arguments)
+
+
+def earlier(path: Path | None) -> list[Row]:
+    """The rows of an earlier run, from its last line."""
+    if path is None:
+        return []
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["rows"]
+    return rows
+
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """The rows of all parts that were asked for."""
+    sizes = Sizes(
+        documents=arguments.documents,
+        repeats=arguments.repeats,
+        pause_seconds=arguments.pause,
+        settle_seconds=arguments.settle,
+        share_documents=arguments.share_documents,
+        share_seconds=arguments.share_seconds,
+        window_seconds=arguments.window,
+        rounds=arguments.rounds,
+        beside=arguments.beside,
+    )
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="textmill-bench-") as name:
+        installation = Installation(Path(name), arguments.database, arguments.processes)
+        for part in arguments.parts:
+            print(f"-- {part}", flush=True)
+            rows += PARTS[part](installation, sizes)
+    return rows
+
+
+def commit() -> str:
+    """The checkout that was measured; `-dirty` where it has changes that are not committed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def device(processes: int) -> str:
+    """What the models ran on, in words."""
+    name = describe_device("auto")
+    if name != "cpu":
+        return name
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else 'CPU'}, {len(os.sched_getaffinity(0))} cores, {processes} worker processes"
+
+
+def main() -> int:
+    """Exit codes: 0 measured (met or not), 130 interrupted."""
+    arguments = parse()
+    # As with Ctrl-C: the servers are stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    against = earlier(arguments.against)
+    try:
+        rows = measure(arguments)
+    except KeyboardInterrupt:
+        print("Interrupted; everything is stopped.", file=sys.stderr)
+        return 130
+    aims = report.aims(rows, against)
+    plot.draw(rows, arguments.plot)
+    print(f"\n{report.table(rows, aims)}\n")
+    result: dict[str, Any] = {"device": device(arguments.processes), "commit": commit(), "rows": rows, "aims": aims}
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
