@@ -16,14 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks import servers
 from benchmarks.fairness import plot, report
 from benchmarks.fairness.parts import PARTS, Sizes
 from benchmarks.fairness.report import Row
 from benchmarks.fairness.system import BULK_TASK, TASKS, Installation
+from textmill.errors import TextmillError
 from workers.launcher.gpus import describe_device
 
 PLOT = servers.ROOT / "benchmarks" / "plots" / "fairness.svg"
@@ -62,8 +64,8 @@ def earlier(path: Path | None) -> list[Row]:
     return rows
 
 
-def measure(arguments: argparse.Namespace) -> list[Row]:
-    """The rows of all parts that were asked for."""
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
+    """The rows of all parts that were asked for, as each part ends."""
     sizes = Sizes(
         documents=arguments.documents,
         repeats=arguments.repeats,
@@ -75,13 +77,11 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         rounds=arguments.rounds,
         beside=arguments.beside,
     )
-    rows = []
     with tempfile.TemporaryDirectory(prefix="textmill-bench-") as name:
         installation = Installation(Path(name), arguments.database, arguments.processes)
         for part in arguments.parts:
             print(f"-- {part}", flush=True)
-            rows += PARTS[part](installation, sizes)
-    return rows
+            yield from PARTS[part](installation, sizes)
 
 
 def commit() -> str:
@@ -92,7 +92,7 @@ def commit() -> str:
 
 def device(processes: int) -> str:
     """What the models ran on, in words."""
-    name = describe_device("auto")
+    name = describe_device("cpu" if os.environ.get("TEXTMILL_GPUS") == "none" else "auto")
     if name != "cpu":
         return name
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -100,23 +100,36 @@ def device(processes: int) -> str:
     return f"{models[0] if models else 'CPU'}, {len(os.sched_getaffinity(0))} cores, {processes} worker processes"
 
 
+def show(rows: list[Row], against: list[Row], arguments: argparse.Namespace) -> None:
+    """The table, the plot and the line of JSON."""
+    aims = report.aims(rows, against)
+    plot.draw(rows, arguments.plot)
+    print(f"\n{report.table(rows, aims)}\n")
+    result = {"device": device(arguments.processes), "commit": commit(), "rows": rows, "aims": aims}
+    print(json.dumps(result), flush=True)
+
+
 def main() -> int:
-    """Exit codes: 0 measured (met or not), 130 interrupted."""
+    """Exit codes: 0 measured (met or not), 1 a part failed, 130 interrupted. Parts that had ended are shown all the
+    same: they took a quarter of an hour each."""
     arguments = parse()
     # As with Ctrl-C: the servers are stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     against = earlier(arguments.against)
+    rows: list[Row] = []
+    code = 0
     try:
-        rows = measure(arguments)
+        for row in measure(arguments):
+            rows.append(row)  # one by one: those of earlier parts stay when a later one fails
     except KeyboardInterrupt:
         print("Interrupted; everything is stopped.", file=sys.stderr)
-        return 130
-    aims = report.aims(rows, against)
-    plot.draw(rows, arguments.plot)
-    print(f"\n{report.table(rows, aims)}\n")
-    result: dict[str, Any] = {"device": device(arguments.processes), "commit": commit(), "rows": rows, "aims": aims}
-    print(json.dumps(result))
-    return 0
+        code = 130
+    except (RuntimeError, TimeoutError, TextmillError):
+        traceback.print_exc()
+        code = 1
+    if rows:
+        show(rows, against, arguments)
+    return code
 
 
 if __name__ == "__main__":

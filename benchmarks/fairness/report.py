@@ -94,9 +94,10 @@ def _small(rows: list[Row]) -> list[str]:
     ]
     for row in rows:
         idle = spread(row["idle"])
+        bound = ">= " if row["outlived"] else ""  # the bulk job ended first
         lines.append(
             f"| {label(row)} | {idle['p50']:.2f} s, {idle['worst']:.2f} s "
-            f"| {row['p50']:.2f} s, {row['worst']:.2f} s | {row['p50'] / idle['p50']:.1f} |"
+            f"| {row['p50']:.2f} s, {bound}{row['worst']:.2f} s | {row['p50'] / idle['p50']:.1f} |"
         )
     return lines
 

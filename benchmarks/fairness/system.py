@@ -83,7 +83,6 @@ class Mill:
     store: Store
     log: Path
     """The workers'."""
-    processes: int
     bulk: Client
     """With the key of the bulk jobs."""
     other: Client
@@ -102,7 +101,7 @@ class Mill:
         seconds = time.perf_counter() - begin
         if job.counts.succeeded != len(texts):
             raise RuntimeError(f"not every document succeeded: {job.counts}")
-        return seconds
+        return round(seconds, 3)
 
     def done(self, job: Job) -> Done:
         """What the job has behind it. Asked of the ledger: HTTP gives results up to the first that is missing."""
@@ -130,7 +129,7 @@ class Mill:
         time.sleep(max(0.0, RESTART_SECONDS - (time.time() - launcher.create_time())))
         os.kill(launcher.pid, signal.SIGTERM)
         servers.wait_until(
-            lambda: len({worker.pid for worker in self._workers()} - old) == self.processes, "the restarted workers"
+            lambda: len({worker.pid for worker in self._workers()} - old) == len(old), "the restarted workers"
         )
 
     def load_seconds(self, model: str, since: int) -> float:
@@ -193,7 +192,7 @@ class Installation:
             bulk = stack.enter_context(Client(system.url, api_key=system.key))
             other = Client(system.url, api_key=store.write(keys.create, "other").secret)
             stack.enter_context(other)
-            mill = Mill(system, store, data / "logs" / "worker.log", self.processes, bulk, other)
+            mill = Mill(system, store, data / "logs" / "worker.log", bulk, other)
             if preload:
                 mill.warm_up()
             yield mill
@@ -208,9 +207,9 @@ class Bulk:
         self._settle_seconds = settle_seconds
         self.job = self._submit()
 
-    def ensure(self) -> None:
-        """Return while there is plenty of it left."""
-        if self.job.refresh().counts.pending * 5 < self._documents:
+    def ensure(self, left: float = 0.2) -> None:
+        """Return when so much of it, as a share, is still to be done."""
+        if self.job.refresh().counts.pending < left * self._documents:
             self.job.cancel()
             self.job = self._submit()
 
@@ -219,9 +218,9 @@ class Bulk:
         return not self.job.refresh().ended
 
     def progress(self) -> None:
-        """Return when documents have been done from now on, too."""
+        """Return when documents have been done from now on, too, or there are none left."""
         before = self.job.refresh().counts.succeeded
-        servers.wait_until(lambda: self.job.refresh().counts.succeeded > before, "the bulk job", 600)
+        servers.wait_until(lambda: not self.runs() or self.job.counts.succeeded > before, "the bulk job", 600)
 
     def _submit(self) -> Job:
         job = self._mill.bulk.submit(BULK_TASK, many(self._documents))
