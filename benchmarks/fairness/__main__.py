@@ -48,8 +48,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--settle", type=float, default=10, help="seconds for which the bulk job runs before anything is measured")
     add("--share-documents", type=int, default=2_000, help="of each of the ten keys' jobs")
     add("--share-seconds", type=float, default=60, help="for which the keys' work is counted")
-    add("--window", type=float, default=120, help="seconds over which the bulk job's rate is taken")
-    add("--rounds", type=int, default=2, help="windows alone, and as many beside small jobs, in turns")
+    add("--rate-documents", type=int, default=2_000, help="of the bulk job whose documents per second are taken")
+    add("--rounds", type=int, default=2, help="of that job alone, and as many beside small ones, in turns")
     add("--beside", choices=TASKS, default="ner", help="the task of the small job every second")
     add("--against", type=Path, metavar="FILE", help="what this command printed on another checkout")
     add("--plot", type=Path, default=PLOT, help="where the plot goes (SVG)")
@@ -73,7 +73,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
         settle_seconds=arguments.settle,
         share_documents=arguments.share_documents,
         share_seconds=arguments.share_seconds,
-        window_seconds=arguments.window,
+        rate_documents=arguments.rate_documents,
         rounds=arguments.rounds,
         beside=arguments.beside,
     )

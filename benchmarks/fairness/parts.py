@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import random
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -34,13 +35,14 @@ class Sizes:
     pause_seconds: float
     """Between two small jobs, on average."""
     settle_seconds: float
-    """From the bulk job's first result to the first measurement, and after each change of what runs."""
+    """From the bulk job's first result to the first measurement beside it."""
     share_documents: int
     """Of each key's job."""
     share_seconds: float
-    window_seconds: float
+    rate_documents: int
+    """Of the job whose rate is taken."""
     rounds: int
-    """Windows of the bulk job alone, and as many beside small jobs."""
+    """Of that job alone, and as many beside small jobs."""
     beside: str
     """The task of those."""
 
@@ -125,49 +127,45 @@ def shares(installation: Installation, sizes: Sizes) -> list[Row]:
             # Another document first for each key, so that no two have the same text in work at once.
             texts = many(sizes.share_documents, number * sizes.share_documents // KEYS)
             jobs.append(client.submit(SHARED_TASK, texts))
-        before = [mill.done(job) for job in jobs]
+        before = [mill.characters(job) for job in jobs]
         time.sleep(sizes.share_seconds)
-        after = [mill.done(job) for job in jobs]
+        after = [mill.characters(job) for job in jobs]
         if any(job.refresh().ended for job in jobs):
             raise RuntimeError("a key's job ended within the window: give it more --share-documents")
         for job in jobs:
             job.cancel()
-    got = [last.characters - first.characters for first, last in zip(before, after, strict=True)]
+    got = [last - first for first, last in zip(before, after, strict=True)]
     row = {"part": "shares", "task": SHARED_TASK, "seconds": sizes.share_seconds, "characters": got}
     return [row | share_deviation(got)]
 
 
 def throughput(installation: Installation, sizes: Sizes) -> list[Row]:
-    """The bulk job alone and beside a small job every second, in turns."""
-    rates: dict[str, list[tuple[float, float]]] = {"alone": [], "beside": []}
+    """A bulk job from its submission to its end, alone and beside a small job every second, in turns.
+
+    The same documents each time, and all of them: what has ended within a window says little where shards are long.
+    """
+    seconds: dict[str, list[float]] = {"alone": [], "beside": []}
     small_jobs = 0
     with installation.running("throughput") as mill:
-        bulk = Bulk(mill, sizes.documents, sizes.settle_seconds)
-        for _, arm in itertools.product(range(sizes.rounds), rates):
+        for _, arm in itertools.product(range(sizes.rounds), seconds):
             with _EverySecond(mill, sizes.beside) if arm == "beside" else contextlib.nullcontext() as every:
-                rates[arm].append(_rate(mill, bulk, sizes))
+                begin = time.perf_counter()
+                mill.bulk.submit(BULK_TASK, many(sizes.rate_documents)).wait()
+                seconds[arm].append(round(time.perf_counter() - begin, 3))
             small_jobs += every.submitted if every else 0
-            print(f"bulk job {arm}: %.2f documents/s, %.0f characters/s" % rates[arm][-1], flush=True)
-        bulk.job.cancel()
-    rows: list[Row] = []
-    for arm, found in rates.items():
-        documents, characters = (sum(values) / len(found) for values in zip(*found, strict=True))
-        row = {"part": "throughput", "arm": arm, "documents_per_second": documents, "characters_per_second": characters}
-        rows.append(row | {"rounds": found, "small_jobs": small_jobs if arm == "beside" else 0})
-    return rows
-
-
-def _rate(mill: Mill, bulk: Bulk, sizes: Sizes) -> tuple[float, float]:
-    """Documents and characters per second in one window."""
-    bulk.ensure(left=0.5)
-    time.sleep(sizes.settle_seconds)
-    before = mill.done(bulk.job)
-    time.sleep(sizes.window_seconds)
-    after = mill.done(bulk.job)
-    if not bulk.runs():
-        raise RuntimeError("the bulk job ended within the window: give it more --documents")
-    seconds = after.at - before.at
-    return (after.documents - before.documents) / seconds, (after.characters - before.characters) / seconds
+            print(f"bulk job {arm}: {sizes.rate_documents / seconds[arm][-1]:.2f} documents/s", flush=True)
+            mill.rest()
+    return [
+        {
+            "part": "throughput",
+            "arm": arm,
+            "documents_per_second": sizes.rate_documents / statistics.median(found),
+            "seconds": found,
+            "documents": sizes.rate_documents,
+            "small_jobs": small_jobs if arm == "beside" else 0,
+        }
+        for arm, found in seconds.items()
+    ]
 
 
 class _EverySecond(threading.Thread):
@@ -198,7 +196,7 @@ class _EverySecond(threading.Thread):
                 self._mill.other.submit(self._task, self._mill.short.three())
                 self.submitted += 1
                 due += 1
-        except Exception as error:  # noqa: BLE001 - raised where the window ends
+        except Exception as error:  # noqa: BLE001 - raised where the bulk job has ended
             self._error = error
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import sqlalchemy as sa
@@ -67,14 +66,6 @@ class Short:
         return [text.format(n=number, package=next(self._names)) for text in SHORT]
 
 
-class Done(NamedTuple):
-    """What a job has behind it at a moment."""
-
-    at: float
-    documents: int
-    characters: int
-
-
 @dataclass
 class Mill:
     """A running system, its clients and its ledger."""
@@ -103,9 +94,10 @@ class Mill:
             raise RuntimeError(f"not every document succeeded: {job.counts}")
         return round(seconds, 3)
 
-    def done(self, job: Job) -> Done:
-        """What the job has behind it. Asked of the ledger: HTTP gives results up to the first that is missing."""
-        return self.store.read(_done, job.id)
+    def characters(self, job: Job) -> int:
+        """Of the job's documents that have their result. Asked of the ledger: HTTP gives results up to the first that
+        is missing."""
+        return self.store.read(_characters, job.id)
 
     def warm_up(self) -> None:
         """Return when every worker has loaded and calibrated the models, has worked with each, and is idle again."""
@@ -150,16 +142,16 @@ class Mill:
         return self.system.usage().seconds["worker"] - before < QUIET_CPU_SECONDS
 
 
-def _done(tx: Connection, job_id: str) -> Done:
+def _characters(tx: Connection, job_id: str) -> int:
     finished, texts = tables.results, tables.documents
-    row = tx.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(texts.c.text)), 0))
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(texts.c.text)), 0))
         .select_from(tables.jobs)
         .join(finished, finished.c.job_id == tables.jobs.c.id)
         .join(texts, sa.and_(texts.c.job_id == finished.c.job_id, texts.c.position == finished.c.position))
         .where(tables.jobs.c.uuid == job_id)
-    ).one()
-    return Done(time.perf_counter(), int(row[0]), int(row[1]))
+    )
+    return int(tx.execute(query).scalar_one())
 
 
 @dataclass(frozen=True)
@@ -207,9 +199,9 @@ class Bulk:
         self._settle_seconds = settle_seconds
         self.job = self._submit()
 
-    def ensure(self, left: float = 0.2) -> None:
-        """Return when so much of it, as a share, is still to be done."""
-        if self.job.refresh().counts.pending < left * self._documents:
+    def ensure(self) -> None:
+        """Return when at least a fifth of it is still to be done."""
+        if self.job.refresh().counts.pending * 5 < self._documents:
             self.job.cancel()
             self.job = self._submit()
 
