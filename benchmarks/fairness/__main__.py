@@ -100,12 +100,12 @@ def device(processes: int) -> str:
     return f"{models[0] if models else 'CPU'}, {len(os.sched_getaffinity(0))} cores, {processes} worker processes"
 
 
-def show(rows: list[Row], against: list[Row], arguments: argparse.Namespace) -> None:
+def show(rows: list[Row], checkout: str, arguments: argparse.Namespace) -> None:
     """The table, the plot and the line of JSON."""
-    aims = report.aims(rows, against)
+    aims = report.aims(rows, earlier(arguments.against))
     plot.draw(rows, arguments.plot)
     print(f"\n{report.table(rows, aims)}\n")
-    result = {"device": device(arguments.processes), "commit": commit(), "rows": rows, "aims": aims}
+    result = {"device": device(arguments.processes), "commit": checkout, "rows": rows, "aims": aims}
     print(json.dumps(result), flush=True)
 
 
@@ -115,7 +115,8 @@ def main() -> int:
     arguments = parse()
     # As with Ctrl-C: the servers are stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    against = earlier(arguments.against)
+    checkout = commit()
+    earlier(arguments.against)  # a file that cannot be read is better known now
     rows: list[Row] = []
     code = 0
     try:
@@ -128,7 +129,7 @@ def main() -> int:
         traceback.print_exc()
         code = 1
     if rows:
-        show(rows, against, arguments)
+        show(rows, checkout, arguments)
     return code
 
 

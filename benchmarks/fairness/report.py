@@ -24,7 +24,7 @@ TARGETS = {
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     """The median and the worst."""
-    return {"p50": statistics.median(seconds), "worst": max(seconds)}
+    return {"p50": round(statistics.median(seconds), 3), "worst": max(seconds)}
 
 
 def share_deviation(work: Sequence[float]) -> dict[str, float]:
