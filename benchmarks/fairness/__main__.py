@@ -113,8 +113,8 @@ def main() -> int:
     """Exit codes: 0 measured (met or not), 1 a part failed, 130 interrupted. Parts that had ended are shown all the
     same: they took a quarter of an hour each."""
     arguments = parse()
-    # As with Ctrl-C: the servers are stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a shell started this behind itself
+        signal.signal(number, signal.default_int_handler)
     checkout = commit()
     earlier(arguments.against)  # a file that cannot be read is better known now
     rows: list[Row] = []
