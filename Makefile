@@ -11,7 +11,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-quick check format docs bench-queue bench-tasks chaos migrate wheel clean
+.PHONY: help setup demo up test test-quick check format docs bench-queue bench-tasks bench-fairness chaos migrate wheel \
+  clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -49,6 +50,9 @@ bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no 
 bench-tasks: $(VENV)/.ready-dev  ## Measure the three tasks with real models against common practice
 	$(BIN)/python -m benchmarks.tasks $(ARGS)
 
+bench-fairness: $(VENV)/.ready-bench  ## Measure how long small jobs wait beside a huge one, and what that one loses
+	$(BIN)/python -m benchmarks.fairness $(ARGS)
+
 chaos: $(VENV)/.ready-dev  ## Kill processes at random under load, and count every document afterwards
 	$(BIN)/python -m pytest tests/reliability $(ARGS)
 
@@ -79,4 +83,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@$(INSTALL) --group dev
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-dev
+	@$(INSTALL) --group bench
 	@touch $@
