@@ -1,5 +1,7 @@
 """A Redis that answers and takes no writes (its memory is full, or it cannot save): workers wait, and come back."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,13 +68,15 @@ def refuse(request: pytest.FixtureRequest, own_valkey: ValkeyProcess) -> Iterato
 def test_a_running_worker_waits_and_comes_back(
     own_store: Store, producer: Producer, refuse: Callable[[bool], None], tmp_path: Path
 ) -> None:
-    with running(own_store, tmp_path, concurrency=1, **QUICK) as worker:
+    with running(own_store, tmp_path, concurrency=4, **QUICK) as worker:
         first = producer.submit(["[[echo:sleep=1]]"])
         wait_until(lambda: producer.get(first).state == "running", "it is at work")
-        children = worker.children
+        [child] = children = worker.children
+        os.kill(child, signal.SIGSTOP)  # a message must be in Redis still when that begins to refuse
         others = [producer.submit([f"{n}"]) for n in range(5)]
-        wait_until(lambda: producer.published >= 6, "their messages are in Redis")
+        wait_until(lambda: producer.published >= 2, "a message is in Redis")
         refuse(True)
+        os.kill(child, signal.SIGCONT)
         late = producer.submit(["while it refuses"])
         assert producer.wait(first).state == "completed", "what is at work ends"
         wait_until(lambda: refusals(worker) > 0, "it meets the refusal")
