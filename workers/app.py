@@ -16,8 +16,8 @@ from store import catalogue as catalogues
 from store.queue import celery_app, queue
 from store.session import Store
 from store.settings import StoreSettings
+from workers import backends, metrics
 from workers import celery_task as tasks
-from workers import metrics
 from workers.launcher.parent import end_with_parent
 from workers.process import DeviceProcess, names
 from workers.settings import WorkerSettings
@@ -32,7 +32,9 @@ if store_settings.echo:
     catalogue = catalogue.with_echo()
 models = names(settings.models) or tuple(catalogue.entries)
 for model in models:
-    catalogue.get(model)  # a name that is not in the catalogue ends the process here, with the list of those that are
+    # What is in no list ends the process here, with that list: a model's name, and its backend's.
+    if (backend := catalogue.get(model).backend) != "auto":
+        backends.get(backend)
 
 app = celery_app(store_settings.redis_url)
 app.conf.update(
