@@ -25,6 +25,18 @@ from workers.runner import Backend
 
 OFFERS = [(name, kind) for name, backend in backends.known().items() for kind in sorted(backend.kinds)]
 
+
+def of(*kinds: Kind) -> pytest.MarkDecorator:
+    """The test is about these kinds only."""
+    return pytest.mark.parametrize("offer", [found for found in OFFERS if found[1] in kinds], indirect=True, ids=named)
+
+
+def named(offer: tuple[str, Kind]) -> str:
+    return f"{offer[0]}-{offer[1].replace(' ', '-')}"
+
+
+WITH_WEIGHTS = of(*(kind for kind in Kind if kind is not Kind.TEXT))
+
 FOLDERS: dict[Kind, Callable[[Path], Path]] = {
     Kind.GENERATION: lambda folder: models_from_config.save_seq2seq("bart", folder),
     Kind.TOKEN_SCORES: lambda folder: models_from_config.save_ner("bert", folder),
@@ -61,7 +73,7 @@ class Offer:
         return model.generate(payloads, GenerationSettings(**{"max_length": 16} | settings))
 
 
-@pytest.fixture(scope="module", params=OFFERS, ids=lambda offer: f"{offer[0]}-{offer[1].replace(' ', '-')}")
+@pytest.fixture(scope="module", params=OFFERS, ids=named)
 def offer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Offer:
     name, kind = request.param
     folder = FOLDERS[kind](tmp_path_factory.mktemp("model"))
@@ -111,9 +123,8 @@ def test_it_reports_revision_and_number_format(offer: Offer) -> None:
     assert model.dtype == ("float32" if has_weights(offer) else "none")
 
 
+@WITH_WEIGHTS
 def test_a_checkpoint_that_is_not_there_is_unavailable(offer: Offer, tmp_path: Path) -> None:
-    if not has_weights(offer):
-        pytest.skip("it reads no checkpoint")
     with pytest.raises(ModelUnavailable, match=str(tmp_path)):
         offer.backend.open(replace(offer.spec, source=str(tmp_path)), offer.kind)
 
@@ -129,9 +140,8 @@ def test_memory_is_counted_and_given_back(offer: Offer) -> None:
         assert model.memory_bytes() == 0
 
 
+@WITH_WEIGHTS
 def test_it_does_not_run_while_unloaded(offer: Offer) -> None:
-    if not has_weights(offer):
-        pytest.skip("it has nothing to load")
     model = offer.opened()
     with pytest.raises(ModelUnavailable):
         offer.run(model, offer.payloads(model))
@@ -198,13 +208,8 @@ def test_its_surroundings_are_entered_in_the_engines_thread(offer: Offer, loaded
 # --- by kind ----------------------------------------------------------------------------------------------------------
 
 
-def of_kind(offer: Offer, kind: Kind) -> None:
-    if offer.kind is not kind:
-        pytest.skip(f"not of the kind {kind}")
-
-
+@of(Kind.GENERATION)
 def test_generation_keeps_to_its_settings(offer: Offer, loaded: Any) -> None:
-    of_kind(offer, Kind.GENERATION)
     payloads = offer.payloads(loaded)
     for beams in (1, 3):
         short = offer.run(loaded, payloads, max_length=5, num_beams=beams)
@@ -218,16 +223,16 @@ def test_generation_keeps_to_its_settings(offer: Offer, loaded: Any) -> None:
     assert {generated.ids[0] for generated in forced} == {payloads[0][1]}
 
 
+@of(Kind.GENERATION)
 def test_generation_tells_what_the_checkpoint_wants(offer: Offer, loaded: Any) -> None:
-    of_kind(offer, Kind.GENERATION)
     assert isinstance(loaded.defaults("summarization"), dict)
     assert loaded.window <= offer.spec.window
     assert loaded.limit is None or loaded.limit <= offer.spec.window
     assert loaded.codec.decode(loaded.codec.encode("It rained")).strip() == "It rained"
 
 
+@of(Kind.TOKEN_SCORES)
 def test_token_scores_are_distributions_without_the_special_tokens(offer: Offer, loaded: Any) -> None:
-    of_kind(offer, Kind.TOKEN_SCORES)
     assert list(loaded.labels) == LABELS
     payloads = offer.payloads(loaded)
     for payload, scores in zip(payloads, offer.run(loaded, payloads), strict=True):
@@ -236,8 +241,8 @@ def test_token_scores_are_distributions_without_the_special_tokens(offer: Offer,
         assert all(math.isclose(total, 1, abs_tol=1e-4) for total in scores.sum(axis=1))
 
 
+@of(Kind.TOKEN_SCORES)
 def test_tokens_have_their_places(offer: Offer, loaded: Any) -> None:
-    of_kind(offer, Kind.TOKEN_SCORES)
     for text in CORPUS:
         ids, offsets = loaded.codec.encode_with_offsets(text)
         assert ids == loaded.codec.encode(text)
@@ -247,8 +252,8 @@ def test_tokens_have_their_places(offer: Offer, loaded: Any) -> None:
         assert [text[offsets[i][0] - 1] for i in starts[1:] if offsets[i][0] and text[offsets[i][0] - 1] == " "]
 
 
+@of(Kind.TEXT)
 def test_texts_come_back_as_they_are(offer: Offer, loaded: Any) -> None:
-    of_kind(offer, Kind.TEXT)
     texts = ["", "Olá\u2028", "a" * 100_000]
     assert list(loaded.texts(texts)) == texts
 
