@@ -20,6 +20,10 @@ from workers.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
+"""Between two looks at whether a model has shown its first speed. That is told at once: until it is known, the shards
+that are cut of the model are small."""
+
 
 class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
@@ -43,6 +47,8 @@ class Keeper:
         self._resident = resident
         self._load = load
         self._speeds = speeds
+        self._told: set[str] = set()
+        """Models whose speed the ledger knows from this process."""
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -95,17 +101,20 @@ class Keeper:
                 ticket.stop(LeaseLost())
             elif renewed := self._renewed.get(lease.token):
                 renewed(began)
-        told = (self._resident(), self._load(), self._speeds())
-        if not self._store.write(workers.heartbeat, self._worker.id, *told):
+        speeds = self._speeds()
+        if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load(), speeds):
             self._store.write(workers.register, self._worker)
+        self._told = set(speeds)
 
     def _run(self) -> None:
         pause = min(self._store.settings.lease_seconds, self._store.settings.worker_timeout_seconds) / 3
-        wait = 0.0
-        while not self._stopped.wait(wait):
+        due = time.monotonic()
+        while not self._stopped.wait(max(0.0, min(LOOK_SECONDS, due - time.monotonic()))):
+            if time.monotonic() < due and self._speeds().keys() <= self._told:
+                continue
             try:
                 self.beat()
-                wait = pause
+                due = time.monotonic() + pause
             except (TextmillError, SQLAlchemyError) as error:
                 log.warning("leases could not be renewed, trying again: %s", brief(error))
-                wait = min(1.0, pause)
+                due = time.monotonic() + min(1.0, pause)

@@ -1,0 +1,31 @@
+"""The keeper's heartbeat."""
+
+import json
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from store.session import Store
+from store.tables import workers
+from store.workers import WorkerRow
+from tests.worker_process import wait_until
+from workers.shards.keeper import Keeper
+
+
+def test_a_models_first_speed_is_told_at_once(make_store: Callable[..., Store]) -> None:
+    store = make_store(lease_seconds=3_600, worker_timeout_seconds=3_600)  # the next regular heartbeat is far
+    speeds: dict[str, float] = {}
+    worker = WorkerRow("w", "host", 1, "cpu", ("m", "n"), 8)
+    keeper = Keeper(store, worker, lambda: False, list, lambda: 0.0, lambda: dict(speeds))
+
+    def told() -> dict[str, float]:
+        text = store.read(lambda tx: tx.execute(sa.select(workers.c.speeds)).scalar_one())
+        return dict(json.loads(text or "{}"))
+
+    keeper.start()
+    try:
+        for model in ("m", "n"):
+            speeds[model] = 100.0
+            wait_until(lambda: told() == speeds, f"the ledger knows how fast {model} is")
+    finally:
+        keeper.stop()
