@@ -3,15 +3,14 @@
 The classes are the source: what a setting does stands where the setting stands.
 """
 
-import ast
-import inspect
 import sys
-import textwrap
+from functools import partial
 from pathlib import Path
 
 from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
+from tables import explanations, main
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -22,17 +21,6 @@ from workers.settings import WorkerSettings  # noqa: E402
 
 PAGE = ROOT / "docs" / "operations.md"
 CLASSES: dict[str, type[BaseSettings]] = {"store": StoreSettings, "api": ApiSettings, "workers": WorkerSettings}
-
-
-def explanations(declaring: type) -> dict[str, str]:
-    """The docstring below each field of a class; a field that has none is not in it."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(declaring))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            found[field.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
-    return found
 
 
 def variables(settings: type[BaseSettings], name: str) -> list[str]:
@@ -58,29 +46,5 @@ def table(settings: type[BaseSettings]) -> str:
     return "\n".join(lines)
 
 
-def filled(page: str) -> str:
-    """The page with each table between its marks."""
-    for name, settings in CLASSES.items():
-        start, end = f"<!-- settings: {name} -->\n", f"\n<!-- end: {name} -->"
-        before, _, rest = page.partition(start)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise SystemExit(f"{PAGE}: no marks for {name}")
-        page = before + start + table(settings) + end + after
-    return page
-
-
-def main() -> int:
-    """Exit code 1 where `--check` finds the page out of date."""
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        if filled(page) != page:
-            print(f"{PAGE.relative_to(ROOT)} is out of date: make docs", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.write_text(filled(page), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PAGE, {f"settings: {name}": partial(table, settings) for name, settings in CLASSES.items()}))

@@ -5,12 +5,12 @@ What an option does stands where the option stands.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices
-from settings import explanations
+from tables import explanations, main
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -82,32 +82,5 @@ def _kinds(schema: dict[str, Any]) -> Iterator[str]:
         yield str(schema["type"])
 
 
-TABLES: dict[str, Callable[[], str]] = {"tasks": task_table, "options": option_table}
-
-
-def filled(page: str) -> str:
-    """The page with each table between its marks."""
-    for name, table in TABLES.items():
-        start, end = f"<!-- {name} -->\n", f"\n<!-- end: {name} -->"
-        before, _, rest = page.partition(start)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise SystemExit(f"{PAGE}: no marks for {name}")
-        page = before + start + table() + end + after
-    return page
-
-
-def main() -> int:
-    """Exit code 1 where `--check` finds the page out of date."""
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        if filled(page) != page:
-            print(f"{PAGE.relative_to(ROOT)} is out of date: make docs", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.write_text(filled(page), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PAGE, {"tasks": task_table, "options": option_table}))
