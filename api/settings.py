@@ -50,7 +50,7 @@ class ApiSettings(BaseSettings):
     max_wait_seconds: float = Field(default=60, ge=0)
     """Longest `?wait=`. A larger one is cut to this: ask again. Proxies like to close what is silent for longer."""
 
-    wait_poll_seconds: float = Field(default=0.25, gt=0)
+    wait_poll_seconds: float = Field(default=0.1, gt=0)
     """How often the one poller looks whether a job that somebody waits for has ended."""
 
     key_cache_seconds: float = Field(default=5, ge=0)
