@@ -26,7 +26,7 @@ from benchmarks.peers import plain_transformers
 from store.catalogue import load
 from textmill import Client, tasks
 
-BUDGET = "textmill_batch_tokens"
+RESIDENT = "textmill_model_resident_bytes"
 BEAMS = "num_beams"
 
 
@@ -62,9 +62,9 @@ def run_textmill(task: str, model: str, texts: list[str], beams: int, folder: Pa
         servers.textmill(folder / "mill", server.set(database="textmill"), **settings) as mill,
         Client(mill.url, api_key=mill.key) as client,
     ):
-        # The budget is known once the model is loaded and calibrated.
         servers.wait_until(lambda: all(map(_is_loaded, ports)), "the models")
-        client.submit(task, texts[:20], model=model, **options).wait()
+        # Calibration is made between the batches of the first documents; what it finds is kept for the next rounds.
+        client.submit(task, texts[: len(texts) // 5], model=model, **options).wait()
         before = _metrics(ports)
         begin = time.perf_counter()
         job = client.submit(task, texts, model=model, **options)
@@ -79,7 +79,7 @@ def run_textmill(task: str, model: str, texts: list[str], beams: int, folder: Pa
 
 def _is_loaded(port: int) -> bool:
     try:
-        return BUDGET in _metrics([port])
+        return _metrics([port]).get(RESIDENT, 0) > 0
     except URLError:  # the process starts
         return False
 
