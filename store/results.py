@@ -25,6 +25,10 @@ class ResultRow(NamedTuple):
     finished_at: str | None
     outcome: DocumentOutcome
 
+    def size(self) -> int:
+        """Bytes of the texts in it; the rest of the result object is some hundred more."""
+        return sum(len(text.encode()) for text in (self.document_id, *self.outcome[1:4]) if text)
+
     def json(self) -> bytes:
         """The result object of the HTTP contract."""
         position, output, code, message, *recorded = self.outcome
@@ -43,10 +47,16 @@ def _dump(value: dict[str, Any]) -> str:
 
 
 class Page(NamedTuple):
-    """Outcomes in document order. `next` is the position to go on from; None only at the end of an ended job."""
+    """Outcomes in document order. `next` is the position to go on from; None only at the end of an ended job. `full`:
+    it ended at one of its limits, and not for want of further outcomes."""
 
     rows: list[ResultRow]
     next: int | None
+    full: bool = False
+
+
+FETCHED = 8
+"""Rows that come from the database at once: a page passes its limit of bytes by no more than these, in memory."""
 
 
 class _JobFacts(NamedTuple):
@@ -56,9 +66,18 @@ class _JobFacts(NamedTuple):
     total: int
 
 
-def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, state: ResultState | None = None) -> Page:
-    """Up to `limit` outcomes from position `start` on. While the job runs they end before the first undecided document,
-    so that a reader who goes on from `next` sees every outcome once, in order.
+def page(
+    tx: Connection,
+    key_id: int,
+    job_id: str,
+    start: int,
+    limit: int,
+    state: ResultState | None = None,
+    max_bytes: int | None = None,
+) -> Page:
+    """Outcomes from position `start` on, until there are `limit` of them or their texts reach `max_bytes`. While the
+    job runs they end before the first undecided document, so that a reader who goes on from `next` sees every outcome
+    once, in order.
 
     Raises JobNotFound.
     """
@@ -68,10 +87,16 @@ def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, state
     query = _select(job).where(documents.c.position >= start, documents.c.position < end)
     if state is not None:
         query = query.where(results.c.position.is_(None) if state == "cancelled" else results.c.state == state)
-    rows = [_row(row, job) for row in tx.execute(query.order_by(documents.c.position).limit(limit))]
-    if len(rows) == limit:
-        after = rows[-1].outcome.position + 1
-        return Page(rows, None if ended and after >= job.total else after)
+    rows: list[ResultRow] = []
+    size = 0
+    # Without a cursor on the server all of the rows would be in this process before the first one is looked at.
+    with tx.execute(query.order_by(documents.c.position).limit(limit).execution_options(yield_per=FETCHED)) as found:
+        for row in found:
+            rows.append(_row(row, job))
+            size += rows[-1].size()
+            if len(rows) == limit or (max_bytes is not None and size >= max_bytes):
+                after = rows[-1].outcome.position + 1
+                return Page(rows, None if ended and after >= job.total else after, full=True)
     return Page(rows, None if ended else max(start, end))
 
 

@@ -161,7 +161,14 @@ def test_a_job_of_more_shards_than_a_statement_has_parameters_is_cancelled(store
     job, _ = submit(store, key_id, 0, open=True)
     numbers = sa.select(sa.literal(0).label("n")).cte(recursive=True)
     numbers = numbers.union_all(sa.select(numbers.c.n + 1).where(numbers.c.n < count - 1))
-    ranges = sa.select(job_row(store, job)["id"], numbers.c.n, numbers.c.n, sa.literal("pending"), 0, 0)
+    ranges = sa.select(
+        sa.literal(job_row(store, job)["id"]),
+        numbers.c.n,
+        numbers.c.n,
+        sa.literal("pending"),
+        sa.literal(0),
+        sa.literal(0),
+    )
     names = ["job_id", "first", "last", "state", "losses", "suspect_attempts"]
     store.write(lambda tx: tx.execute(sa.insert(shards).from_select(names, ranges)))
     change(store, jobs_table, jobs_table.c.uuid == job.id, total=count, remaining_shards=count)
