@@ -20,7 +20,7 @@ from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.queue import PRIORITY
 from store.session import db_time, settings_of
-from store.tables import ACTIVE, RUNNING, documents, jobs, results, shards
+from store.tables import ACTIVE, FAILED, RUNNING, documents, jobs, results, shards
 from store.views import owned, to_wire, view
 from textmill.errors import (
     IdempotencyMismatch,
@@ -279,7 +279,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES))
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
         raise TransactionOutrun  # by another retry, or a deletion
-    failed = sa.and_(results.c.job_id == row.id, results.c.state == "failed")
+    failed = sa.and_(results.c.job_id == row.id, FAILED)
     if codes is not None:
         failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
     dropped = tx.execute(sa.delete(results).where(failed)).rowcount
