@@ -184,6 +184,7 @@ def stale(tx: Connection, model: str) -> list[Released]:
         .where(OUT, shards.c.state == "queued", shards.c.published_at < too_long_ago)
         .where(jobs_table.c.model == model)  # active, as it has shards that are out
         .order_by(shards.c.id + 0)  # or SQLite would read the whole table in this order
+        .limit(leases.AT_ONCE)
         .with_for_update(skip_locked=True, of=shards)
     )
     return dispatch.mark_published(tx, tx.execute(query).scalars().all())

@@ -224,6 +224,21 @@ def test_a_sweep_queues_what_dead_workers_held(
     assert messages(redis_client) == 1
 
 
+def test_more_leases_run_out_than_a_statement_has_parameters(store: Store, key_id: int) -> None:
+    """As after a long outage of a large cluster."""
+    count = 70_000
+    submit(store, key_id, 0, open=True)
+    numbers = sa.select(sa.literal(0).label("n")).cte(recursive=True)
+    numbers = numbers.union_all(sa.select(numbers.c.n + 1).where(numbers.c.n < count - 1))
+    row = [sa.literal(1), numbers.c.n, numbers.c.n, sa.literal("leased"), db_time(-1), sa.literal(0), sa.literal(0)]
+    names = ["job_id", "first", "last", "state", "lease_expires_at", "losses", "suspect_attempts"]
+    store.write(lambda tx: tx.execute(sa.insert(shards).from_select(names, sa.select(*row))))
+    assert store.write(leases.spare, -1) == leases.AT_ONCE
+    assert len(store.write(leases.expire)) == leases.AT_ONCE, "the next sweep takes the rest"
+    change(store, shards, shards.c.state == "leased", state="queued", published_at=db_time(-60))
+    assert len(store.write(sweep.stale, MODEL)) == leases.AT_ONCE
+
+
 def test_a_sweep_closes_and_purges(make_store: MakeStore, key_id: int, publisher: Publisher) -> None:
     store = make_store(purge_rows=10)
     abandoned, _ = submit(store, key_id, 0, open=True)
