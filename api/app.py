@@ -16,6 +16,7 @@ from api.metrics import CountRequests, Metrics
 from api.services import Parts
 from api.settings import ApiSettings
 from api.v1.face import FACE as V1
+from api.v1.limits import Bodies
 from api.waiting import Waiters
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
@@ -42,9 +43,11 @@ def create_app(
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
         waiters=Waiters(store, settings.wait_poll_seconds),
+        bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
+    metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 

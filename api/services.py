@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from api.auth import Keys
 from api.metrics import Metrics
 from api.settings import ApiSettings
+from api.v1.limits import Bodies
 from api.waiting import Waiters
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
@@ -27,6 +28,7 @@ class Parts:
     dispatcher: Dispatcher
     keys: Keys
     waiters: Waiters
+    bodies: Bodies
     metrics: Metrics
 
 

@@ -38,6 +38,13 @@ class ApiSettings(BaseSettings):
     max_chunk_documents: int = Field(default=CHUNK_DOCUMENTS, ge=1)
     """Most documents in one append."""
 
+    max_bodies_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Bytes of bodies, as they came, that a process holds at once: those that arrive, and those whose requests are
+    worked on. A request above it is answered 503 `overloaded`; one body is taken in any case."""
+
+    body_seconds: float = Field(default=120, gt=0)
+    """How long the body of a request may take to arrive. Then the answer is 408 `body_timeout`."""
+
     max_metadata_bytes: int = Field(default=16_384, ge=2)
     """Largest `metadata` of a job, as JSON."""
 

@@ -20,7 +20,7 @@ from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.queue import PRIORITY
 from store.session import db_time, settings_of
-from store.tables import ACTIVE, RUNNING, documents, jobs, results, shards
+from store.tables import ACTIVE, FAILED, RUNNING, documents, jobs, results, shards
 from store.views import owned, to_wire, view
 from textmill.errors import (
     IdempotencyMismatch,
@@ -228,24 +228,37 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
         raise JobNotFound
     if row.state in ENDED_STATES:
         return view(tx, mine)
-    in_order = sa.select(shards.c.id).where(shards.c.job_id == row.id, UNFINISHED).order_by(shards.c.id)
-    ids = tx.execute(in_order.with_for_update()).scalars().all()
-    if ids:
-        tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(state="cancelled", token=None))
+    unfinished = sa.and_(shards.c.job_id == row.id, UNFINISHED)
+    fence = sa.update(shards).where(unfinished).values(state="cancelled", token=None)
+    # By job and state, not by the ids that were locked: a statement takes 65,535 parameters, and a job has more shards.
+    _lock(tx, unfinished)
+    fenced = tx.execute(fence).rowcount
     dispatch.forget(tx, row.model, row.key_id, row.id)
-    all_fenced = sa.and_(jobs.c.id == row.id, RUNNING, jobs.c.remaining_shards == len(ids))
-    fenced = {
+    running = sa.select(jobs.c.remaining_shards).where(jobs.c.id == row.id, RUNNING)
+    remaining = tx.execute(running.with_for_update()).scalar()
+    if remaining is None:
+        raise TransactionOutrun  # the job has just ended
+    # From here on no append adds shards. Those of appends that came in between are fenced out of order, and therefore
+    # not waited for; to begin again each time instead would never end while a job is uploaded.
+    if remaining > fenced:
+        if _lock(tx, unfinished, skip_locked=True) != remaining - fenced:
+            raise TransactionOutrun
+        tx.execute(fence)
+    cancelled = {
         "state": "cancelled",
         "open": False,
         "remaining_shards": 0,
         "cancelled": jobs.c.total - jobs.c.succeeded - jobs.c.failed,
         "finished_at": db_time(),
     }
-    if tx.execute(sa.update(jobs).where(all_fenced).values(**fenced)).rowcount == 0:
-        # An append or a retry added shards that were not fenced, or the job has just ended. Fencing them now would lock
-        # shards after the job's row: begin again instead.
-        raise TransactionOutrun
+    tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**cancelled))
     return view(tx, mine)
+
+
+def _lock(tx: Connection, which: sa.ColumnElement[bool], skip_locked: bool = False) -> int:
+    """Lock shards in the order of their ids. Returns how many; the ids themselves, maybe millions, stay there."""
+    in_order = sa.select(shards.c.id).where(which).order_by(shards.c.id).with_for_update(skip_locked=skip_locked)
+    return tx.execute(sa.select(sa.func.count()).select_from(in_order.subquery())).scalar_one()
 
 
 def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | None) -> Retried:
@@ -266,7 +279,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES))
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
         raise TransactionOutrun  # by another retry, or a deletion
-    failed = sa.and_(results.c.job_id == row.id, results.c.state == "failed")
+    failed = sa.and_(results.c.job_id == row.id, FAILED)
     if codes is not None:
         failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
     dropped = tx.execute(sa.delete(results).where(failed)).rowcount

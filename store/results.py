@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.bulk import DocumentOutcome
-from store.tables import documents, jobs, results, shards
+from store.tables import FAILED, OUT, PENDING, documents, jobs, results, shards
 from textmill.errors import DocumentNotFound, JobNotFound, ResultNotReady
 from textmill.wire import ENDED_STATES, ResultState
 
@@ -24,6 +24,10 @@ class ResultRow(NamedTuple):
     model: str
     finished_at: str | None
     outcome: DocumentOutcome
+
+    def size(self) -> int:
+        """Bytes of the texts in it; the rest of the result object is some hundred more."""
+        return sum(len(text.encode()) for text in (self.document_id, *self.outcome[1:4]) if text)
 
     def json(self) -> bytes:
         """The result object of the HTTP contract."""
@@ -43,10 +47,16 @@ def _dump(value: dict[str, Any]) -> str:
 
 
 class Page(NamedTuple):
-    """Outcomes in document order. `next` is the position to go on from; None only at the end of an ended job."""
+    """Outcomes in document order. `next` is the position to go on from; None only at the end of an ended job. `full`:
+    it ended at one of its limits, and not for want of further outcomes."""
 
     rows: list[ResultRow]
     next: int | None
+    full: bool = False
+
+
+FETCHED = 8
+"""Rows that come from the database at once: a page passes its limit of bytes by no more than these, in memory."""
 
 
 class _JobFacts(NamedTuple):
@@ -56,22 +66,36 @@ class _JobFacts(NamedTuple):
     total: int
 
 
-def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, state: ResultState | None = None) -> Page:
-    """Up to `limit` outcomes from position `start` on. While the job runs they end before the first undecided document,
-    so that a reader who goes on from `next` sees every outcome once, in order.
+def page(
+    tx: Connection,
+    key_id: int,
+    job_id: str,
+    start: int,
+    limit: int,
+    state: ResultState | None = None,
+    max_bytes: int | None = None,
+) -> Page:
+    """Outcomes from position `start` on, until there are `limit` of them or their texts reach `max_bytes`. While the
+    job runs they end before the first undecided document, so that a reader who goes on from `next` sees every outcome
+    once, in order.
 
     Raises JobNotFound.
     """
     job = _find(tx, key_id, job_id)
     ended = job.state in ENDED_STATES
     end = job.total if ended else _first_undecided(tx, job)
-    query = _select(job).where(documents.c.position >= start, documents.c.position < end)
-    if state is not None:
-        query = query.where(results.c.position.is_(None) if state == "cancelled" else results.c.state == state)
-    rows = [_row(row, job) for row in tx.execute(query.order_by(documents.c.position).limit(limit))]
-    if len(rows) == limit:
-        after = rows[-1].outcome.position + 1
-        return Page(rows, None if ended and after >= job.total else after)
+    query, position = _select_state(job, state)
+    query = query.where(position >= start, position < end).order_by(position).limit(limit)
+    rows: list[ResultRow] = []
+    size = 0
+    # Without a cursor on the server all of the rows would be in this process before the first one is looked at.
+    with tx.execute(query.execution_options(yield_per=FETCHED)) as found:
+        for row in found:
+            rows.append(_row(row, job))
+            size += rows[-1].size()
+            if len(rows) == limit or (max_bytes is not None and size >= max_bytes):
+                after = rows[-1].outcome.position + 1
+                return Page(rows, None if ended and after >= job.total else after, full=True)
     return Page(rows, None if ended else max(start, end))
 
 
@@ -100,13 +124,13 @@ _DECIDED = sa.and_(results.c.job_id == documents.c.job_id, results.c.position ==
 
 def _first_undecided(tx: Connection, job: _JobFacts) -> int:
     """The position of the first document without an outcome, or the job's total."""
-    unfinished = (
-        sa.select(shards.c.first, shards.c.last)
-        .where(shards.c.job_id == job.id, shards.c.state.in_(("pending", "queued", "leased")))
-        .order_by(shards.c.first)
-    )
-    # The first unfinished shard may have all its outcomes, a moment before it is closed: then the next one decides.
-    for first, last in tx.execute(unfinished):
+    ranges = sa.select(shards.c.first, shards.c.last).where(shards.c.job_id == job.id)
+    # Not all unfinished shards in one statement, for which no index leaves out those that are done: up to all of them.
+    out = tx.execute(ranges.where(OUT)).all()
+    pending = tx.execute(ranges.where(PENDING).order_by(shards.c.first).limit(1)).all()
+    # A shard that is out may have all its outcomes, a moment before it is closed: then the next one decides. One that
+    # is pending was never claimed, so no result of it exists.
+    for first, last in sorted((first, last) for first, last in (*out, *pending)):
         undecided = (
             sa.select(documents.c.position)
             .join_from(documents, results, _DECIDED, isouter=True)
@@ -134,6 +158,17 @@ def _select(job: _JobFacts) -> sa.Select[Any]:
     return (
         sa.select(*_COLUMNS).join_from(documents, results, _DECIDED, isouter=True).where(documents.c.job_id == job.id)
     )
+
+
+def _select_state(job: _JobFacts, state: ResultState | None) -> tuple[sa.Select[Any], sa.ColumnElement[int]]:
+    """Those of one state, or all, and the column that is their position."""
+    if state is None:
+        return _select(job), documents.c.position
+    if state == "cancelled":
+        return _select(job).where(results.c.position.is_(None)), documents.c.position
+    # From the results, of which an index holds the failed ones: SQLite would look at every document for them.
+    found = sa.select(*_COLUMNS).join_from(results, documents, _DECIDED).where(results.c.job_id == job.id)
+    return found.where(FAILED if state == "failed" else results.c.state == state), results.c.position
 
 
 def _row(row: Sequence[Any], job: _JobFacts) -> ResultRow:

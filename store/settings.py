@@ -73,7 +73,12 @@ class StoreSettings(BaseSettings):
     """Ended jobs are deleted, with their texts and results, this long after their end. Unset: kept."""
 
     purge_rows: int = Field(default=5_000, ge=1)
-    """Documents of a deleted job that are removed in one transaction. A sweep goes on until none is left."""
+    """Documents, or shards, of a deleted job that are removed in one transaction."""
+
+    sweep_step_seconds: float = Field(default=1, ge=0)
+    """How long one sweep goes on removing deleted jobs, step by step, before leases, lost messages and the rest have
+    their turn again; one step is made in any case. Deleting falls behind where this is small beside the time between
+    two sweeps."""
 
     database_pool: int = Field(default=8, ge=1)
     """Connections to the database that a process keeps."""

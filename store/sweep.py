@@ -5,6 +5,7 @@ Every process with a database runs a sweeper; one guarded row elects the one tha
 
 import logging
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -66,17 +67,22 @@ class Sweeper:
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
-        while self._store.write(adopt) and not self._stopping.is_set() and self._store.write(hold_duty, self._id):
-            pass
+        self._in_steps(adopt)
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
         for step in (endings.close_abandoned, retire, workers.forget_dead):
             self._store.write(step)
-        # One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
-        while self._store.write(purge) and not self._stopping.is_set() and self._store.write(hold_duty, self._id):
-            pass
+        self._in_steps(purge)
         return True
+
+    def _in_steps(self, step: Callable[[Connection], bool]) -> None:
+        """One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
+        No longer than the settings say: leases run out meanwhile, and the next sweep goes on."""
+        until = time.monotonic() + self._store.settings.sweep_step_seconds
+        while self._store.write(step) and time.monotonic() < until and not self._stopping.is_set():
+            if not self._store.write(hold_duty, self._id):
+                return
 
     def _publish(self, what: str, step: Callable[..., list[Released]], *args: str) -> None:
         released = self._store.write(step, *args)
@@ -178,6 +184,7 @@ def stale(tx: Connection, model: str) -> list[Released]:
         .where(OUT, shards.c.state == "queued", shards.c.published_at < too_long_ago)
         .where(jobs_table.c.model == model)  # active, as it has shards that are out
         .order_by(shards.c.id + 0)  # or SQLite would read the whole table in this order
+        .limit(leases.AT_ONCE)
         .with_for_update(skip_locked=True, of=shards)
     )
     return dispatch.mark_published(tx, tx.execute(query).scalars().all())
@@ -209,6 +216,9 @@ def purge(tx: Connection) -> bool:
         for table in (results, documents):
             tx.execute(sa.delete(table).where(table.c.job_id == job_id, table.c.position < end))
         return True
-    tx.execute(sa.delete(shards).where(shards.c.job_id == job_id))
+    some = sa.select(shards.c.id).where(shards.c.job_id == job_id).limit(settings_of(tx).purge_rows)
+    tx.execute(sa.delete(shards).where(shards.c.id.in_(some)))
+    if tx.execute(some.limit(1)).scalar() is not None:
+        return True
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
     return True

@@ -123,12 +123,13 @@ results = sa.Table(
     sa.Column("finished_at", Timestamp, nullable=False),
     sa.CheckConstraint("state IN ('succeeded', 'failed')", name="state"),
 )
+FAILED = results.c.state == sa.literal_column("'failed'")
 sa.Index(
     "ix_results_failed",
     results.c.job_id,
     results.c.position,
-    postgresql_where=sa.text("state = 'failed'"),
-    sqlite_where=sa.text("state = 'failed'"),
+    postgresql_where=FAILED,
+    sqlite_where=FAILED,
 )
 
 shards = sa.Table(

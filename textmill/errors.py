@@ -65,6 +65,13 @@ class RequestTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class BodyTimeout(TextmillError):
+    """The body of the request did not arrive in time."""
+
+    code = "body_timeout"
+    retry = True
+
+
 class UnsupportedMediaType(InvalidRequest):
     """The body is of a type or encoding that this call does not take."""
 
@@ -168,6 +175,12 @@ class Unavailable(TextmillError):
 
     code = "unavailable"
     retry = True
+
+
+class Overloaded(Unavailable):
+    """The server holds as many bodies of requests as it may: try again after a while."""
+
+    code = "overloaded"
 
 
 # --- what a document's or a job's processing can end in --------------------------------------------------------------

@@ -82,8 +82,8 @@ class Requests:
     def ask(self, call: Call, tries: Tries | None = None) -> Flow[httpx.Response]:
         """The answer, below 400. `tries` counts, for calls where having asked before changes what an error means.
 
-        Connection errors, 429, 502, 503, 504 are tried again with growing pauses until the patience is over, 500 a few
-        times. Raises the exception that the answer names, or ServerUnreachable.
+        Connection errors, 408, 429, 502, 503, 504 are tried again with growing pauses until the patience is over, 500 a
+        few times. Raises the exception that the answer names, or ServerUnreachable.
         """
         start, pause, broken = self.clock(), 0.2, 0
         tries = tries or Tries()
@@ -105,7 +105,7 @@ class Requests:
                     return response
                 failure = error_of(response)
                 broken += response.status_code == 500
-                if response.status_code not in (429, 500, 502, 503, 504) or broken > SERVER_ERRORS:
+                if response.status_code not in (408, 429, 500, 502, 503, 504) or broken > SERVER_ERRORS:
                     raise failure
                 wanted = _retry_after(response)
             if self.clock() - start >= (self.patience if self.reached else self.first_patience):

@@ -1,5 +1,6 @@
 """Dependencies that read a request's body, after its key was found good: nobody unknown can make us read megabytes."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,19 +10,22 @@ from api.v1 import limits
 from textmill import wire
 
 
-async def _job_body(request: Request, services: Services, _key: Key) -> bytes:
+async def _job_body(request: Request, services: Services, _key: Key) -> AsyncIterator[bytes]:
     limits.media_type(request, limits.JSON)
-    return await limits.read_body(request, services.settings.max_job_bytes)
+    async with services.bodies.read(request, services.settings.max_job_bytes) as body:
+        yield body
 
 
-async def _chunk_body(request: Request, services: Services, _key: Key) -> bytes:
+async def _chunk_body(request: Request, services: Services, _key: Key) -> AsyncIterator[bytes]:
     limits.media_type(request, limits.JSON | limits.NDJSON)
-    return await limits.read_body(request, services.settings.max_chunk_bytes)
+    async with services.bodies.read(request, services.settings.max_chunk_bytes) as body:
+        yield body
 
 
-async def _small_body(request: Request, _key: Key) -> bytes:
+async def _small_body(request: Request, services: Services, _key: Key) -> AsyncIterator[bytes]:
     limits.media_type(request, limits.JSON)
-    return await limits.read_body(request, limits.SMALL_BODY)
+    async with services.bodies.read(request, limits.SMALL_BODY) as body:
+        yield body
 
 
 # Still encoded as it came: decompressing is work for the endpoint's thread and not for the event loop.

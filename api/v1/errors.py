@@ -9,6 +9,7 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.InvalidRequest: 422,
     errors.RequestTooLarge: 413,
     errors.TooManyDocuments: 413,
+    errors.BodyTimeout: 408,
     errors.UnsupportedMediaType: 415,
     errors.Unauthorized: 401,
     errors.NotFound: 404,
@@ -47,6 +48,8 @@ def problem(error: errors.TextmillError) -> Response:
     headers = {}
     if status in (429, 503):
         headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if status == 408:
+        headers["Connection"] = "close"  # whatever still comes is the rest of the body
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(body.model_dump_json(), status, headers, media_type="application/problem+json")

@@ -1,10 +1,13 @@
-"""Bodies of requests: read with a limit, decompressed with a limit."""
+"""Bodies of requests: read with limits of size, time and number, decompressed with a limit."""
 
+import asyncio
+import contextlib
 import zlib
+from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from textmill.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from textmill.errors import BodyTimeout, InvalidRequest, Overloaded, RequestTooLarge, UnsupportedMediaType
 
 JSON = frozenset({"application/json"})
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -13,19 +16,49 @@ SMALL_BODY = 65_536
 """Bytes of a body that carries no documents."""
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body as it came over the line, at most `limit` bytes of it. Raises RequestTooLarge."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
+class Bodies:
+    """The bodies that this process holds. Read on the event loop alone, so that nothing has to be locked."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        """Hold at most `most` bytes, one body in any case; a body has to be there within `seconds`."""
+        self._most = most
+        self._seconds = seconds
+        self.held = 0
+        """Bytes in memory, of bodies that still arrive and of those that are worked on."""
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """The body as it came over the line, at most `limit` bytes of it; held until the block ends.
+
+        Raises RequestTooLarge, BodyTimeout, Overloaded.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal():
+            if int(declared) > limit:
+                raise too_large(limit)
+            self._refuse_above(int(declared), mine=0)  # before it is sent; what is stalled reserves nothing
+        parts: list[bytes] = []
+        size = 0
+        try:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    async for part in request.stream():
+                        size += len(part)
+                        self.held += len(part)
+                        if size > limit:
+                            raise too_large(limit)
+                        self._refuse_above(0, mine=size)
+                        parts.append(part)
+            except TimeoutError:
+                raise BodyTimeout(f"the body was not complete after {self._seconds:g} s") from None
+            yield b"".join(parts)
+        finally:
+            self.held -= size
+
+    def _refuse_above(self, more: int, mine: int) -> None:
+        others = self.held - mine
+        if others and self.held + more > self._most:
+            raise Overloaded
 
 
 def media_type(request: Request, allowed: frozenset[str]) -> str:

@@ -34,7 +34,7 @@ register_url_convertor("any_text", AnyText())
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
 STEP = 100
-"""Rows that one query reads: outputs may be megabytes each, and a page ends at `page_bytes`."""
+"""Results that one transaction reads of a stream."""
 
 
 @router.get("/results", response_model=wire.ResultsPage)
@@ -52,20 +52,9 @@ def page(
     """
     check_page(limit, services.settings.max_page)
     start = 0 if cursor is None else cursors.decode("results", cursor)
-    rows: list[bytes] = []
-    size = 0
-    following: int | None = start
-    while following is not None and len(rows) < limit and size < services.settings.page_bytes:
-        asked = min(STEP, limit - len(rows))
-        found = services.store.read(results.page, key, job_id, following, asked, state)
-        following = found.next
-        for row in found.rows:
-            rows.append(row.json())
-            size += len(rows[-1])
-        if len(found.rows) < asked:
-            break  # nothing more is decided yet
-    end = b"null" if following is None else f'"{cursors.encode("results", following)}"'.encode()
-    body = b'{"results":[' + b",".join(rows) + b'],"next_cursor":' + end + b"}"
+    found = services.store.read(results.page, key, job_id, start, limit, state, services.settings.page_bytes)
+    end = b"null" if found.next is None else f'"{cursors.encode("results", found.next)}"'.encode()
+    body = b'{"results":[' + b",".join(row.json() for row in found.rows) + b'],"next_cursor":' + end + b"}"
     return Response(body, media_type="application/json")
 
 
@@ -89,9 +78,9 @@ def _lines(services: Parts, key: int, job_id: str, state: wire.ResultState | Non
     """The results so far in pages of lines; the first may be empty."""
     start: int | None = 0
     while start is not None:
-        found = services.store.read(results.page, key, job_id, start, STEP, state)
+        found = services.store.read(results.page, key, job_id, start, STEP, state, services.settings.page_bytes)
         yield b"".join(row.json() + b"\n" for row in found.rows)
-        if len(found.rows) < STEP:
+        if not found.full:
             return
         start = found.next
 

@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +151,10 @@ def test_a_page_ends_at_its_bytes(store: Store) -> None:
         job = http.post("/v1/jobs", json=job_of(texts(250))).json()
         work(api.store)
         page = http.get(f"/v1/jobs/{job['id']}/results", params={"limit": 1_000}).json()
-        assert 0 < len(page["results"]) < 250
+        assert len(page["results"]) == 1
         assert page["next_cursor"] is not None
+        lines = http.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()
+        assert len(lines) == 250, "a stream goes on"
 
 
 def test_cancel_retry_delete(api: Running, http: httpx.Client) -> None:
@@ -281,6 +285,7 @@ def test_an_idempotency_key_makes_one_job(http: httpx.Client) -> None:
 # --- the door ---------------------------------------------------------------------------------------------------------
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
+JSON = {"Content-Type": "application/json"}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -443,6 +448,49 @@ def test_bodies_have_limits(store: Store) -> None:
         problem(http.post(path, content=b"x", headers={"Content-Type": "text/csv"}), 415, "unsupported_media_type")
         two = gzip.compress(b'{"text": "x"}\n') + gzip.compress(b'{"text": "y"}\n')  # members may follow each other
         assert http.post(path, content=two, headers=squeezed).json() == {"accepted": 2, "total": 2}
+
+
+def test_a_body_that_stalls_is_given_up(store: Store) -> None:
+    with serving(store, body_seconds=0.2) as api, socket.create_connection(_address(api), timeout=30) as line:
+        line.sendall(_head(api, 1_000) + b'{"task"')
+        answer = HTTPResponse(line)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (408, "body_timeout")
+        assert line.recv(1) == b"", "and the connection is closed"
+        with api.http() as client:
+            until_held(client, 0)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_bodies_that_arrive_are_bounded_together(store: Store, chunked: bool) -> None:
+    body = json.dumps(job_of(texts(1, "x" * 2_000))).encode()
+    with serving(store, max_bodies_bytes=2_500) as api, api.http() as client:
+        with socket.create_connection(_address(api), timeout=30) as line:
+            line.sendall(_head(api, 2_000) + b" " * 1_500)
+            until_held(client, 1_500)
+            sent = iter([body[:500], body[500:]]) if chunked else body
+            problem(client.post("/v1/jobs", content=sent, headers=JSON), 503, "overloaded")
+        until_held(client, 0)
+        assert client.post("/v1/jobs", content=body, headers=JSON).status_code == 201
+        assert client.post("/v1/jobs", json=job_of(texts(1, "x" * 5_000))).status_code == 201, "one in any case"
+        until_held(client, 0)
+
+
+def until_held(http: httpx.Client, count: int) -> None:
+    """Return when the server holds so many bytes of bodies."""
+    for _ in range(2_000):
+        if f"textmill_body_bytes {count}.0" in http.get("/metrics").text:
+            return
+    raise AssertionError(f"the server never held {count} bytes of bodies")
+
+
+def _address(api: Running) -> tuple[str, int]:
+    return api.server.config.host, int(api.url.rpartition(":")[2])
+
+
+def _head(api: Running, length: int) -> bytes:
+    lines = ("POST /v1/jobs HTTP/1.1", "Host: x", f"Authorization: Bearer {api.secret}", f"Content-Length: {length}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from store import jobs, leases, results
 from store.jobs import NewJob
@@ -77,12 +79,32 @@ def test_results_end_before_the_first_undecided_document(store: Store, key_id: i
     page = store.read(results.page, key_id, job.id, 0, 10, None)
     assert [row.outcome.position for row in page.rows] == [0]
     assert page.next == 1
-    assert store.read(results.page, key_id, job.id, 1, 10, None) == ([], 1)
+    assert store.read(results.page, key_id, job.id, 1, 10, None) == ([], 1, False)
     store.write(leases.settle, lease, [DocumentOutcome(1, "{}"), DocumentOutcome(3, "{}")], True)
     rest = store.read(results.page, key_id, job.id, 1, 2, None)
     assert ([row.outcome.position for row in rest.rows], rest.next) == ([1, 2], 3)
     last = store.read(results.page, key_id, job.id, 3, 2, None)
     assert ([row.outcome.position for row in last.rows], last.next) == ([3], None)
+
+
+def test_a_page_reads_no_further_than_its_limit_of_bytes(store: Store, key_id: int) -> None:
+    count, large = 50, json.dumps("x" * 1_000)
+    ids = [f"{number}" for number in range(count)]
+    job, _, released = store.write(jobs.submit, NewJob(key_id, "ner", "echo"), texts(*ids))
+    lease = claim(store, released[0].shard_id)
+    store.write(leases.settle, lease, [DocumentOutcome(position, large) for position in range(count)], True)
+    came: list[int] = []
+
+    def note(_c: object, cursor: Any, *_rest: object) -> None:
+        if store.dialect == "postgresql":  # SQLite gives row by row anyhow
+            came.append(cursor.pgresult.ntuples)
+
+    sa.event.listen(store.engine, "after_cursor_execute", note)
+    page = store.read(results.page, key_id, job.id, 5, count, None, 2_500)
+    assert ([row.outcome.position for row in page.rows], page.next, page.full) == ([5, 6, 7], 8, True)
+    assert all(rows <= results.FETCHED for rows in came), "the answer is not in memory before it is looked at"
+    one = store.read(results.page, key_id, job.id, 49, count, None, 1)
+    assert (len(one.rows), one.next) == (1, None), "one at least"
 
 
 def test_an_open_job_grows_by_appends_and_ends_when_closed(store: Store, key_id: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from store import dispatch, endings, jobs, leases, results, sweep
+from store.bulk import DocumentOutcome, insert_results
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
@@ -69,10 +70,8 @@ def reads_everything(step: str) -> bool:
     return any(step.startswith(f"SCAN {table}") for table in LARGE) and not step.endswith(FEW)
 
 
-@pytest.fixture
-def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
-    """The store, and each statement that `work` ran on it."""
-    store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
+def noting(store: Store, work: Callable[[], object]) -> list[Statement]:
+    """Each statement that `work` runs on the store, once."""
     statements: dict[str, Statement] = {}
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
@@ -80,10 +79,18 @@ def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Sta
             statements.setdefault(statement, (statement, parameters))
 
     sa.event.listen(store.engine, "before_cursor_execute", note)
-    work(store, key_id)
+    work()
     sa.event.remove(store.engine, "before_cursor_execute", note)
+    return list(statements.values())
+
+
+@pytest.fixture
+def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
+    """The store, and each statement that `work` ran on it."""
+    store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
+    statements = noting(store, lambda: work(store, key_id))
     assert len(statements) > 30
-    return store, list(statements.values())
+    return store, statements
 
 
 def test_no_statement_reads_a_whole_table(seen: tuple[Store, list[Statement]]) -> None:
@@ -91,3 +98,21 @@ def test_no_statement_reads_a_whole_table(seen: tuple[Store, list[Statement]]) -
     with store.engine.begin() as tx:
         offenders = {s[0]: steps for s in statements if any(map(reads_everything, steps := plan(tx, s)))}
     assert not offenders, list(offenders.items())
+
+
+def test_a_page_costs_neither_by_the_shards_that_are_done_nor_by_the_documents_that_succeeded(
+    make_store: Callable[..., Store], key_id: int
+) -> None:
+    store = make_store(shard_documents=1)
+    job, _ = submit(store, key_id, 2_000)
+    change(store, shards, shards.c.first < 1_990, state="done")
+    many = [DocumentOutcome(position, "{}") for position in range(1_990)]
+    store.write(insert_results, 1, [*many, DocumentOutcome(1_990, None, "processing_failed")])
+    store.write(lambda tx: tx.exec_driver_sql("ANALYZE"))
+    statements = noting(store, lambda: store.read(results.page, key_id, job.id, 0, 100, "failed"))
+    with store.engine.begin() as tx:
+        plans = {statement[0]: " ".join(plan(tx, statement)) for statement in statements}
+    of_shards = [steps for statement, steps in plans.items() if "FROM shards" in statement]
+    assert len(of_shards) == 2
+    assert all("ix_shards_out" in steps or "ix_shards_pending" in steps for steps in of_shards), plans
+    assert [statement for statement, steps in plans.items() if "ix_results_failed" in steps], plans

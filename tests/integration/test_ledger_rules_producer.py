@@ -58,7 +58,7 @@ def test_a_cancel_that_meets_an_append_fences_it_too(make_store: MakeStore, stor
 def test_an_append_in_the_middle_of_a_cancel_is_fenced_too(make_store: MakeStore, store: Store, key_id: int) -> None:
     job, _ = submit(store, key_id, open=True)
     other = make_store()
-    with before(store, "UPDATE jobs", lambda: other.write(jobs.append, key_id, job.id, documents(2), 3)):
+    with before(store, "DELETE FROM waiting", lambda: other.write(jobs.append, key_id, job.id, documents(2), 3)):
         assert store.write(jobs.cancel, key_id, job.id).counts.cancelled == 5
     assert is_fenced(store, job)
 
@@ -114,8 +114,65 @@ def test_a_cancel_that_waited_for_a_cancel_does_not_half_cancel_a_retry(
     job, _ = submit(store, key_id)
     other = make_store()
     with before(store, "FOR UPDATE", lambda: other.write(jobs.cancel, key_id, job.id)):
-        with before(store, "UPDATE jobs", lambda: other.write(jobs.retry, key_id, job.id, None)):
+        with before(store, "DELETE FROM waiting", lambda: other.write(jobs.retry, key_id, job.id, None)):
             store.write(jobs.cancel, key_id, job.id)
+    assert is_fenced(store, job)
+
+
+@row_locks
+def test_a_cancel_ends_though_appends_never_stop(make_store: MakeStore, store: Store, key_id: int) -> None:
+    """Each try meets another append, after it has fenced the shards that it found."""
+    job, released = submit(store, key_id, open=True)
+    run(store, released[0].shard_id)
+    other = make_store()
+
+    def upload(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "DELETE FROM waiting" in statement:
+            other.write(jobs.append, key_id, job.id, documents(2), None)
+
+    sa.event.listen(store.engine, "before_cursor_execute", upload)
+    assert store.write(jobs.cancel, key_id, job.id).counts.cancelled == 2
+    assert is_fenced(store, job)
+
+
+@row_locks
+def test_a_cancel_waits_for_no_shard_that_was_appended_meanwhile(
+    make_store: MakeStore, store: Store, key_id: int
+) -> None:
+    """Who holds it may be waiting for the job's row: the cancel gives that up, and begins again."""
+    job, _ = submit(store, key_id, open=True)
+    other = make_store()
+    held: list[sa.Connection] = []
+
+    def append_and_hold() -> None:
+        other.write(jobs.append, key_id, job.id, documents(2), 3)
+        held.append(other.engine.connect())
+        held[0].execute(sa.select(shards.c.id).order_by(shards.c.id.desc()).limit(1).with_for_update())
+
+    sa.event.listen(store.engine, "rollback", lambda _connection: held[0].close())
+    with before(store, "DELETE FROM waiting", append_and_hold):
+        assert store.write(jobs.cancel, key_id, job.id).counts.cancelled == 5
+    assert held[0].closed, "it began again"
+    assert is_fenced(store, job)
+
+
+def test_a_job_of_more_shards_than_a_statement_has_parameters_is_cancelled(store: Store, key_id: int) -> None:
+    count = 70_000
+    job, _ = submit(store, key_id, 0, open=True)
+    numbers = sa.select(sa.literal(0).label("n")).cte(recursive=True)
+    numbers = numbers.union_all(sa.select(numbers.c.n + 1).where(numbers.c.n < count - 1))
+    ranges = sa.select(
+        sa.literal(job_row(store, job)["id"]),
+        numbers.c.n,
+        numbers.c.n,
+        sa.literal("pending"),
+        sa.literal(0),
+        sa.literal(0),
+    )
+    names = ["job_id", "first", "last", "state", "losses", "suspect_attempts"]
+    store.write(lambda tx: tx.execute(sa.insert(shards).from_select(names, ranges)))
+    change(store, jobs_table, jobs_table.c.uuid == job.id, total=count, remaining_shards=count)
+    assert store.write(jobs.cancel, key_id, job.id).counts.cancelled == count
     assert is_fenced(store, job)
 
 

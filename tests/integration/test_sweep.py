@@ -13,7 +13,7 @@ from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
 from store.session import Store, db_time
 from store.sweep import Sweeper
-from store.tables import duties, shards, turns, waiting
+from store.tables import documents, duties, shards, turns, waiting
 from store.tables import jobs as jobs_table
 from tests.conftest import ValkeyProcess
 from tests.integration.interleaving import Contender
@@ -224,6 +224,21 @@ def test_a_sweep_queues_what_dead_workers_held(
     assert messages(redis_client) == 1
 
 
+def test_more_leases_run_out_than_a_statement_has_parameters(store: Store, key_id: int) -> None:
+    """As after a long outage of a large cluster."""
+    count = 70_000
+    submit(store, key_id, 0, open=True)
+    numbers = sa.select(sa.literal(0).label("n")).cte(recursive=True)
+    numbers = numbers.union_all(sa.select(numbers.c.n + 1).where(numbers.c.n < count - 1))
+    row = [sa.literal(1), numbers.c.n, numbers.c.n, sa.literal("leased"), db_time(-1), sa.literal(0), sa.literal(0)]
+    names = ["job_id", "first", "last", "state", "lease_expires_at", "losses", "suspect_attempts"]
+    store.write(lambda tx: tx.execute(sa.insert(shards).from_select(names, sa.select(*row))))
+    assert store.write(leases.spare, -1) == leases.AT_ONCE
+    assert len(store.write(leases.expire)) == leases.AT_ONCE, "the next sweep takes the rest"
+    change(store, shards, shards.c.state == "leased", state="queued", published_at=db_time(-60))
+    assert len(store.write(sweep.stale, MODEL)) == leases.AT_ONCE
+
+
 def test_a_sweep_closes_and_purges(make_store: MakeStore, key_id: int, publisher: Publisher) -> None:
     store = make_store(purge_rows=10)
     abandoned, _ = submit(store, key_id, 0, open=True)
@@ -237,6 +252,32 @@ def test_a_sweep_closes_and_purges(make_store: MakeStore, key_id: int, publisher
     assert store.read(jobs.get, key_id, abandoned.id).state == "completed"
     assert submit(store, new_key(store))[0]
     assert [job.id for job in store.read(jobs.list_jobs, key_id, None, None, 9, None)[0]] == [abandoned.id]
+
+
+def test_removing_much_does_not_keep_a_sweep_from_the_rest(
+    make_store: MakeStore, key_id: int, publisher: Publisher
+) -> None:
+    store = make_store(purge_rows=2, sweep_step_seconds=0, shard_documents=1)
+    gone, _ = submit(store, key_id, 6)
+    store.write(jobs.cancel, key_id, gone.id)
+    store.write(jobs.delete, key_id, gone.id)
+    _, released = submit(store, key_id)
+    sweeper = Sweeper(store, publisher)
+    sweeper.sweep()
+    left = [store.read(_rows, documents, gone.id)]
+    let_lease_run_out(store, claim(store, released[0].shard_id).shard_id)
+    sweeper.sweep()
+    assert shard_row(store, released[0].shard_id)["losses"] == 1, "while there is more to remove"
+    for table in (documents, documents, shards, shards, shards, jobs_table):
+        left.append(store.read(_rows, table, gone.id))
+        sweeper.sweep()
+    assert left == [4, 2, 0, 4, 2, 0, 0]
+
+
+def _rows(tx: sa.Connection, table: sa.Table, job_id: str) -> int:
+    of_job = sa.select(jobs_table.c.id).where(jobs_table.c.uuid == job_id).scalar_subquery()
+    column = jobs_table.c.id if table is jobs_table else table.c.job_id
+    return tx.execute(sa.select(sa.func.count()).select_from(table).where(column == of_job)).scalar_one()
 
 
 # --- the duty ---------------------------------------------------------------------------------------------------------
