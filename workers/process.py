@@ -11,11 +11,12 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import leases
+from store import leases, workers
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -42,6 +43,7 @@ from workers.shards.ledger import Ledger
 from workers.shards.patience import Patience
 from workers.shards.progress import Progress, ProgressWatchdog
 from workers.shards.run import ShardRun
+from workers.shards.serving import Serving
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,13 @@ class DeviceProcess:
     """Everything in a worker process but Celery's consumer and pool. Constructing it opens nothing."""
 
     def __init__(
-        self, settings: WorkerSettings, store: Store, catalogue: Catalogue, models: tuple[str, ...], app: Celery
+        self,
+        settings: WorkerSettings,
+        store: Store,
+        catalogue: Catalogue,
+        models: tuple[str, ...],
+        app: Celery,
+        consume: Callable[[str, bool], None],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -108,6 +116,14 @@ class DeviceProcess:
             resident=lambda: self.residency.resident,
             load=self.engine.throughput.load,
             speeds=self.inbox.speeds,
+            failed=lambda: self._serving.failed,
+        )
+        self._serving = Serving(
+            lambda model: store.read(workers.others_serve, self.worker.id, model),
+            self._keeper.report,
+            consume,
+            settings.model_retry_seconds,
+            settings.model_unavailable_seconds,
         )
 
     def start(self) -> None:
@@ -123,6 +139,7 @@ class DeviceProcess:
         self._watchdog.start()
         self._progress_watchdog.start()
         self._patience.persist(self._keeper.start)
+        self._serving.start()
         self._sweeper.start()
         log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
 
@@ -134,6 +151,7 @@ class DeviceProcess:
         self._progress_watchdog.stop()
         in_time = self.engine.stop(timeout=1)
         self._sweeper.stop()
+        self._serving.stop()
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
@@ -150,7 +168,7 @@ class DeviceProcess:
         if lease is None:
             return "nothing to do"
         ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
-        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._progress)
+        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
             return run.run()
@@ -176,7 +194,8 @@ class DeviceProcess:
                 with self._watch.limit(self._settings.load_deadline_seconds):
                     self.residency.ready(model)
             except ModelUnavailable:
-                log.error("%s could not be preloaded; its jobs will fail until it can be loaded", model)
+                log.error("%s could not be preloaded; its jobs are left to other workers", model)
+                self._serving.failure(model)
 
     def _drain_when_asked(self) -> None:
         self.drain_requested.wait()

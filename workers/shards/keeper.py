@@ -25,7 +25,7 @@ class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`: what the heartbeat tells.
+    `speeds()`, `failed()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Keeper:
         resident: Callable[[], list[str]],
         load: Callable[[], float],
         speeds: Callable[[], Mapping[str, float]] = dict,
+        failed: Callable[[], list[str]] = list,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -43,6 +44,7 @@ class Keeper:
         self._resident = resident
         self._load = load
         self._speeds = speeds
+        self._failed = failed
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -95,7 +97,11 @@ class Keeper:
                 ticket.stop(LeaseLost())
             elif renewed := self._renewed.get(lease.token):
                 renewed(began)
-        told = (self._resident(), self._load(), self._speeds())
+        self.report()
+
+    def report(self) -> None:
+        """Tell the registry how things are."""
+        told = (self._resident(), self._load(), self._speeds(), self._failed())
         if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
 
