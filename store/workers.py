@@ -24,6 +24,8 @@ class WorkerRow:
     device: str
     models: tuple[str, ...]
     slots: int
+    machine: str
+    """Where the pid means something: `workers/launcher/machine.py`."""
 
 
 def register(tx: Connection, worker: WorkerRow) -> None:
@@ -37,6 +39,7 @@ def register(tx: Connection, worker: WorkerRow) -> None:
             models=json.dumps(worker.models),
             resident="[]",
             slots=worker.slots,
+            machine=worker.machine,
             load=0.0,
             started_at=db_time(),
             heartbeat_at=db_time(),
@@ -87,6 +90,11 @@ def unregister(tx: Connection, worker_id: str) -> None:
 def forget_dead(tx: Connection) -> None:
     """Drop processes whose heartbeat is long over."""
     tx.execute(sa.delete(workers).where(workers.c.heartbeat_at < db_time(-10 * settings_of(tx).worker_timeout_seconds)))
+
+
+def pids(tx: Connection, machine: str) -> list[int]:
+    """The processes that are registered of this machine."""
+    return list(tx.execute(sa.select(workers.c.pid).where(workers.c.machine == machine)).scalars())
 
 
 def live(tx: Connection) -> list[WorkerInfo]:

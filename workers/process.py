@@ -35,6 +35,7 @@ from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
+from workers.launcher.machine import machine
 from workers.models import make, spec_of
 from workers.runner import ModelRunner
 from workers.settings import WorkerSettings
@@ -76,7 +77,7 @@ class DeviceProcess:
         """Set when Celery takes no more messages: what is published from then on goes to other processes."""
         self._drained = threading.Event()
         self.worker = WorkerRow(
-            str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
+            str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency, machine()
         )
         self.dispatcher = Dispatcher(app)
         self._patience = Patience()
@@ -127,13 +128,13 @@ class DeviceProcess:
         )
 
     def start(self) -> None:
-        """Start the threads. What an earlier process with this host and pid held is taken over first.
+        """Start the threads. What an earlier process of this machine with this pid held is taken over first.
 
         Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
         """
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
-        expire = functools.partial(self._store.write, leases.expire_process, self.worker.host, self.worker.pid)
+        expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire))
         self.engine.start()
         self._watchdog.start()
