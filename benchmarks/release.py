@@ -75,7 +75,7 @@ class Trial:
         self.key_id = store.write(keys.create, "crowd").id
         self.queued: list[Released] = []
         for n in range(processes):
-            store.write(workers.register, WorkerRow(f"w{n}", "host", n, "cpu", (MODEL,), 8))
+            store.write(workers.register, WorkerRow(f"w{n}", "host", n, "cpu", (MODEL,), 8, "machine"))
             store.write(workers.heartbeat, f"w{n}", [MODEL], 1.0, {MODEL: 200.0})
 
     def fill(self, count: int) -> None:

@@ -1,5 +1,8 @@
 """Runs the migrations: for `alembic` on the command line (DATABASE_URL) and for `store.session.migrate`."""
 
+from typing import Any
+
+import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.engine import Connection
 
@@ -20,12 +23,24 @@ def migrate(tx: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+    if tx.dialect.name == "sqlite" and (broken := tx.exec_driver_sql("PRAGMA foreign_key_check").first()):
+        raise RuntimeError(
+            f"the migration would leave rows of {broken[0]} without what they refer to: nothing was written"
+        )
+
+
+def _without_foreign_keys(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = OFF")
 
 
 def run() -> None:
     """Migrate, tried again while the database is busy or about to start."""
     url = context.config.attributes.get("url") or StoreSettings().database_url
     store = Store(url)
+    if store.dialect == "sqlite":
+        # A batch operation makes the table anew and drops the old one, whose rows others refer to: SQLite's own recipe
+        # is to look at that once, at the end. The pragma says nothing inside a transaction, so each connection has it.
+        sa.event.listen(store.engine, "connect", _without_foreign_keys)
     try:
         store.write_long(migrate)
     finally:

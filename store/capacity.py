@@ -17,7 +17,7 @@ from store.tables import OUT, jobs, shards, speeds, workers
 
 @dataclass(frozen=True)
 class Server:
-    """A live worker process: the models that it serves, its task slots, and its speeds in characters a second."""
+    """A live worker process: its models but for those that it could not load, its task slots, characters a second."""
 
     models: frozenset[str]
     slots: int
@@ -79,8 +79,12 @@ def read_bite(tx: Connection, model: str) -> int:
 def live(tx: Connection) -> list[Server]:
     """The worker processes whose heartbeat is young."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
-    rows = tx.execute(sa.select(workers.c.models, workers.c.slots, workers.c.speeds).where(alive))
-    return [Server(_models(models), slots, json.loads(told or "{}")) for models, slots, told in rows]
+    told = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed)
+    rows = tx.execute(told.where(alive))
+    return [
+        Server(_models(models) - _models(failed or "[]"), slots, json.loads(speeds or "{}"))
+        for models, slots, speeds, failed in rows
+    ]
 
 
 @functools.lru_cache(maxsize=256)

@@ -240,9 +240,9 @@ def expire_worker(tx: Connection, worker_id: str) -> list[Released]:
     return _lose(tx, shards.c.worker_id == worker_id)
 
 
-def expire_process(tx: Connection, host: str, pid: int) -> list[Released]:
+def expire_process(tx: Connection, machine: str, pid: int) -> list[Released]:
     """Queue again, at once, what a process held that is known to be dead, and strike it off the registry."""
-    dead = tx.execute(sa.select(workers.c.id).where(workers.c.host == host, workers.c.pid == pid)).scalars().all()
+    dead = tx.execute(sa.select(workers.c.id).where(workers.c.machine == machine, workers.c.pid == pid)).scalars().all()
     lost = _lose(tx, shards.c.worker_id.in_(dead)) if dead else []
     tx.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
     return lost

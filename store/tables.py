@@ -230,6 +230,8 @@ workers = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("load", sa.Float, nullable=False),
     sa.Column("speeds", sa.Text),
+    sa.Column("failed", sa.Text),
+    sa.Column("machine", sa.Text),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )

@@ -1,7 +1,7 @@
 """The registry of worker processes: who is alive, what they serve, how many task slots there are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -24,6 +24,8 @@ class WorkerRow:
     device: str
     models: tuple[str, ...]
     slots: int
+    machine: str
+    """Where the pid means something: `workers/launcher/machine.py`."""
 
 
 def register(tx: Connection, worker: WorkerRow) -> None:
@@ -37,6 +39,7 @@ def register(tx: Connection, worker: WorkerRow) -> None:
             models=json.dumps(worker.models),
             resident="[]",
             slots=worker.slots,
+            machine=worker.machine,
             load=0.0,
             started_at=db_time(),
             heartbeat_at=db_time(),
@@ -45,15 +48,22 @@ def register(tx: Connection, worker: WorkerRow) -> None:
 
 
 def heartbeat(
-    tx: Connection, worker_id: str, resident: list[str], load: float, speeds: Mapping[str, float] | None = None
+    tx: Connection,
+    worker_id: str,
+    resident: list[str],
+    load: float,
+    speeds: Mapping[str, float] | None = None,
+    failed: Sequence[str] = (),
 ) -> bool:
     """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
-    of text per second that it does of each model it has run, while it does nothing else.
+    of text per second that it does of each model it has run, while it does nothing else; `failed`: models that it could
+    not open or load, for which its slots do not count.
 
     False where the registry has forgotten it: then it registers again.
     """
     told = {model: speed for model, speed in (speeds or {}).items() if speed > 0}
-    values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told), "heartbeat_at": db_time()}
+    values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told)}
+    values |= {"failed": json.dumps(failed), "heartbeat_at": db_time()}
     alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
     _remember(tx, told)
     return alive
@@ -82,11 +92,23 @@ def forget_dead(tx: Connection) -> None:
     tx.execute(sa.delete(workers).where(workers.c.heartbeat_at < db_time(-10 * settings_of(tx).worker_timeout_seconds)))
 
 
+def pids(tx: Connection, machine: str) -> list[int]:
+    """The processes that are registered of this machine."""
+    return list(tx.execute(sa.select(workers.c.pid).where(workers.c.machine == machine)).scalars())
+
+
 def live(tx: Connection) -> list[WorkerInfo]:
     """The live workers, oldest first."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     rows = tx.execute(sa.select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)).mappings()
     return [
-        WorkerInfo.model_validate({**row, "models": json.loads(row["models"]), "resident": json.loads(row["resident"])})
-        for row in rows
+        WorkerInfo.model_validate({**row, **{name: json.loads(row[name] or "[]") for name in _LISTS}}) for row in rows
     ]
+
+
+_LISTS = ("models", "resident", "failed")
+
+
+def others_serve(tx: Connection, worker_id: str, model: str) -> bool:
+    """Whether a live worker but this one serves the model, and has not failed to load it."""
+    return any(w.id != worker_id and model in w.models and model not in w.failed for w in live(tx))

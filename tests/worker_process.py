@@ -67,10 +67,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def running(store: Store, folder: Path, command: Sequence[str] = LAUNCHER, **settings: object) -> Iterator[Worker]:
-    """A worker on the store's database and Redis, with settings as TEXTMILL_ variables."""
+def running(
+    store: Store, folder: Path, command: Sequence[str] = LAUNCHER, entries: str = CATALOGUE, **settings: object
+) -> Iterator[Worker]:
+    """A worker on the store's database and Redis, with settings as TEXTMILL_ variables; `entries`: its catalogue."""
+    folder.mkdir(exist_ok=True)
     catalogue = folder / "catalogue.toml"
-    catalogue.write_text(CATALOGUE)
+    catalogue.write_text(entries)
     environment = {
         **os.environ,
         "DATABASE_URL": store.url,

@@ -206,6 +206,7 @@ class WorkerInfo(Wire):
     device: str
     models: list[str]
     resident: list[str]
+    failed: list[str] = Field(default_factory=list)
     slots: int
     load: float
     started_at: datetime

@@ -18,6 +18,7 @@ from store.session import Store
 from store.settings import StoreSettings
 from workers import backends, metrics
 from workers import celery_task as tasks
+from workers.consuming import Consuming
 from workers.launcher.parent import end_with_parent
 from workers.process import DeviceProcess, names
 from workers.settings import WorkerSettings
@@ -75,7 +76,12 @@ class ProcessStep(bootsteps.StartStopStep):
         global process
         super().__init__(worker, **options)
         self.process = process = DeviceProcess(
-            settings, Store(store_settings.database_url, store_settings), catalogue, models, app
+            settings,
+            Store(store_settings.database_url, store_settings),
+            catalogue,
+            models,
+            app,
+            Consuming(worker).change,
         )
 
     def include(self, worker: Any) -> None:

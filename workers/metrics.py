@@ -23,6 +23,7 @@ FOREIGN_SEARCHES = Counter(
 BUDGET = Gauge("textmill_batch_tokens", "Padded tokens that a batch may have now", ["model"])
 RESIDENT = Gauge("textmill_model_resident_bytes", "Device memory of a loaded model's weights", ["model"])
 LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])
+FAILED = Gauge("textmill_model_failed", "1 while the model could not be opened or loaded by this process", ["model"])
 EVICTIONS = Counter("textmill_model_evictions", "Models unloaded for want of memory", ["model"])
 WAITING = Gauge("textmill_inbox_items", "Items that wait for the engine")
 

@@ -11,11 +11,12 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import leases
+from store import leases, workers
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -34,6 +35,7 @@ from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
+from workers.launcher.machine import machine
 from workers.models import make, spec_of
 from workers.runner import ModelRunner
 from workers.settings import WorkerSettings
@@ -42,6 +44,7 @@ from workers.shards.ledger import Ledger
 from workers.shards.patience import Patience
 from workers.shards.progress import Progress, ProgressWatchdog
 from workers.shards.run import ShardRun
+from workers.shards.serving import Serving
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,13 @@ class DeviceProcess:
     """Everything in a worker process but Celery's consumer and pool. Constructing it opens nothing."""
 
     def __init__(
-        self, settings: WorkerSettings, store: Store, catalogue: Catalogue, models: tuple[str, ...], app: Celery
+        self,
+        settings: WorkerSettings,
+        store: Store,
+        catalogue: Catalogue,
+        models: tuple[str, ...],
+        app: Celery,
+        consume: Callable[[str, bool], None],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -68,7 +77,7 @@ class DeviceProcess:
         """Set when Celery takes no more messages: what is published from then on goes to other processes."""
         self._drained = threading.Event()
         self.worker = WorkerRow(
-            str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency
+            str(uuid.uuid4()), socket.gethostname(), os.getpid(), device, models, settings.concurrency, machine()
         )
         self.dispatcher = Dispatcher(app)
         self._patience = Patience()
@@ -108,21 +117,30 @@ class DeviceProcess:
             resident=lambda: self.residency.resident,
             load=self.engine.throughput.load,
             speeds=self.inbox.speeds,
+            failed=lambda: self._serving.failed,
+        )
+        self._serving = Serving(
+            lambda model: store.read(workers.others_serve, self.worker.id, model),
+            self._keeper.report,
+            consume,
+            settings.model_retry_seconds,
+            settings.model_unavailable_seconds,
         )
 
     def start(self) -> None:
-        """Start the threads. What an earlier process with this host and pid held is taken over first.
+        """Start the threads. What an earlier process of this machine with this pid held is taken over first.
 
         Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
         """
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
-        expire = functools.partial(self._store.write, leases.expire_process, self.worker.host, self.worker.pid)
+        expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire))
         self.engine.start()
         self._watchdog.start()
         self._progress_watchdog.start()
         self._patience.persist(self._keeper.start)
+        self._serving.start()
         self._sweeper.start()
         log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
 
@@ -134,6 +152,7 @@ class DeviceProcess:
         self._progress_watchdog.stop()
         in_time = self.engine.stop(timeout=1)
         self._sweeper.stop()
+        self._serving.stop()
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
@@ -150,7 +169,7 @@ class DeviceProcess:
         if lease is None:
             return "nothing to do"
         ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
-        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._progress)
+        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
             return run.run()
@@ -176,7 +195,8 @@ class DeviceProcess:
                 with self._watch.limit(self._settings.load_deadline_seconds):
                     self.residency.ready(model)
             except ModelUnavailable:
-                log.error("%s could not be preloaded; its jobs will fail until it can be loaded", model)
+                log.error("%s could not be preloaded; its jobs are left to other workers", model)
+                self._serving.failure(model)
 
     def _drain_when_asked(self) -> None:
         self.drain_requested.wait()

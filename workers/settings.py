@@ -49,7 +49,11 @@ class WorkerSettings(BaseSettings):
     """Memory for resident weights: beyond it the least recently used are unloaded. 0: until the device is full."""
 
     model_retry_seconds: float = Field(default=60, ge=0)
-    """A model that could not be loaded fails its jobs at once for this long, then loading is tried again."""
+    """A worker that could not load a model leaves its shards to others for this long, then loading is tried again."""
+
+    model_unavailable_seconds: float = Field(default=15, ge=0)
+    """Documents of a model that could not be loaded fail as `model_unavailable` once no live worker has been able to
+    serve it for this long. Longer than a healthy worker takes to start again."""
 
     batch_deadline_seconds: float = Field(default=60, gt=0)
     """A batch that runs longer than this, and than 20 times a calibrated one, hangs: the process is started anew."""

@@ -15,7 +15,7 @@ from workers.shards.keeper import Keeper
 def test_a_models_first_speed_is_told_at_once(make_store: Callable[..., Store]) -> None:
     store = make_store(lease_seconds=3_600, worker_timeout_seconds=3_600)  # the next regular heartbeat is far
     speeds: dict[str, float] = {}
-    worker = WorkerRow("w", "host", 1, "cpu", ("m", "n"), 8)
+    worker = WorkerRow("w", "host", 1, "cpu", ("m", "n"), 8, machine="here")
     keeper = Keeper(store, worker, lambda: False, list, lambda: 0.0, lambda: dict(speeds))
 
     def told() -> dict[str, float]:

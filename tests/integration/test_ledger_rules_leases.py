@@ -132,8 +132,9 @@ def test_what_a_dead_worker_held_is_queued_at_once(make_store: MakeStore, key_id
 def test_what_a_dead_process_held_is_queued_at_once(make_store: MakeStore, key_id: int) -> None:
     store = make_store(shard_documents=1)
     job, released = submit(store, key_id, 3)
-    for name, host, pid in (("dead", "here", 7), ("neighbour", "here", 8), ("namesake", "there", 7)):
-        store.write(workers.register, WorkerRow(name, host, pid, "cpu", ("echo",), slots=1))
+    for name, machine, pid in (("dead", "here", 7), ("neighbour", "here", 8), ("namesake", "there", 7)):
+        # Containers may well share a host name, and each has a process 7.
+        store.write(workers.register, WorkerRow(name, "host", pid, "cpu", ("echo",), 1, machine))
     for shard, worker in zip(released, ("dead", "neighbour", "namesake"), strict=True):
         claim(store, shard.shard_id, worker)
     assert [shard.first for shard in store.write(leases.expire_process, "here", 7)] == [0]

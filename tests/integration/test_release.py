@@ -39,7 +39,7 @@ def worker(
     store: Store, name: str, speed: float | None = None, slots: int = 8, models: tuple[str, ...] = (MODEL,)
 ) -> None:
     """A live worker that does so many characters of each of its models in a second."""
-    store.write(workers.register, WorkerRow(name, "host", 1, "cpu", models, slots))
+    store.write(workers.register, WorkerRow(name, "host", 1, "cpu", models, slots, "machine"))
     if speed is not None:
         assert store.write(workers.heartbeat, name, [], 0.5, dict.fromkeys(models, speed))
 

@@ -16,6 +16,10 @@ from workers.engine.residency import Residency
 from workers.settings import WorkerSettings
 from workers.shards.ledger import Ledger
 from workers.shards.run import ShardRun
+from workers.shards.serving import Serving
+
+SERVING = Serving(lambda model: False, lambda: None, lambda model, on: None, 60, 0)
+"""Of a process in which no model fails."""
 
 
 @pytest.mark.parametrize("single_file", [False, True])
@@ -25,7 +29,7 @@ def test_items_that_the_engine_lost_are_noticed(store: Store, key_id: int, singl
     lease = claim(store, released.shard_id)
     inbox = Inbox(lambda _model, _shared: 64)
     ledger = Ledger(store, Dispatcher(celery_app(store.settings.redis_url)), lease)
-    run = ShardRun(ledger, inbox, Residency(echo), WorkerSettings(progress_seconds=0.1))
+    run = ShardRun(ledger, inbox, Residency(echo), WorkerSettings(progress_seconds=0.1), SERVING)
     raised: list[BaseException] = []
 
     def task() -> None:

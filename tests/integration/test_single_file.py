@@ -30,6 +30,10 @@ from workers.engine.watchdog import Watch
 from workers.settings import WorkerSettings
 from workers.shards.ledger import Ledger
 from workers.shards.run import ShardRun
+from workers.shards.serving import Serving
+
+SERVING = Serving(lambda model: False, lambda: None, lambda model, on: None, 60, 0)
+"""Of a process in which no model fails."""
 
 MAX_ATTEMPTS = 2
 LIVES = 40
@@ -65,7 +69,7 @@ class Process:
         budgets, watch, died = Budgets(64, 60), Watch(), threading.Event()
         inbox, residency = Inbox(budgets), Residency(echo)
         ledger = Ledger(self.store, Dispatcher(celery_app(self.store.settings.redis_url)), lease)
-        run = ShardRun(ledger, inbox, residency, WorkerSettings())
+        run = ShardRun(ledger, inbox, residency, WorkerSettings(), SERVING)
 
         def die(_code: int) -> None:
             if not died.is_set():

@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from store import workers
 from store.session import Store
 from store.tables import results, shards
-from tests.worker_process import PLAIN, Producer, Worker, running, wait_until
+from tests.worker_process import CATALOGUE, PLAIN, Producer, Worker, running, wait_until
+
+HEALTHY = f'{CATALOGUE}backend = "echo"\n'
+"""A catalogue by which the model that cannot be loaded can."""
 
 
 @pytest.fixture
@@ -96,6 +99,40 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(worker: Worker, p
     assert failed.error is not None
     assert failed.error.code == "model_unavailable"
     assert [row.error_code for row in producer.results(failed)] == ["model_unavailable"] * 2
+
+
+def losses(store: Store) -> list[int]:
+    return list(store.read(lambda tx: tx.execute(sa.select(shards.c.losses)).scalars().all()))
+
+
+def test_a_worker_that_cannot_load_a_model_leaves_it_to_one_that_can(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    """A broken worker is the quickest of all: it would fail most of the queue before the healthy one is half done."""
+    with (
+        running(store, tmp_path / "healthy", entries=HEALTHY) as second,
+        running(store, tmp_path / "broken", model_unavailable_seconds=0) as first,
+    ):
+        wait_until(lambda: len(store.read(workers.live)) == 2, "both are registered")
+        job = producer.wait(producer.submit(["[[echo:sleep=0.01]]"] * 4000, model="absent"), 200)
+        assert (job.state, job.counts.succeeded) == ("completed", 4000), job.error
+        assert set(losses(store)) == {0}
+        wait_until(lambda: any(w.failed == ["absent"] for w in store.read(workers.live)), "the registry says so")
+        assert producer.wait(producer.submit(["another model"])).state == "completed"
+        assert (first.stop(), second.stop()) == (0, 0)
+
+
+def test_a_model_that_failed_is_tried_again(store: Store, producer: Producer, tmp_path: Path) -> None:
+    """Its documents wait meanwhile, as far as `model_unavailable_seconds` goes."""
+    with running(store, tmp_path / "broken", model_retry_seconds=1, model_unavailable_seconds=600) as broken:
+        job = producer.submit(["a"], model="absent")
+        wait_until(lambda: broken.log.count("could not be opened") > 1, "it is tried again", 100)
+        assert producer.get(job).counts.failed == 0
+        with running(store, tmp_path / "healthy", entries=HEALTHY) as healthy:
+            assert producer.wait(job).state == "completed"
+            assert healthy.stop() == 0
+        assert broken.stop() == 0
+    assert losses(store) == [0]
 
 
 def test_results_of_an_unfinished_shard_are_stored_meanwhile(store: Store, producer: Producer, tmp_path: Path) -> None:

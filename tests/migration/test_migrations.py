@@ -13,7 +13,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
-from store import dispatch, keys, sweep
+from store import dispatch, jobs, keys, sweep
+from store.jobs import NewJob
 from store.session import Store, engine_url, migrate
 from store.settings import StoreSettings
 from store.tables import metadata
@@ -169,6 +170,68 @@ def test_what_waits_in_a_ledger_of_the_first_release_is_released_after_it(empty_
             tx.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
     migrate(empty_url)
     assert [(shard.job, shard.first) for shard in store.write(dispatch.release, "echo")] == [("u", 0), ("u", 1)]
+    store.close()
+
+
+ALTERING = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "altering"
+down_revision = "{head}"
+branch_labels = depends_on = None
+
+
+def upgrade():
+    for table in {tables}:
+        with op.batch_alter_table(table, recreate="always") as batch:
+            batch.add_column(sa.Column("one_more", sa.Text()))
+    {more}
+"""
+
+
+def altered(url: str, folder: Path, more: str = "pass") -> None:
+    """Run one more migration, which makes every table anew, and then does `more`."""
+    from alembic.script import ScriptDirectory
+
+    config = alembic(url)
+    [head] = ScriptDirectory.from_config(config).get_heads()
+    folder.mkdir()
+    (folder / "altering.py").write_text(ALTERING.format(head=head, tables=sorted(metadata.tables), more=more))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", f"{ROOT / 'migrations' / 'versions'}:{folder}")
+    command.upgrade(config, "altering")
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])  # PostgreSQL alters a table in place
+def test_every_table_can_be_altered_while_others_refer_to_it(empty_url: str, tmp_path: Path) -> None:
+    migrate(empty_url)
+    store = Store(empty_url, StoreSettings(shard_documents=1))
+    key_id = store.write(keys.create, "k").id
+    job = store.write(jobs.submit, NewJob(key_id, "ner", "echo"), [(None, "a"), (None, "b")]).job
+    before = schema(empty_url)
+    altered(empty_url, tmp_path / "versions")
+    after = schema(empty_url)
+    for table in metadata.tables:
+        assert after[table]["columns"].pop("one_more") == ("TEXT", True), table
+    assert after == before
+    assert store.read(jobs.get, key_id, job.id).counts.total == 2
+    with pytest.raises(sa.exc.IntegrityError):  # and the rows are looked after as before
+        store.write(lambda tx: tx.exec_driver_sql("DELETE FROM jobs"))
+    store.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_migration_that_loses_what_others_refer_to_writes_nothing(empty_url: str, tmp_path: Path) -> None:
+    migrate(empty_url)
+    before = schema(empty_url)
+    store = Store(empty_url)
+    key_id = store.write(keys.create, "k").id
+    job = store.write(jobs.submit, NewJob(key_id, "ner", "echo"), [(None, "a")]).job
+    with pytest.raises(RuntimeError, match="rows of shards"):
+        altered(empty_url, tmp_path / "versions", "op.execute('DELETE FROM jobs')")
+    assert store.read(jobs.get, key_id, job.id).counts.total == 1
+    assert schema(empty_url) == before
     store.close()
 
 

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from store.session import Store
 from textmill.errors import TextmillError
 from workers.faults import EXITS
 from workers.launcher.gpus import Gpu
+from workers.launcher.machine import machine
 from workers.launcher.parent import LAUNCHER
 from workers.settings import WorkerSettings
 
@@ -163,7 +163,7 @@ class Launcher:
     def _expire(self, pid: int) -> None:
         """Queue again, at once, what a dead process held; otherwise its leases would have to run out."""
         try:
-            lost = self.store.write(leases.expire_process, socket.gethostname(), pid)
+            lost = self.store.write(leases.expire_process, machine(), pid)
         except (TextmillError, SQLAlchemyError) as error:
             log.warning("the leases of process %d must run out by themselves: %s", pid, brief(error))
             return
@@ -172,15 +172,15 @@ class Launcher:
         self.dispatcher.publish(lost)
 
     def _expire_the_dead(self) -> None:
-        """What workers of this host held that died with an earlier launcher."""
+        """What workers of this machine held that died with an earlier launcher."""
         try:
-            registered = self.store.read(workers.live)
+            registered = self.store.read(workers.pids, machine())
         except (TextmillError, SQLAlchemyError) as error:
             log.warning("the registry of workers cannot be read: %s", brief(error))
             return
-        for worker in registered:
-            if worker.host == socket.gethostname() and not is_running(worker.pid):
-                self._expire(worker.pid)
+        for pid in registered:
+            if not is_running(pid):
+                self._expire(pid)
 
 
 def reason(code: int) -> str:

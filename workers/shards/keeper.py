@@ -29,7 +29,7 @@ class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`: what the heartbeat tells.
+    `speeds()`, `failed()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Keeper:
         resident: Callable[[], list[str]],
         load: Callable[[], float],
         speeds: Callable[[], Mapping[str, float]] = dict,
+        failed: Callable[[], list[str]] = list,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -49,6 +50,7 @@ class Keeper:
         self._speeds = speeds
         self._told: set[str] = set()
         """Models whose speed the ledger knows from this process."""
+        self._failed = failed
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -101,8 +103,13 @@ class Keeper:
                 ticket.stop(LeaseLost())
             elif renewed := self._renewed.get(lease.token):
                 renewed(began)
+        self.report()
+
+    def report(self) -> None:
+        """Tell the registry how things are."""
         speeds = self._speeds()
-        if not self._store.write(workers.heartbeat, self._worker.id, self._resident(), self._load(), speeds):
+        told = (self._resident(), self._load(), speeds, self._failed())
+        if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
         self._told = set(speeds)
 

@@ -31,6 +31,7 @@ from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
 from workers.shards.progress import Progress
+from workers.shards.serving import Serving
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,19 @@ class ShardRun:
     """One shard under one lease. By its `ticket` others stop it: the keeper with LeaseLost, the drain with Draining."""
 
     def __init__(
-        self, ledger: Ledger, inbox: Inbox, residency: Residency, pace: Pace, progress: Progress | None = None
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        residency: Residency,
+        pace: Pace,
+        serving: Serving,
+        progress: Progress | None = None,
     ) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._residency = residency
         self._pace = pace
+        self._serving = serving
         self._progress = progress or Progress(pace.progress_seconds, pace.progress_seconds)
         lease = ledger.lease
         self.ticket: Ticket = inbox.ticket(
@@ -115,6 +123,12 @@ class ShardRun:
             else:
                 self._run_single_file() if lease.single_file else self._run_together()
             self._settle(close=True)
+            if self._succeeded:
+                self._serving.success(lease.model)
+        except ModelUnavailable as error:
+            log.info("shard %d: handing it back: %s", self._ledger.lease.shard_id, error.message)
+            self._hand_back()
+            return "handed back: this worker cannot load the model"
         except LeaseLost:
             log.info("shard %d: the lease is gone, stopping", self._ledger.lease.shard_id)
             return "lease lost or job cancelled"
@@ -243,6 +257,8 @@ class ShardRun:
             self._decide(document, assembled, attempt)
 
     def _decide(self, document: _Document, verdict: Outcome | TextmillError, attempt: int = 1) -> None:
+        if isinstance(verdict, ModelUnavailable):
+            self._leave_to_others(verdict)
         document.decided = True
         position = document.position
         del self._open[position]
@@ -254,7 +270,16 @@ class ShardRun:
             self._fail_job(verdict)
         self._done.append(failed(position, verdict, document.tokens, attempt))
 
+    def _leave_to_others(self, error: ModelUnavailable) -> None:
+        """The model cannot be had here. Raises the error, unless no live worker has been able to serve it for long."""
+        model = self._ledger.lease.model
+        self._serving.failure(model)
+        if not self._serving.unavailable(model):
+            raise error
+
     def _fail_all(self, error: TextmillError) -> None:
+        if isinstance(error, ModelUnavailable):
+            self._leave_to_others(error)
         self._fail_job(error)
         for position, _ in self._texts():
             self._done.append(failed(position, error, 0, 1))

@@ -1,10 +1,22 @@
 """Which processes of an earlier launcher still hold what the ledger says they hold."""
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
-from workers.launcher.launcher import is_running
+import pytest
+
+from store import leases, workers
+from store.dispatcher import Dispatcher
+from store.queue import celery_app
+from store.session import Store
+from store.workers import WorkerRow
+from tests.integration.ledger_steps import claim, shard_states, submit
+from workers.launcher.launcher import Launcher, is_running
+from workers.launcher.machine import machine
+from workers.settings import WorkerSettings
 
 
 def test_a_process_that_nobody_waited_for_is_dead() -> None:
@@ -20,3 +32,28 @@ def test_a_process_that_nobody_waited_for_is_dead() -> None:
 def test_a_running_processis_running_whoever_owns_it() -> None:
     assert is_running(os.getpid())
     assert is_running(1)
+
+
+def test_workers_of_a_container_with_the_same_host_name_are_not_taken_for_dead(store: Store, key_id: int) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    job, [released] = submit(store, key_id)
+    row = WorkerRow("theirs", socket.gethostname(), gone.pid, "cpu", ("echo",), 1, "another container")
+    store.write(workers.register, row)
+    claim(store, released.shard_id, "theirs")
+    launcher = Launcher([], WorkerSettings(), store, Dispatcher(celery_app(store.settings.redis_url)))
+    launcher._expire_the_dead()
+    assert shard_states(store, job) == ["leased"]
+    store.write(workers.register, WorkerRow("ours", socket.gethostname(), gone.pid, "cpu", ("echo",), 1, machine()))
+    store.write(leases.expire_worker, "theirs")
+    claim(store, released.shard_id, "ours")
+    launcher._expire_the_dead()
+    assert shard_states(store, job) == ["queued"]
+    assert [worker.id for worker in store.read(workers.live)] == ["theirs"]
+
+
+def test_a_machine_has_one_name_for_all_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    show = "from workers.launcher.machine import machine; print(machine())"
+    assert subprocess.check_output([sys.executable, "-c", show], text=True).strip() == machine()
+    monkeypatch.setattr("workers.launcher.machine.BOOT", Path("/nowhere"))
+    assert machine() == socket.gethostname()
