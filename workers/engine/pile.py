@@ -28,10 +28,15 @@ class Batch:
     """A batch while it is filled. Its padded size is its rows times the length of its longest item."""
 
     def __init__(self, budget: int, longest: int) -> None:
+        self._most = max(1, budget // longest)
         self._rows = budget // longest
         self.longest = longest
         self.items: list[Waiting] = []
         self.full = False
+
+    def has(self, part: float) -> bool:
+        """Whether so large a part of it is filled."""
+        return self.full or self._most - self._rows >= part * self._most
 
     def admit(self, waiting: Waiting) -> bool:
         """Take the item if it fits; the first always does."""
@@ -64,15 +69,15 @@ class _Queues:
             queue.append(waiting)
         self.rows += waiting.item.rows
 
-    def fill(self, batch: Batch, least: float) -> None:
-        """Longest first, from the batch's longest down to the length `least`, until the batch is full."""
+    def fill(self, batch: Batch, least: float, part: float) -> None:
+        """Longest first, from the batch's longest down to the length `least`, until so large a part is filled."""
         at = bisect_right(self.lengths, batch.longest)
         while at > 0 and self.lengths[at - 1] >= least:
             at -= 1
             length = self.lengths[at]
             queue = self.by_length[length]
             while queue:
-                if not batch.admit(queue[0]):
+                if batch.has(part) or not batch.admit(queue[0]):
                     return
                 self.rows -= queue.popleft().item.rows
             del self.by_length[length]
@@ -115,8 +120,8 @@ class Pile:
             return batch
         return Batch(budget, self.old.lengths[-1])
 
-    def fill(self, batch: Batch, least: float) -> None:
-        """Add items to the batch, longest first, down to the length `least`."""
+    def fill(self, batch: Batch, least: float, part: float = 1) -> None:
+        """Add items to the batch, longest first, down to the length `least`, until so large a part of it is filled."""
         for queues in (self.old, self.new):
-            if not batch.full:
-                queues.fill(batch, least)
+            if not batch.has(part):
+                queues.fill(batch, least, part)
