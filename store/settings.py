@@ -38,7 +38,7 @@ class StoreSettings(BaseSettings):
     shard_documents: int = Field(default=500, ge=1)
     """Documents in one shard, at most, however short they are."""
 
-    first_shard_characters: int = Field(default=4_096, ge=1)
+    first_shard_characters: int = Field(default=16_384, ge=1)
     """Characters in one shard of a model that no worker has run yet, so that nobody knows how fast it is."""
 
     lease_seconds: float = Field(default=60, gt=0)
@@ -47,7 +47,7 @@ class StoreSettings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     """How often a document may take its worker down, alone, before it fails as `worker_lost`."""
 
-    release_seconds: float = Field(default=5, gt=0)
+    release_seconds: float = Field(default=3, gt=0)
     """Work of one model that is released and unfinished, in seconds of what its live workers do together; at least two
     shards for each worker process. More keeps Redis fuller and a newcomer waiting longer."""
 

@@ -68,7 +68,7 @@ def test_without_a_worker_a_few_shards_are_out(make_store: MakeStore, key_id: in
 
 
 def test_what_is_out_is_some_seconds_of_what_the_live_workers_do(make_store: MakeStore, key_id: int) -> None:
-    store = make_store()
+    store = make_store(release_seconds=3)
     worker(store, "w1", 10, models=(MODEL, "other"))
     worker(store, "w2", 20)
     worker(store, "w3", 1000, models=("other",))

@@ -65,7 +65,7 @@ def test_a_place_says_to_whom_it_went(before: int, newcomer: bool, after: int) -
 
 
 def test_a_shard_is_a_bite_of_a_second() -> None:
-    assert bite(None, StoreSettings()) == 4096
+    assert bite(None, StoreSettings(first_shard_characters=4_096)) == 4_096
     assert bite(300.7, StoreSettings()) == 300
     assert bite(300, StoreSettings(shard_seconds=2.5)) == 750
     assert bite(1e9, StoreSettings()) == 65_536
