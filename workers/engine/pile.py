@@ -35,8 +35,8 @@ class Batch:
         self.full = False
 
     def has(self, part: float) -> bool:
-        """Whether so large a part of it is filled."""
-        return self.full or self._most - self._rows >= part * self._most
+        """Whether so large a part of it is filled; never while it is empty."""
+        return self.full or (bool(self.items) and self._most - self._rows >= part * self._most)
 
     def admit(self, waiting: Waiting) -> bool:
         """Take the item if it fits; the first always does."""
