@@ -9,8 +9,8 @@ its priority), and:
 2. A batch starts at the job whose turn it is: a `high` one first, then one of the key least served, and of its jobs the
    one least served.
 3. It takes that job's items and then those of the others, in the order of their turn, that are nearly as long as the
-   batch's longest; where these are few, some shorter ones. A job that is `high`, or that fits whole into
-   a quarter of the batch, is not split up by length: what is left of it would wait for another batch.
+   batch's longest; then shorter ones, those of less than half its length only until the batch is half full. A job that
+   is `high`, or that fits whole into a quarter of the batch, is not split up by length: what is left of it would wait.
 4. A job's items are taken longest first, by generations: those that arrive wait until all that waited before them are
    taken, or go along where a batch has room. So no item is passed over for ever by longer ones that keep coming.
 
