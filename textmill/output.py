@@ -1,6 +1,7 @@
 """What a document became: a mapping as the server sent it, with the shape that its task gives it on top."""
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -66,7 +67,8 @@ class Output(Mapping[str, Any]):
         return core_schema.json_or_python_schema(
             made,
             core_schema.union_schema([core_schema.is_instance_schema(cls), made]),
-            serialization=core_schema.plain_serializer_function_ser_schema(dict, return_schema=fields),
+            # Not `dict`, which runs this class' Python code: a Ctrl-C in there would come out as a failed serialization.
+            serialization=core_schema.plain_serializer_function_ser_schema(attrgetter("_fields"), return_schema=fields),
         )
 
     @classmethod

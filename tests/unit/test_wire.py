@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -118,6 +119,19 @@ def test_an_output_is_a_mapping_that_does_not_change() -> None:
         found.summary_text = "other"
     with pytest.raises(TypeError):
         found["summary_text"] = "other"
+
+
+def test_writing_a_result_runs_no_python_code() -> None:
+    # Ctrl-C is raised between Python's instructions. Inside of a serialization pydantic would make its own error of it.
+    found = wire.Result.model_validate(RESULT)
+    called: list[str] = []
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_qualname) if event == "call" else None)
+    try:
+        line = found.model_dump_json()
+    finally:
+        sys.setprofile(None)
+    assert json.loads(line)["output"] == {"summary_text": "s"}
+    assert called == ["BaseModel.model_dump_json"]
 
 
 def test_an_output_must_be_an_object() -> None:
