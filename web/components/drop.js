@@ -1,0 +1,87 @@
+/** <tm-drop>: files, dropped or chosen, or lines that are typed; and how they become documents. */
+
+import { announce, h, put, unique } from "../lib/dom.js";
+import { ACCEPTED, BadFile, columnsOf, kindOf } from "../lib/files.js";
+import { bytes, plural } from "../lib/format.js";
+import { complaint } from "./notice.js";
+
+class Drop extends HTMLElement {
+  connectedCallback() {
+    this.files = [];
+    const ids = [unique("files"), unique("lines")];
+    this.input = h("input.unseen", { id: ids[0], type: "file", multiple: true, accept: ACCEPTED, onchange: () => this.take(this.input.files) });
+    this.lines = h("textarea", { id: ids[1], rows: 5, name: "lines", dir: "auto", placeholder: "A text a line" });
+    this.list = h("ul.files", { "aria-label": "Chosen files" });
+    this.how = h("div.fields");
+    const zone = h("div.zone", {}, this.input, h("p", {}, "Drop files here, or ", h("label.button", { for: ids[0] }, "choose files")), h("p.quietly", {}, "txt, md, jsonl, csv, tsv in UTF-8"));
+    put(this, zone, this.list, this.how, h("details.paste", {}, h("summary", {}, "Or paste texts"), h("label", { for: ids[1] }, "Texts, one a line"), this.lines));
+    for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => this.over(event, zone));
+    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+    zone.addEventListener("drop", (event) => {
+      event.preventDefault();
+      zone.classList.remove("over");
+      this.take(event.dataTransfer.files);
+    });
+  }
+
+  over(event, zone) {
+    event.preventDefault();
+    zone.classList.add("over");
+  }
+
+  async take(files) {
+    try {
+      for (const file of files) kindOf(file);
+      this.files.push(...files);
+      this.input.value = "";
+      announce(`${plural(this.files.length, "file")} chosen`);
+      await this.show();
+    } catch (error) {
+      put(this.how, complaint(error));
+    }
+  }
+
+  async show() {
+    put(this.list, this.files.map((file, index) => h("li", {}, h("code", {}, file.name), h("span.quietly", {}, bytes(file.size)),
+      h("button.quiet", { type: "button", "aria-label": `Leave out ${file.name}`, onclick: () => this.leaveOut(index) }, "×"))));
+    const kinds = new Set(this.files.map(kindOf));
+    const table = this.files.find((file) => ["csv", "tsv"].includes(kindOf(file)));
+    this.columns = table ? await this.columnChoice(table) : null;
+    this.perLine = kinds.has("text") ? select("perLine", "A text file is", [["", "one document"], ["1", "a document a line"]]) : null;
+    put(this.how, this.perLine?.field, this.columns && [this.columns.text.field, this.columns.id.field]);
+  }
+
+  async columnChoice(table) {
+    const names = await columnsOf(table);
+    const guess = names.includes("text") ? "text" : names.at(-1);
+    return {
+      text: select("text-column", "Column of the texts", names.map((name) => [name, name]), guess),
+      id: select("id-column", "Column of the ids", [["", "none: by position"], ...names.map((name) => [name, name])], names.includes("id") ? "id" : ""),
+    };
+  }
+
+  leaveOut(index) {
+    this.files.splice(index, 1);
+    return this.show();
+  }
+
+  /** What to send: {files, options for `documents`, size in bytes}. Throws BadFile where there is nothing. */
+  chosen() {
+    if (this.files.length) {
+      const columns = this.columns && { text: this.columns.text.input.value, id: this.columns.id.input.value };
+      return { files: this.files, options: { perLine: this.perLine?.input.value === "1", columns }, size: this.files.reduce((sum, file) => sum + file.size, 0) };
+    }
+    const typed = this.lines.value.split("\n").filter((line) => line.trim() !== "").join("\n");
+    if (!typed) throw new BadFile("There are no documents: drop a file, or paste texts.");
+    const file = new File([typed], "pasted.txt");
+    return { files: [file], options: { perLine: true }, size: file.size };
+  }
+}
+
+function select(name, label, choices, chosen = "") {
+  const id = unique(name);
+  const input = h("select", { id, name }, choices.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  return { input, field: h("div.field", {}, h("label", { for: id }, label), input) };
+}
+
+customElements.define("tm-drop", Drop);

@@ -1,0 +1,180 @@
+/** Jobs: a live list, filtered by the address, with actions on all that match. */
+
+import "../components/job-row.js";
+import { call, get } from "../lib/api.js";
+import { announce, h, put, say } from "../lib/dom.js";
+import { listen } from "../lib/events.js";
+import { plural } from "../lib/format.js";
+import { link, replace } from "../lib/router.js";
+import { ask } from "../components/ask.js";
+import { FILTERS, asBody, asQuery, matches } from "../components/filters.js";
+import { complaint, empty } from "../components/notice.js";
+
+export const title = "Jobs";
+
+const PAGE = 50;
+
+export async function show(outlet, { query, signal }) {
+  const chosen = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
+  const list = new List(chosen, signal);
+  const filters = h("tm-filters", { onfilter: ({ detail }) => list.filter(detail) });
+  put(
+    outlet,
+    h("div.head", {}, h("h1", {}, "Jobs"), list.live, h("a.button.primary", { href: "#/new" }, "New job")),
+    filters,
+    list.trouble,
+    list.rows,
+    h("div.foot", {}, list.older, h("div.actions", {}, list.action("cancel"), list.action("retry"))),
+  );
+  const [{ tasks }, { models }] = await Promise.all([get("/v1/tasks", {}, signal), get("/v1/models", {}, signal), list.load()]);
+  filters.build(chosen, tasks.map(({ name }) => name), models.map(({ name }) => name));
+}
+
+/** What an action on all that match is called, and what it does. */
+const ACTIONS = {
+  cancel: { button: "Cancel all that match…", verb: "Cancel", done: "cancelled", more: "What has an outcome keeps it." },
+  retry: { button: "Retry failures of all that match…", verb: "Retry", done: "tried again", more: "Their failed documents are processed again." },
+};
+
+class List {
+  constructor(chosen, signal) {
+    this.chosen = chosen;
+    this.signal = signal;
+    this.byId = new Map();
+    this.cursor = null;
+    this.rows = h("ul.jobs", { "aria-label": "Jobs, newest first" });
+    this.trouble = h("div");
+    this.older = h("button", { type: "button", hidden: true, onclick: () => this.more() }, "Older jobs");
+    this.live = h("button.live", { type: "button", "aria-pressed": "true", onclick: () => this.toggle() }, "Live");
+    this.follow();
+  }
+
+  /** The first page, anew. */
+  async load() {
+    this.cursor = null;
+    const page = await this.page();
+    if (page === null) return;
+    this.byId.clear();
+    put(this.rows);
+    this.add(page);
+  }
+
+  async more() {
+    const page = await this.page();
+    if (page) this.add(page);
+  }
+
+  /** The next page; null where other filters were chosen meanwhile. A search may answer with nothing and a cursor. */
+  async page() {
+    const { chosen } = this;
+    const found = [];
+    try {
+      do {
+        const page = await get("/v1/jobs", { ...asQuery(chosen), limit: PAGE, cursor: this.cursor }, this.signal);
+        if (chosen !== this.chosen) return null;
+        found.push(...page.jobs);
+        this.cursor = page.next_cursor;
+      } while (this.cursor !== null && found.length < PAGE);
+      put(this.trouble);
+    } catch (error) {
+      if (this.signal.aborted) throw error;
+      put(this.trouble, complaint(error));
+    }
+    return found;
+  }
+
+  add(jobs) {
+    for (const job of jobs) if (!this.byId.has(job.id)) this.rows.append(this.row(job));
+    this.older.hidden = this.cursor === null;
+    this.noteEmpty();
+  }
+
+  row(job) {
+    const row = h("tm-job-row", { ".job": job });
+    const item = h("li", {}, row);
+    this.byId.set(job.id, { row, item });
+    return item;
+  }
+
+  /** A job that the stream told of. */
+  heard(job) {
+    const known = this.byId.get(job.id);
+    const belongs = matches(job, this.chosen);
+    if (known && belongs) known.row.job = job;
+    else if (known) {
+      known.item.remove();
+      this.byId.delete(job.id);
+    } else if (belongs && this.isNewest(job)) this.rows.prepend(this.row(job));
+    else return;
+    this.noteEmpty();
+  }
+
+  /** Whether it goes to the top: jobs of pages that were not read are not put among those that were. */
+  isNewest(job) {
+    this.newest = Math.max(this.newest ?? 0, Date.parse(job.created_at));
+    return Date.parse(job.created_at) >= this.newest;
+  }
+
+  noteEmpty() {
+    this.rows.querySelector(".empty")?.parentNode.remove();
+    if (this.byId.size) return;
+    const filtered = Object.values(this.chosen).some(Boolean);
+    this.rows.append(h("li", {}, filtered ? empty("No job matches.") : empty("No jobs yet. ", h("a", { href: "#/new" }, "Submit one"), " or ", h("a", { href: "#/try" }, "try a text"), ".")));
+  }
+
+  async filter(chosen) {
+    this.chosen = chosen;
+    replace(link("jobs", chosen));
+    await this.load();
+    announce(`${plural(this.byId.size, "job")} shown`);
+  }
+
+  /** Follows what happens to the key's jobs until the view is left or paused. */
+  follow() {
+    this.following = new AbortController();
+    const signal = AbortSignal.any([this.signal, this.following.signal]);
+    listen("/v1/events", {
+      signal,
+      onEvent: (name, job) => name === "job" && this.heard(job),
+      onOpen: (again) => again && this.load(),
+    }).catch((error) => put(this.trouble, complaint(error)));
+  }
+
+  async toggle() {
+    const paused = this.live.getAttribute("aria-pressed") === "true";
+    this.live.setAttribute("aria-pressed", String(!paused));
+    say(this.live, paused ? "Paused" : "Live");
+    if (paused) this.following.abort();
+    else {
+      this.follow();
+      await this.load();
+    }
+  }
+
+  action(name) {
+    return h("button", { type: "button", onclick: () => this.act(name) }, ACTIONS[name].button);
+  }
+
+  /** Asks with the number of jobs, and does it only while as many match. */
+  async act(name) {
+    const { verb, done, more } = ACTIONS[name];
+    const body = asBody(this.chosen);
+    try {
+      let { matched } = await call("POST", `/v1/jobs/${name}`, { json: body, signal: this.signal });
+      const jobs = plural(matched, "job");
+      if (matched === 0) return put(this.trouble, complaint(new Error(`Nothing to ${name}: no job of those that match.`)));
+      if (!(await ask({ question: `${verb} ${jobs}?`, more, yes: `${verb} ${jobs}`, bad: name === "cancel" }))) return undefined;
+      let total = 0;
+      for (let left = matched; left > 0; ) {
+        const answer = await call("POST", `/v1/jobs/${name}`, { json: { ...body, expected: left }, signal: this.signal });
+        total += answer.done.length;
+        left = answer.left;
+      }
+      put(this.trouble, h("p.notice", { role: "status" }, `${plural(total, "job")} ${done}.`));
+      await this.load();
+    } catch (error) {
+      if (!this.signal.aborted) put(this.trouble, complaint(error));
+    }
+    return undefined;
+  }
+}
