@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, jobs, leases, results, sweep
+from store import dispatch, endings, jobs, leases, results, search, sweep
 from store.bulk import DocumentOutcome, insert_results
+from store.search import Wanted
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
@@ -38,7 +39,7 @@ def work(store: Store, key_id: int) -> None:
     store.read(sweep.models_that_wait)
     store.read(jobs.get, key_id, job.id)
     store.read(jobs.ended, [job.id])
-    store.read(jobs.list_jobs, key_id, None, None, 10, None)
+    store.read(search.find, key_id, Wanted(), 10, None)
     store.read(results.page, key_id, job.id, 0, 10)
     store.read(results.one, key_id, job.id, "0")
     store.write(jobs.close, key_id, job.id)
