@@ -6,6 +6,9 @@ import { STATES } from "../lib/format.js";
 /** Names of the API's filters; the address and the calls have the same. */
 export const FILTERS = ["state", "task", "model", "id", "metadata", "created_after", "created_before"];
 
+/** Where there is room, all filters are seen. */
+const wide = matchMedia("(min-width: 64rem)");
+
 class Filters extends HTMLElement {
   /** chosen: {filter: value}; tasks, models: names to choose from. */
   build(chosen, tasks, models) {
@@ -13,13 +16,13 @@ class Filters extends HTMLElement {
     this.form = h("form.filters", { role: "search", "aria-label": "Jobs", oninput: () => this.tell(), onsubmit: (event) => event.preventDefault() },
       h("fieldset.chips", {}, h("legend.unseen", {}, "States"), Object.entries(STATES).map(([value, label]) =>
         h("label.chip", {}, h("input", { type: "checkbox", name: "state", value, checked: states.includes(value) }), h("span", {}, label)))),
-      h("div.fields", {},
+      h("details.more-filters", { open: wide.matches || FILTERS.some((name) => name !== "state" && chosen[name]) }, h("summary", {}, "More filters"), h("div.fields", {},
         choice("task", "Task", tasks, chosen.task),
         choice("model", "Model", models, chosen.model),
         field("id", "Id begins with", chosen.id),
         field("metadata", "Metadata", chosen.metadata, { placeholder: "key=value" }),
         field("created_after", "After", chosen.created_after, { type: "datetime-local" }),
-        field("created_before", "Before", chosen.created_before, { type: "datetime-local" })));
+        field("created_before", "Before", chosen.created_before, { type: "datetime-local" }))));
     put(this, this.form);
   }
 

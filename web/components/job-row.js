@@ -30,9 +30,7 @@ class JobRow extends HTMLElement {
         h("div.quietly", {}, h("code", { title: job.id }, shortId(job.id)), " · ", time(job.created_at), noted(job))),
       this.state,
       h("div.how-far", {}, this.bar, h("div.numbers", {}, this.done, " ", this.total)),
-      figure("Rate", this.rate),
-      figure("Remaining", this.left),
-      figure("Failed", this.failed),
+      h("div.figures-row", {}, figure("Rate", this.rate), figure("Remaining", this.left), figure("Failed", this.failed)),
     );
   }
 }

@@ -5,7 +5,8 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An element. `name` may carry classes: "p.lead.quiet".
  * Attributes: a function under "onclick" listens, a key that begins with "." sets the property, true and false add and
- * leave out, null leaves out. Children: nodes, text, numbers, arrays of them; null and false are nothing.
+ * leave out (but under "aria-..." they are words), null leaves out. Children: nodes, text, numbers, arrays of them; null
+ * and false are nothing.
  */
 export function h(name, attributes = {}, ...children) {
   const [tag, ...classes] = name.split(".");
@@ -21,10 +22,10 @@ export function svg(name, attributes = {}, ...children) {
 function fill(element, classes, attributes, children) {
   if (classes.length) element.setAttribute("class", classes.join(" "));
   for (const [key, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
+    if (value === null || value === undefined || (value === false && !key.startsWith("aria-"))) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (key.startsWith(".")) element[key.slice(1)] = value;
-    else element.setAttribute(key, value === true ? "" : String(value));
+    else element.setAttribute(key, value === true && !key.startsWith("aria-") ? "" : String(value));
   }
   element.append(...nodes(children));
   return element;

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 const whole = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+const tenths = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });
 const size = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const moment = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
@@ -34,7 +35,7 @@ export function bytes(number) {
 /** Seconds as "0.4 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 60) return `${short.format(seconds < 10 ? seconds : Math.round(seconds))} s`;
+  if (seconds < 60) return `${seconds < 10 ? tenths.format(seconds) : Math.round(seconds)} s`;
   const steps = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const at = steps.findIndex(([length]) => seconds >= length);
   const [length, unit] = steps[at];

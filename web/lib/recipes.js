@@ -10,7 +10,7 @@ function server() {
 
 /** A job of one text: submit, wait, read. */
 export function oneText({ task, model, options, text }) {
-  const body = JSON.stringify({ task, model, options, documents: [{ id: "1", text }] }, null, 2);
+  const body = JSON.stringify({ task, model, options, documents: [{ id: "1", text }] });
   return {
     curl: [
       `export TEXTMILL_URL=${shell(server())} TEXTMILL_API_KEY=...`,

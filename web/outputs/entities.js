@@ -38,7 +38,7 @@ function marked(source, found, hue, most) {
     if (end > most) break;
     if (start < at) continue; // tokens by themselves can share a character
     const tag = h("span.tag", {}, label, " ", h("span.score", {}, score.toFixed(2)));
-    parts.push(source.slice(at, start), h("mark", { "data-hue": hue.get(kind(label)) }, source.slice(start, end), " ", tag));
+    parts.push(source.slice(at, start), h("mark", { "data-hue": hue.get(kind(label)) }, source.slice(start, end), "\u00a0", tag));
     at = end;
   }
   parts.push(most === Infinity ? source.slice(at) : source.slice(at, Math.max(at, most)));

@@ -93,7 +93,7 @@ class JobView {
     const over = ended(job);
     const button = (label, does, bad) => h(`button${bad ? ".bad" : ""}`, { type: "button", onclick: does }, label);
     return [
-      over || button("Cancel", () => this.cancel(), true),
+      !over && button("Cancel", () => this.cancel(), true),
       over && job.counts.failed + job.counts.cancelled > 0 && button("Retry", () => this.retry()),
       over && button("Delete", () => this.remove(), true),
       h("details.menu", {}, h("summary", {}, "Download"), h("div.sheet", {},

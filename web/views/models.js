@@ -26,21 +26,27 @@ function card(model, workers) {
   const resident = serving.filter((worker) => worker.resident.includes(model.name));
   const broken = serving.filter((worker) => worker.failed.includes(model.name));
   const where = resident.length ? `in memory on ${resident.map(place).join(", ")}` : serving.length ? "loaded when it is asked for" : "no worker serves it";
-  const languages = model.source_langs?.length ? { Languages: `${model.source_langs.join(", ")} → ${model.target_langs.join(", ")}` } : {};
   return h("article.card", {},
     h("header", {}, h("h3", {}, model.name), model.default && h("span.badge", {}, "default"), model.task && h("a.button.quiet", { href: link("try", { task: model.task, model: model.name }), "aria-label": `Try ${model.name}` }, "Try")),
     h("p", { class: serving.length ? "where" : "where absent" }, where, broken.length > 0 && h("span.failed", {}, ` (failed to load on ${broken.map(place).join(", ")})`)),
-    options({ ...languages, Window: plural(model.window, "token"), Licence: model.licence ?? "not stated", ...facts(model) }),
+    options({ ...languages(model), Window: plural(model.window, "token"), Licence: model.licence ?? "not stated", ...facts(model) }),
     model.limitations && h("p.limitations", {}, model.limitations));
 }
 
 function facts(model) {
   return Object.fromEntries([
     ["Labels", model.labels],
-    ["Revision", model.revision],
+    ["Revision", model.revision?.slice(0, 12)],
     ["Source", model.source],
     ["Defaults", Object.keys(model.options).length ? Object.entries(model.options).map(([name, value]) => `${name} ${value}`) : null],
   ].filter(([, value]) => value));
+}
+
+/** From which language to which; between any of many where both sides are the same. */
+function languages({ source_langs: from = [], target_langs: to = [] }) {
+  if (from.length === 0) return {};
+  const same = from.length > 2 && from.join() === to.join();
+  return { Languages: same ? `between any of ${from.join(", ")}` : `${from.join(", ")} → ${to.join(", ")}` };
 }
 
 function place(worker) {

@@ -11,7 +11,7 @@ import { empty } from "../components/notice.js";
 export const title = "System";
 
 const EVERY = 10_000;
-const SPANS = [["1", "the last hour"], ["6", "6 hours"], ["24", "24 hours"]];
+const SPANS = [["1", "Last hour"], ["6", "Last 6 hours"], ["24", "Last 24 hours"]];
 
 export async function show(outlet, { query, signal }) {
   const id = unique("hours");
@@ -21,7 +21,7 @@ export async function show(outlet, { query, signal }) {
   const about = h("ul.links");
   put(
     outlet,
-    h("div.head", {}, h("h1", {}, "System"), h("label", { for: id }, "Of "), span),
+    h("div.head", {}, h("h1", {}, "System"), h("label.unseen", { for: id }, "Span of time"), span),
     h("section.charts", {},
       figure("Documents per second", charts.speed), figure("Batch fill", charts.fill), figure("Failed documents", charts.errors)),
     h("h2", {}, "Errors"), codes,

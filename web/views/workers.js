@@ -35,8 +35,14 @@ function card(worker, now) {
     h("header", {}, h("h3", {}, worker.host, " ", h("span.model", {}, worker.device)), worker.draining && h("span.badge", {}, "draining")),
     h("dl.figures.small", {}, figures.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
     h("p.quietly", {}, `Process ${worker.pid}, since `, time(worker.started_at)),
-    h("ul.tags", { "aria-label": "Models" }, worker.models.map((model) => h("li", { class: state(worker, model) }, model, h("span.unseen", {}, `: ${state(worker, model)}`)))),
+    h("ul.tags", { "aria-label": "Models" }, sorted(worker).map((model) => h("li", { class: state(worker, model) }, model, h("span.unseen", {}, `: ${state(worker, model)}`)))),
     h("p.quietly.key", {}, h("span.dot.resident"), " in memory ", h("span.dot.served"), " when asked for", worker.failed.length > 0 && [" ", h("span.dot.broken"), " did not load"]));
+}
+
+/** What is in memory first, then what did not load. */
+function sorted(worker) {
+  const order = ["resident", "broken", "served"];
+  return [...worker.models].sort((one, other) => order.indexOf(state(worker, one)) - order.indexOf(state(worker, other)));
 }
 
 function state(worker, model) {
