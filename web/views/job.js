@@ -39,7 +39,7 @@ class JobView {
     this.figures = h("dl.figures");
     this.timeline = h("ol.timeline", { "aria-label": "Timeline" });
     this.actions = h("div.actions");
-    this.errors = h("section.errors", { "aria-labelledby": "errors" });
+    this.errors = h("section.errors", { "aria-label": "Errors" });
     this.trouble = h("div");
     this.documents = h("tm-documents", { onturn: ({ detail }) => replace(jobLink(job.id, detail)) });
     this.element = h("div", {},
@@ -65,7 +65,7 @@ class JobView {
     put(this.figures, figures(job));
     put(this.timeline, timeline(job));
     this.once("actions", [ended(job), job.counts.failed > 0, job.counts.cancelled > 0], () => put(this.actions, this.buttons()));
-    this.once("errors", job.errors, () => put(this.errors, this.errorTable()));
+    this.once("errors", job.errors, () => [put(this.errors, this.errorTable()), (this.errors.hidden = !this.errors.firstChild)]);
     if (this.documents.job) this.documents.counts(job);
   }
 
@@ -106,7 +106,7 @@ class JobView {
     const codes = Object.entries(this.job.errors ?? {}).sort(([, one], [, other]) => other - one);
     if (codes.length === 0) return [];
     return [
-      h("h2", { id: "errors" }, "Errors"),
+      h("h2", {}, "Errors"),
       this.job.error && complaint(this.job.error),
       h("ul.codes", {}, codes.map(([code, times]) => h("li", {},
         h("code", {}, code), h("span", {}, plural(times, "document")),

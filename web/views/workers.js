@@ -13,7 +13,7 @@ const EVERY = 3000;
 export async function show(outlet, { signal }) {
   const workers = h("ul.cards", { "aria-label": "Live workers" });
   const queue = h("div");
-  put(outlet, h("div.head", {}, h("h1", {}, "Workers")), workers, h("h2", {}, "Waiting"), queue);
+  put(outlet, h("div.head", {}, h("h1", {}, "Workers")), h("h2.unseen", {}, "Live"), workers, h("h2", {}, "Waiting"), queue);
   for (;;) {
     const [live, stats] = await Promise.all([get("/v1/workers", {}, signal), get("/v1/stats", { hours: 1 }, signal)]);
     put(workers, live.workers.length ? live.workers.map((worker) => h("li", {}, card(worker, stats.now))) : h("li", {}, empty("No worker is alive: what is submitted waits.")));
