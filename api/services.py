@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import AfterValidator
 
 from api.auth import Keys
+from api.listening import Listeners
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
@@ -29,6 +30,7 @@ class Parts:
     dispatcher: Dispatcher
     keys: Keys
     waiters: Waiters
+    listeners: Listeners
     bodies: Bodies
     metrics: Metrics
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from api.faces import Face
-from api.v1 import catalogue, jobs, results, search
+from api.v1 import catalogue, events, jobs, results, search
 from api.v1.bodies import BODIES
 from api.v1.errors import problem
 from textmill import wire
@@ -36,4 +36,4 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
 
 
 # Results before jobs: FastAPI takes the first route that fits.
-FACE = Face(PREFIX, (results.router, search.router, jobs.router, catalogue.router), problem, describe)
+FACE = Face(PREFIX, (results.router, search.router, events.router, jobs.router, catalogue.router), problem, describe)
