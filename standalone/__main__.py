@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from standalone.statefile import State
 from standalone.supervisor import GaveUp, Stopped
@@ -28,6 +29,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run the whole system until Ctrl-C")
     up.add_argument("--data", type=Path, default=Path(".textmill"), help="where its data lives (default: .textmill)")
+    up.add_argument("--open", action="store_true", help="open the page in the browser, signed in")
     demo = commands.add_parser("demo", help="run the three tasks over real documents and show the results")
     demo.add_argument("--data", type=Path, default=Path(".textmill"), help="where its data lives, in a folder demo/")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="where the results are written")
@@ -35,7 +37,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.command == "up":
-            return run_up(arguments.data)
+            return run_up(arguments.data, arguments.open)
         return run_demo(arguments.data, arguments.output, arguments.documents)
     except Stopped:
         print("Stopped.", flush=True)
@@ -52,12 +54,19 @@ def main() -> int:
         return 2
 
 
-def run_up(data: Path) -> int:
-    """Run the system in the folder until a signal."""
+def run_up(data: Path, show: bool) -> int:
+    """Run the system in the folder until a signal; `show` its page in the browser, once it is ready."""
     with locked(data) as folder:
         print("Starting Textmill: database, Redis, api, worker, Flower ...", flush=True)
         drain_seconds = WorkerSettings().drain_seconds
-        System(folder, dict(os.environ), drain_seconds=drain_seconds).run(lambda state: _welcome(state, folder))
+        system = System(folder, dict(os.environ), drain_seconds=drain_seconds)
+
+        def ready(state: State) -> None:
+            _welcome(state, folder)
+            if show:
+                system.supervisor.guests.add(_open(way_in(state)))
+
+        system.run(ready)
     return 0
 
 
@@ -104,11 +113,27 @@ def locked(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _open(address: str) -> int:
+    """Show it in the user's browser. Returns the process that does: the supervisor has one thread, which a browser
+    would hold for as long as it runs where there is no other one yet."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "webbrowser", "-t", address],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    ).pid  # fmt: skip
+
+
+def way_in(state: State) -> str:
+    """The page's address with the key in its fragment, which is never sent to a server: the page takes it into its
+    tab's session, and out of the address."""
+    return f"{state.api_url}/#key={quote(state.api_key, safe='')}"
+
+
 def _welcome(state: State, folder: Path) -> None:
     print(
         f"""
 Textmill is ready.
 
+  Page      {way_in(state)}
   API       {state.api_url}   (documentation: {state.api_url}/docs)
   API key   {state.api_key}
   Flower    {state.flower_url}   (user {state.flower_user}, password {state.flower_password})
