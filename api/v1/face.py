@@ -9,6 +9,7 @@ from api.faces import Face
 from api.v1 import catalogue, events, jobs, results, search
 from api.v1.bodies import BODIES
 from api.v1.errors import problem
+from api.v1.examples import EXAMPLES
 from textmill import wire
 
 PREFIX = "/v1"
@@ -22,6 +23,8 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
     )
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])
+    for name, example in EXAMPLES.items():
+        components["schemas"][name]["examples"] = [example]
     components.setdefault("securitySchemes", {})["key"] = {"type": "http", "scheme": "bearer"}
     problem_content = {"application/problem+json": {"schema": refs[wire.Problem, "validation"]}}
     for path in paths:

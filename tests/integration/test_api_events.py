@@ -12,12 +12,12 @@ from tests.integration.serving import Running, serving, work
 from tests.integration.test_api import job_of, problem, texts
 from textmill import wire
 
-QUICK = {"events_poll_seconds": 0.02, "max_listeners": 3, "max_listeners_of_key": 2}
+FEW = {"max_listeners": 3, "max_listeners_of_key": 2}
 
 
 @pytest.fixture
 def api(store: Store) -> Iterator[Running]:
-    with serving(store, **QUICK) as running:
+    with serving(store, **FEW) as running:
         yield running
 
 
@@ -122,7 +122,7 @@ def test_listeners_are_few_and_one_that_leaves_makes_room(api: Running, store: S
 
 
 def test_silence_is_filled_and_a_stopping_server_ends_its_streams(store: Store) -> None:
-    with serving(store, events_poll_seconds=0.02, events_heartbeat_seconds=0.05) as api:
+    with serving(store, events_heartbeat_seconds=0.05) as api:
         with api.http() as http, http.stream("GET", "/v1/events") as answer:
             lines = answer.iter_lines()
             assert [next(lines) for _ in range(6)] == [": ", ""] * 3

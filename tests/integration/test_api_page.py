@@ -62,9 +62,7 @@ def test_what_is_no_file_is_the_error_that_it_was(http: httpx.Client) -> None:
     problem(http.get("/v1/jobs/cancel/x"), 404, "not_found")
     problem(http.put("/v1/jobs"), 405, "method_not_allowed")
     problem(http.get("/v1/jobs"), 401, "unauthorized")
-    routes = {
-        line.split('route="')[1].split('"')[0] for line in http.get("/metrics").text.splitlines() if "route=" in line
-    }
+    routes = set(re.findall(r'route="([^"]+)"', http.get("/metrics").text))
     assert routes <= {"page", "unmatched", "/v1/jobs", "/metrics"}, "an address that is none makes no time series"
 
 
