@@ -1,0 +1,223 @@
+"""Jobs from the first drop to the last click, in the browser."""
+
+import csv
+import io
+import json
+import re
+
+from playwright.sync_api import Page, expect
+
+from store import jobs, keys
+from store.session import Store
+from tests.acceptance.conftest import Running
+from tests.browser.conftest import Visitor
+from tests.integration.serving import echo, work
+
+SLOW = "[[echo:sleep=0.05]]"
+FAILS = "[[echo:too-long]]"
+
+DROP = """([zone, files]) => {
+  const data = new DataTransfer();
+  for (const [name, text] of files) data.items.add(new File([text], name));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    zone.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: data }));
+  }
+}"""
+
+
+def drop(page: Page, **files: str) -> None:
+    """Files, by their names with `__` for the dot, dropped onto the page."""
+    zone = page.locator(".zone").element_handle()
+    page.evaluate(DROP, [zone, [[name.replace("__", "."), text] for name, text in files.items()]])
+
+
+def state(page: Page, value: str) -> None:
+    expect(page.locator(".head tm-state")).to_have_attribute("value", value)
+
+
+def test_from_a_dropped_file_to_a_marked_text(visitor: Visitor) -> None:
+    page = visitor.open("new")
+    page.get_by_label("Task").select_option("ner")
+    documents = [
+        {"id": "hopper", "text": "Grace Hopper worked in Philadelphia."},
+        {"id": "astral", "text": "🙂🙂 Then Alan Turing came to Manchester."},  # places count code points
+    ]
+    drop(page, people__jsonl="\n".join(map(json.dumps, documents)))
+    expect(page.get_by_role("listitem").filter(has_text="people.jsonl")).to_be_visible()
+    page.get_by_label("Metadata").fill("project=atlas")
+    page.get_by_role("button", name="Submit").click()
+
+    # The page follows the job by itself, from its start to the marked documents.
+    page.wait_for_url(re.compile(r"#/jobs/[0-9a-f-]+"))
+    state(page, "completed")
+    hopper = page.get_by_role("article", name="Document hopper")
+    expect(hopper.locator("mark")).to_have_text([re.compile(r"Grace Hopper\sPER 0\.\d\d"), re.compile("Philadelphia\\sLOC")])
+    astral = page.get_by_role("article", name="Document astral")
+    expect(astral.locator("mark")).to_have_text([re.compile("^Alan Turing\\s"), re.compile("^Manchester\\s")])
+    expect(hopper).to_contain_text("1 attempt")
+    expect(page.locator("aside")).to_contain_text("projectatlas")
+    expect(page.locator("aside .limitations")).to_contain_text("English only")
+
+    page.get_by_role("link", name="Jobs", exact=True).first.click()
+    row = page.locator("tm-job-row")
+    expect(row).to_contain_text("ner-en-small")
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "2 of 2, 0 failed")
+
+
+def test_translations_and_summaries_stand_beside_their_source(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        text = "The library is small. It has no dependencies.\n\nIt is fast."
+        translation = mill.submit("translation", [text], target_lang="pt")
+        summary = mill.submit("summarization", [("a", text)])
+        page = visitor.open(f"jobs/{translation.id}")
+        rows = page.locator(".aligned tbody tr")
+        expect(rows).to_have_count(3)
+        expect(rows.first.locator("td")).to_have_text(["The library is small.", re.compile("biblioteca")])
+        page = visitor.open(f"jobs/{summary.id}")
+        expect(page.locator(".side h4")).to_have_text(["Document", "Summary"])
+        summary.wait()
+        [result] = summary.results()
+        assert result.output is not None
+        expect(page.locator(".side .text.strong")).to_have_text(str(result.output.summary_text))
+
+
+def test_failed_documents_are_shown_by_their_code_and_retried(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        job = mill.submit("ner", [("fine", "x"), ("long", FAILS), ("fine too", "y")], model="echo")
+        job.wait()
+        before = {result.id: result.finished_at for result in job.results()}
+        page = visitor.open(f"jobs/{job.id}")
+        state(page, "completed_with_errors")
+        errors = page.get_by_role("region", name="Errors")
+        expect(errors).to_contain_text("document_too_long")
+        errors.get_by_role("button", name="Show").click()
+        expect(page.get_by_role("article")).to_have_count(1)
+        expect(page.get_by_role("article")).to_contain_text("does not fit")
+        assert "code=document_too_long" in page.url
+
+        with page.expect_response(lambda answer: answer.url.endswith("/retry")) as answered:
+            errors.get_by_role("button", name="Retry these").click()
+        assert answered.value.json()["counts"]["pending"] == 1
+        assert json.loads(answered.value.request.post_data or "") == {"codes": ["document_too_long"]}
+        expect(page.get_by_role("article")).to_have_count(3)  # it ran again, and the page followed
+        job.wait()
+        after = {result.id: result.finished_at for result in job.results()}
+        assert [id for id in before if before[id] != after[id]] == ["long"]
+
+
+def test_a_job_is_cancelled_and_deleted(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        job = mill.submit("ner", [SLOW] * 2000, model="echo")
+        page = visitor.open(f"jobs/{job.id}")
+        state(page, "running")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+        state(page, "cancelled")
+        job.refresh()
+        assert job.state == "cancelled"
+        assert job.counts.cancelled > 0
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
+        expect(page.get_by_text("No jobs yet.")).to_be_visible()
+        assert list(mill.jobs()) == []
+
+
+def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        slow = [mill.submit("ner", [SLOW] * 1000, model="echo", metadata={"batch": "a"}) for _ in range(2)]
+        other = mill.submit("summarization", ["x"], model="echo", metadata={"batch": "b"})
+        page = visitor.open("jobs")
+        expect(page.locator("tm-job-row")).to_have_count(3)
+        page.get_by_label("Metadata").fill("batch=a")
+        expect(page.locator("tm-job-row")).to_have_count(2)
+        assert "metadata=batch%3Da" in page.url
+        page.reload()  # the address says it all
+        expect(page.get_by_label("Metadata")).to_have_value("batch=a")
+        expect(page.locator("tm-job-row")).to_have_count(2)
+        page.get_by_role("button", name="Cancel all that match").click()
+        expect(page.get_by_role("dialog")).to_contain_text("Cancel 2 jobs?")
+        page.get_by_role("dialog").get_by_role("button", name="Cancel 2 jobs").click()
+        expect(page.get_by_text("2 jobs cancelled.")).to_be_visible()
+        expect(page.locator("tm-job-row tm-state[value=cancelled]")).to_have_count(2)
+        assert [job.refresh().state for job in slow] == ["cancelled"] * 2
+        assert other.wait().state == "completed"
+
+        page.locator(".chip", has_text="Completed").first.click()
+        page.get_by_label("Metadata").fill("")
+        expect(page.locator("tm-job-row")).to_have_count(1)
+        page.get_by_label("Id begins with").fill(other.id[:6])
+        expect(page.locator("tm-job-row")).to_have_count(1)
+        page.get_by_label("Task").select_option("ner")
+        expect(page.get_by_text("No job matches.")).to_be_visible()
+
+
+def test_live_updates_can_be_paused(visitor: Visitor) -> None:
+    page = visitor.open("jobs")
+    with visitor.client() as mill:
+        mill.submit("ner", ["x"], model="echo")
+        expect(page.locator("tm-job-row tm-state")).to_have_attribute("value", "completed")  # without a reload
+        page.get_by_role("button", name="Live").click()
+        mill.submit("ner", ["x"], model="echo").wait()
+        assert page.locator("tm-job-row").count() == 1
+        page.get_by_role("button", name="Paused").click()
+        expect(page.locator("tm-job-row")).to_have_count(2)
+
+
+def test_a_hundred_thousand_documents_are_paged(visitor: Visitor, ledger: Store) -> None:
+    # Of a model that no worker has, so that the test itself is the worker, and quick.
+    key = ledger.read(keys.authenticate, visitor.key)
+    new = jobs.NewJob(key_id=key, task="summarization", model="nobody", options={}, open=True)
+    job = ledger.write(jobs.submit, new, []).job
+    for start in range(0, 100_000, 20_000):
+        texts = [(f"d{n}", f"fail {n}" if n == 77_777 else f"text {n}") for n in range(start, start + 20_000)]
+        ledger.write(jobs.append, key, job.id, texts, start)
+    ledger.write(jobs.close, key, job.id)
+    work(ledger, outcome=echo)
+    page = visitor.open(f"jobs/{job.id}")
+    state(page, "completed_with_errors")
+    expect(page.locator(".pager")).to_contain_text("1 to 20")
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".pager")).to_contain_text("21 to 40")
+    expect(page.get_by_role("article").first).to_contain_text("text 20")
+    page.get_by_role("button", name="Previous").click()
+    expect(page.locator(".pager")).to_contain_text("1 to 20")
+    page.get_by_role("button", name=re.compile("^Failed")).click()
+    expect(page.get_by_role("article")).to_have_count(1)
+    expect(page.get_by_role("article")).to_contain_text("fail 77777")
+    page.get_by_label("Document id").fill("d99999")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator(".pager")).to_contain_text("Position 100,000")
+    assert page.locator("*").count() < 2_000  # a million would not be more
+
+
+def test_results_are_downloaded(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        job = mill.submit("summarization", [("a", 'He said "no",\nand left.'), ("b", FAILS)], model="echo")
+        job.wait()
+        page = visitor.open(f"jobs/{job.id}")
+        page.locator("summary", has_text="Download").click()
+        with page.expect_download() as lines:
+            page.get_by_role("button", name="JSON lines").click()
+        results = [json.loads(line) for line in lines.value.path().read_text().splitlines()]
+        assert [(result["id"], result["state"]) for result in results] == [("a", "succeeded"), ("b", "failed")]
+        with page.expect_download() as table:
+            page.get_by_role("button", name="CSV").click()
+        rows = list(csv.reader(io.StringIO(table.value.path().read_text(), newline=""), strict=True))
+        assert rows[0][:6] == ["id", "position", "state", "summary_text", "error_code", "error_message"]
+        assert rows[1][:5] == ["a", "0", "succeeded", 'He said "no",\nand left.', ""]
+        assert rows[2][:5] == ["b", "1", "failed", "", "document_too_long"]
+
+
+def test_the_page_outlives_a_restart_of_the_server(visitor: Visitor, system: Running) -> None:
+    with visitor.client() as mill:
+        job = mill.submit("ner", [SLOW] * 200, model="echo")
+        page = visitor.open(f"jobs/{job.id}")
+        state(page, "running")
+        system.kill("api")
+        state(page, "completed")  # by its own: nothing was reloaded
+        expect(page.get_by_role("status").filter(has_text="does not answer")).to_be_hidden()
+        page.get_by_role("link", name="Models").click()
+        expect(page.get_by_role("heading", name="ner-en-small")).to_be_visible()
