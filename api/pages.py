@@ -18,6 +18,9 @@ POLICY = (
 DOCS_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 """Swagger UI writes styles into what it shows."""
 
+PAGE_POLICY = f"{POLICY}; require-trusted-types-for 'script'"
+"""The page sets what it was told as text alone: no string of it can become markup or a script."""
+
 DOCS_START = """\
 window.addEventListener("load", () => SwaggerUIBundle({
   url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, persistAuthorization: false,
@@ -73,7 +76,7 @@ def install(app: FastAPI, folder: Path) -> None:
     app.mount("/docs", Guarded(_swagger_ui(), DOCS_POLICY), name="docs")
     if folder.is_dir():
         # Not a mount at "/", which would come before "this address does not take that method" of all other routes.
-        app.router.default = _page_or(app.router.default, Guarded(folder, POLICY))
+        app.router.default = _page_or(app.router.default, Guarded(folder, PAGE_POLICY))
 
 
 def _page_or(nothing: ASGIApp, pages: ASGIApp) -> ASGIApp:

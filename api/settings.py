@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS
@@ -21,6 +21,9 @@ class ApiSettings(BaseSettings):
 
     web: Path = Path("web")
     """The folder of the page that is served at `/`. Where there is none, there is no page."""
+
+    flower_url: HttpUrl | None = None
+    """Where people find Flower: the page links to it."""
 
     request_threads: int = Field(default=8, ge=1)
     """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""

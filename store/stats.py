@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.session import db_minute, db_time, settings_of
-from store.tables import jobs, minutes
+from store.tables import batches, jobs, keys, minutes
 from store.tallies import SUCCEEDED
 from textmill.wire import Queued, Stats, StatsBucket
 
@@ -29,8 +29,12 @@ def look(tx: Connection, key_id: int, hours: float) -> Stats:
     last = minute // width
     first = last - math.ceil(back / width) + 1
     counted = _counted(tx, key_id, first, width)
-    buckets = [_bucket(number * width, counted[number], width, now) for number in range(first, last + 1)]
-    return Stats(now=now, bucket_seconds=60 * width, queued=_queued(tx, key_id, now), buckets=buckets)
+    fill = _fill(tx, first, width)
+    buckets = [
+        _bucket(number * width, counted[number], width, now, fill.get(number)) for number in range(first, last + 1)
+    ]
+    key = tx.execute(sa.select(keys.c.name).where(keys.c.id == key_id)).scalar_one()
+    return Stats(now=now, key=key, bucket_seconds=60 * width, queued=_queued(tx, key_id, now), buckets=buckets)
 
 
 def _counted(tx: Connection, key_id: int, first: int, width: int) -> defaultdict[int, Counter[str]]:
@@ -44,7 +48,15 @@ def _counted(tx: Connection, key_id: int, first: int, width: int) -> defaultdict
     return found
 
 
-def _bucket(minute: int, outcomes: Counter[str], width: int, now: datetime) -> StatsBucket:
+def _fill(tx: Connection, first: int, width: int) -> dict[int, float]:
+    """The share of the tokens in all workers' batches that was no padding: of all keys, which share the batches."""
+    number = batches.c.minute // width
+    query = sa.select(number, sa.func.sum(batches.c.tokens), sa.func.sum(batches.c.padded))
+    rows = tx.execute(query.where(batches.c.minute >= first * width).group_by(number))
+    return {bucket: round(int(tokens) / int(padded), 3) for bucket, tokens, padded in rows}
+
+
+def _bucket(minute: int, outcomes: Counter[str], width: int, now: datetime, fill: float | None) -> StatsBucket:
     start = datetime.fromtimestamp(60 * minute, UTC)
     lasted = min(60.0 * width, max(1.0, (now - start).total_seconds()))
     errors = {code: count for code, count in sorted(outcomes.items()) if code != SUCCEEDED}
@@ -53,7 +65,7 @@ def _bucket(minute: int, outcomes: Counter[str], width: int, now: datetime) -> S
         documents_succeeded=outcomes[SUCCEEDED],
         documents_failed=sum(errors.values()),
         documents_per_second=round(outcomes.total() / lasted, 3),
-        batch_fill=None,
+        batch_fill=fill,
         errors=errors,
     )
 

@@ -167,6 +167,16 @@ minutes = sa.Table(
 )
 sa.Index("ix_minutes_minute", minutes.c.minute)
 
+# Tokens of the batches that a worker process ran in a minute, without padding and with it.
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("worker_id", sa.String(36), primary_key=True),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("padded", sa.BigInteger, nullable=False),
+)
+
 shards = sa.Table(
     "shards",
     metadata,

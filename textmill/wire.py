@@ -268,6 +268,7 @@ class StatsBucket(Wire):
     documents_failed: int
     documents_per_second: float
     batch_fill: float | None
+    """Share of the tokens in all workers' batches that was no padding."""
     errors: dict[str, int]
     """Documents that failed, by code."""
 
@@ -276,9 +277,13 @@ class Stats(Wire):
     """`GET /v1/stats`: this key's work, oldest bucket first; the last one has only begun."""
 
     now: datetime
+    key: str
+    """The name of the key whose work it is."""
     bucket_seconds: int
     queued: list[Queued]
     buckets: list[StatsBucket]
+    flower_url: str | None = None
+    """Where people find Flower, if the server was told."""
 
 
 class TaskInfo(Wire):
@@ -304,6 +309,10 @@ class WorkerInfo(Wire):
     failed: list[str] = Field(default_factory=list)
     slots: int
     load: float
+    batch_fill: float | None = None
+    """Share of the tokens in its batches that was no padding, over the last minutes; null while it did nothing."""
+    documents_per_second: float | None = None
+    """Of all keys, over the last minutes; null while it did nothing."""
     started_at: datetime
     heartbeat_at: datetime
 

@@ -20,7 +20,7 @@ def models(services: Services, _key: Key) -> dict[str, list[dict[str, Any]]]:
 @router.get("/workers")
 def live_workers(services: Services, _key: Key) -> dict[str, list[wire.WorkerInfo]]:
     """The live workers: device, models, which of them are resident, load, last heartbeat."""
-    return {"workers": services.store.read(workers.live)}
+    return {"workers": services.store.read(workers.shown)}
 
 
 @router.get("/tasks")
@@ -48,4 +48,6 @@ def look_at_stats(
     hours: Annotated[float, Query(gt=0, le=168, description="Hours back; cut to what the server keeps")] = 1,
 ) -> wire.Stats:
     """What waits of this key's work, and what was settled in each stretch of the last hours."""
-    return services.store.read(stats.look, key, hours)
+    flower = services.settings.flower_url
+    found = services.store.read(stats.look, key, hours)
+    return found.model_copy(update={"flower_url": None if flower is None else str(flower)})

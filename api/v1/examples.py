@@ -39,12 +39,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "StoredDocument": DOCUMENT,
     "DocumentsPage": {"documents": [DOCUMENT], "next_cursor": None},
     "Stats": {
-        "now": _MOMENT, "bucket_seconds": 60,
+        "now": _MOMENT, "key": "newsroom", "bucket_seconds": 60, "flower_url": None,
         "queued": [{"model": "ner-en-small", "task": "ner", "documents": 4, "shards": 1, "oldest_seconds": 2.5}],
         "buckets": [
             {
                 "start": _MOMENT, "documents_succeeded": 590, "documents_failed": 10, "documents_per_second": 10.0,
-                "batch_fill": None, "errors": {"document_too_long": 10},
+                "batch_fill": 0.93, "errors": {"document_too_long": 10},
             }
         ],
     },

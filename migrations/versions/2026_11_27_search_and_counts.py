@@ -1,4 +1,4 @@
-"""what jobs and results are searched by; errors of a job by code; what was settled by the minute
+"""what jobs and results are searched by; errors by code; what was settled, and how full batches were, by the minute
 
 Nothing is taken away, so that processes of the previous release live through it. What they settle is in no count: a
 job's `errors` may then be fewer than its failed documents, until it is retried.
@@ -51,9 +51,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", "minute", "worker_id", "outcome", name=op.f("pk_minutes")),
     )
     op.create_index("ix_minutes_minute", "minutes", ["minute"])
+    op.create_table(
+        "batches",
+        sa.Column("minute", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("worker_id", sa.String(36), nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("padded", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("minute", "worker_id", name=op.f("pk_batches")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("batches")
     op.drop_table("minutes")
     op.drop_table("error_counts")
     op.drop_index("ix_results_code", "results")

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.pages import POLICY
+from api.pages import PAGE_POLICY
 from store.session import Store
 from tests.integration.serving import serving
 from tests.integration.test_api import problem
@@ -41,18 +41,18 @@ def test_the_page_is_served_without_a_key_under_a_strict_policy(http: httpx.Clie
     script = http.get("/views/jobs.js")
     assert script.headers["content-type"].startswith("text/javascript")
     for answer in (page, script):
-        assert answer.headers["content-security-policy"] == POLICY
+        assert answer.headers["content-security-policy"] == PAGE_POLICY
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-cache"
         again = http.get(answer.url, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        assert again.headers["content-security-policy"] == POLICY
+        assert again.headers["content-security-policy"] == PAGE_POLICY
     (web / "views" / "jobs.js").write_text("export const jobs = 2; // changed")
     changed = http.get("/views/jobs.js", headers={"If-None-Match": script.headers["etag"]})
     assert changed.text.startswith("export const jobs = 2"), "a new release is a new page at once"
     assert http.head("/").status_code == 200
-    assert "unsafe" not in POLICY
+    assert "unsafe" not in PAGE_POLICY
 
 
 def test_what_is_no_file_is_the_error_that_it_was(http: httpx.Client) -> None:

@@ -14,7 +14,7 @@ from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
-LARGE = ("documents", "error_counts", "jobs", "minutes", "results", "shards", "turns", "waiting")
+LARGE = ("batches", "documents", "error_counts", "jobs", "minutes", "results", "shards", "turns", "waiting")
 
 Statement = tuple[str, Any]
 
@@ -70,6 +70,7 @@ def look(store: Store, key_id: int, job_id: str) -> None:
     store.read(texts.one, key_id, job_id, "0")
     store.read(results.page, key_id, job_id, 0, 10, code="processing_failed", text=True)
     store.read(stats.look, key_id, 2)
+    store.read(tallies.recent)
     store.read(events.look, {key_id: events.Ask(1, [1, 2], MOMENT)}, [job_id])
     store.write(tallies.forget_minutes)
 

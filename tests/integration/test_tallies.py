@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from store import leases
-from store.session import Store
-from store.tables import minutes
+from store import leases, stats, workers
+from store.session import Store, db_minute
+from store.tables import batches, minutes
 from store.tallies import SUCCEEDED, errors_of
+from store.workers import WorkerRow
 from tests.integration.interleaving import before, lost_reply_to_commit, row_locks
-from tests.integration.ledger_steps import claim, job_row, outcomes, submit
+from tests.integration.ledger_steps import change, claim, job_row, outcomes, submit
 
 
 def counted(store: Store) -> dict[tuple[str, str], int]:
@@ -28,6 +29,21 @@ def test_each_outcome_is_counted_once(store: Store, key_id: int) -> None:
     failed = {"processing_failed": 2}
     assert store.read(errors_of, [job_row(store, job)["id"]]) == {job_row(store, job)["id"]: failed}
     assert counted(store) == {("w", SUCCEEDED): 2, ("w", "processing_failed"): 2}
+
+
+def test_workers_tell_how_full_their_batches_were(store: Store, key_id: int) -> None:
+    store.write(workers.register, WorkerRow("w", "host", 1, "cpu", ("echo",), 2, "machine"))
+    store.write(workers.heartbeat, "w", [], 0.5, None, (), (300, 400))
+    store.write(workers.heartbeat, "w", [], 0.5, None, (), (60, 80))
+    store.write(workers.heartbeat, "w", [], 0.5)
+    _, released = submit(store, key_id, 9)
+    store.write(leases.settle, claim(store, released[0].shard_id, "w"), outcomes(range(9)), True)
+    assert {b.batch_fill for b in store.read(stats.look, key_id, 1).buckets} == {None, 0.75}
+    assert [worker.batch_fill for worker in store.read(workers.shown)] == [None], "no whole minute is over"
+    for table in (batches, minutes):
+        change(store, table, table.c.minute > 0, minute=db_minute(-90))
+    (shown,) = store.read(workers.shown)
+    assert (shown.batch_fill, shown.documents_per_second) == (0.75, 0.05)
 
 
 @row_locks
