@@ -52,12 +52,16 @@ class System:
         return self.environment.get("REDIS_URL") or valkey.url(self._ports["redis"], self._redis_password)
 
     @property
+    def _flower_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._ports['flower'].number}"
+
+    @property
     def state(self) -> State:
         """What the file says now."""
         return State(
             api_url=f"http://{LOOPBACK}:{self._ports['api'].number}",
             api_key=self.api_key,
-            flower_url=f"http://{LOOPBACK}:{self._ports['flower'].number}",
+            flower_url=self._flower_url,
             flower_user=FLOWER_USER,
             flower_password=self._flower_password,
             redis_url=self.redis_url,
@@ -134,10 +138,13 @@ class System:
         }
 
     def _api(self) -> Command:
-        port = str(self._ports["api"].choose())
-        return Command(
-            [sys.executable, "-m", "api"], self._environment(TEXTMILL_HOST=LOOPBACK, TEXTMILL_PORT=port), ROOT
-        )
+        own = {
+            "TEXTMILL_HOST": LOOPBACK,
+            "TEXTMILL_PORT": str(self._ports["api"].choose()),
+            # For a link on the page. Flower was started before, so its port is known.
+            "TEXTMILL_FLOWER_URL": self.environment.get("TEXTMILL_FLOWER_URL", self._flower_url),
+        }
+        return Command([sys.executable, "-m", "api"], self._environment(**own), ROOT)
 
     def _worker(self) -> Command:
         gpus = self.environment.get("TEXTMILL_GPUS", "auto")

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import signal
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -11,12 +14,12 @@ from store import jobs, keys
 from store.session import Store
 from tests.acceptance.conftest import Running
 from tests.browser.conftest import Visitor
-from tests.integration.serving import echo, work
+from tests.integration.serving import work
 
-SLOW = "[[echo:sleep=0.05]]"
 FAILS = "[[echo:too-long]]"
 
-DROP = """([zone, files]) => {
+DROP = """(files) => {
+  const zone = document.querySelector(".zone");
   const data = new DataTransfer();
   for (const [name, text] of files) data.items.add(new File([text], name));
   for (const kind of ["dragenter", "dragover", "drop"]) {
@@ -25,10 +28,16 @@ DROP = """([zone, files]) => {
 }"""
 
 
-def drop(page: Page, **files: str) -> None:
-    """Files, by their names with `__` for the dot, dropped onto the page."""
-    zone = page.locator(".zone").element_handle()
-    page.evaluate(DROP, [zone, [[name.replace("__", "."), text] for name, text in files.items()]])
+def drop(page: Page, files: dict[str, str]) -> None:
+    """Files, texts by names, dropped onto the page."""
+    page.locator(".zone").wait_for()
+    page.evaluate(DROP, list(files.items()))
+
+
+def submitted(visitor: Visitor, ledger: Store, texts: list[tuple[str, str]], **asked: Any) -> str:
+    """A job of a model that no worker has: it goes on when the test does its work, and no sooner. Returns its id."""
+    key = ledger.read(keys.authenticate, visitor.key)
+    return ledger.write(jobs.submit, jobs.NewJob(key, "summarization", "nobody", **asked), texts).job.id
 
 
 def state(page: Page, value: str) -> None:
@@ -42,7 +51,7 @@ def test_from_a_dropped_file_to_a_marked_text(visitor: Visitor) -> None:
         {"id": "hopper", "text": "Grace Hopper worked in Philadelphia."},
         {"id": "astral", "text": "🙂🙂 Then Alan Turing came to Manchester."},  # places count code points
     ]
-    drop(page, people__jsonl="\n".join(map(json.dumps, documents)))
+    drop(page, {"people.jsonl": "\n".join(map(json.dumps, documents))})
     expect(page.get_by_role("listitem").filter(has_text="people.jsonl")).to_be_visible()
     page.get_by_label("Metadata").fill("project=atlas")
     page.get_by_role("button", name="Submit").click()
@@ -53,7 +62,8 @@ def test_from_a_dropped_file_to_a_marked_text(visitor: Visitor) -> None:
     hopper = page.get_by_role("article", name="Document hopper")
     expect(hopper.locator("mark")).to_have_text([re.compile(r"Grace Hopper\sPER 0\.\d\d"), re.compile("Philadelphia\\sLOC")])
     astral = page.get_by_role("article", name="Document astral")
-    expect(astral.locator("mark")).to_have_text([re.compile("^Alan Turing\\s"), re.compile("^Manchester\\s")])
+    for name in ("Alan Turing", "Manchester"):
+        expect(astral.locator("mark").filter(has_text=re.compile(rf"^{name}\s(PER|LOC)"))).to_have_count(1)
     expect(hopper).to_contain_text("1 attempt")
     expect(page.locator("aside")).to_contain_text("projectatlas")
     expect(page.locator("aside .limitations")).to_contain_text("English only")
@@ -105,30 +115,33 @@ def test_failed_documents_are_shown_by_their_code_and_retried(visitor: Visitor) 
         assert [id for id in before if before[id] != after[id]] == ["long"]
 
 
-def test_a_job_is_cancelled_and_deleted(visitor: Visitor) -> None:
+def test_a_job_is_cancelled_and_deleted(visitor: Visitor, ledger: Store) -> None:
+    job = submitted(visitor, ledger, [(str(n), "x" * 20_000) for n in range(40)])  # more than one shard
+    page = visitor.open(f"jobs/{job}")
+    state(page, "queued")
+    work(ledger, most=1)
+    state(page, "running")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    state(page, "cancelled")
     with visitor.client() as mill:
-        job = mill.submit("ner", [SLOW] * 2000, model="echo")
-        page = visitor.open(f"jobs/{job.id}")
-        state(page, "running")
-        page.get_by_role("button", name="Cancel").click()
-        page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
-        expect(page.get_by_role("dialog")).to_have_count(0)
-        page.get_by_role("button", name="Cancel").click()
-        page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
-        state(page, "cancelled")
-        job.refresh()
-        assert job.state == "cancelled"
-        assert job.counts.cancelled > 0
+        counts = mill.job(job).info.counts
+        assert counts.succeeded > 0
+        assert counts.cancelled == 40 - counts.succeeded
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
         expect(page.get_by_text("No jobs yet.")).to_be_visible()
         assert list(mill.jobs()) == []
 
 
-def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor) -> None:
+def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor, ledger: Store) -> None:
+    waiting = [submitted(visitor, ledger, [("a", "x")], metadata={"batch": "a"}) for _ in range(2)]
     with visitor.client() as mill:
-        slow = [mill.submit("ner", [SLOW] * 1000, model="echo", metadata={"batch": "a"}) for _ in range(2)]
-        other = mill.submit("summarization", ["x"], model="echo", metadata={"batch": "b"})
+        other = mill.submit("ner", ["x"], model="echo", metadata={"batch": "b"})
+        other.wait()
         page = visitor.open("jobs")
         expect(page.locator("tm-job-row")).to_have_count(3)
         page.get_by_label("Metadata").fill("batch=a")
@@ -142,16 +155,16 @@ def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor) -
         page.get_by_role("dialog").get_by_role("button", name="Cancel 2 jobs").click()
         expect(page.get_by_text("2 jobs cancelled.")).to_be_visible()
         expect(page.locator("tm-job-row tm-state[value=cancelled]")).to_have_count(2)
-        assert [job.refresh().state for job in slow] == ["cancelled"] * 2
-        assert other.wait().state == "completed"
+        assert [mill.job(job).state for job in waiting] == ["cancelled"] * 2
 
-        page.locator(".chip", has_text="Completed").first.click()
-        page.get_by_label("Metadata").fill("")
-        expect(page.locator("tm-job-row")).to_have_count(1)
-        page.get_by_label("Id begins with").fill(other.id[:6])
-        expect(page.locator("tm-job-row")).to_have_count(1)
-        page.get_by_label("Task").select_option("ner")
-        expect(page.get_by_text("No job matches.")).to_be_visible()
+    page.get_by_label("Metadata").fill("")
+    expect(page.locator("tm-job-row")).to_have_count(3)
+    page.get_by_role("checkbox", name="Completed", exact=True).check(force=True)
+    expect(page.locator("tm-job-row")).to_have_count(1)
+    page.get_by_label("Id begins with").fill(other.id[:6])
+    expect(page.locator("tm-job-row")).to_have_count(1)
+    page.get_by_label("Task").select_option("summarization")
+    expect(page.get_by_text("No job matches.")).to_be_visible()
 
 
 def test_live_updates_can_be_paused(visitor: Visitor) -> None:
@@ -167,16 +180,14 @@ def test_live_updates_can_be_paused(visitor: Visitor) -> None:
 
 
 def test_a_hundred_thousand_documents_are_paged(visitor: Visitor, ledger: Store) -> None:
-    # Of a model that no worker has, so that the test itself is the worker, and quick.
     key = ledger.read(keys.authenticate, visitor.key)
-    new = jobs.NewJob(key_id=key, task="summarization", model="nobody", options={}, open=True)
-    job = ledger.write(jobs.submit, new, []).job
+    job = submitted(visitor, ledger, [], open=True)
     for start in range(0, 100_000, 20_000):
         texts = [(f"d{n}", f"fail {n}" if n == 77_777 else f"text {n}") for n in range(start, start + 20_000)]
-        ledger.write(jobs.append, key, job.id, texts, start)
-    ledger.write(jobs.close, key, job.id)
-    work(ledger, outcome=echo)
-    page = visitor.open(f"jobs/{job.id}")
+        ledger.write(jobs.append, key, job, texts, start)
+    ledger.write(jobs.close, key, job)
+    work(ledger)
+    page = visitor.open(f"jobs/{job}")
     state(page, "completed_with_errors")
     expect(page.locator(".pager")).to_contain_text("1 to 20")
     page.get_by_role("button", name="Next").click()
@@ -211,13 +222,15 @@ def test_results_are_downloaded(visitor: Visitor) -> None:
         assert rows[2][:5] == ["b", "1", "failed", "", "document_too_long"]
 
 
-def test_the_page_outlives_a_restart_of_the_server(visitor: Visitor, system: Running) -> None:
-    with visitor.client() as mill:
-        job = mill.submit("ner", [SLOW] * 200, model="echo")
-        page = visitor.open(f"jobs/{job.id}")
-        state(page, "running")
-        system.kill("api")
-        state(page, "completed")  # by its own: nothing was reloaded
-        expect(page.get_by_role("status").filter(has_text="does not answer")).to_be_hidden()
-        page.get_by_role("link", name="Models").click()
-        expect(page.get_by_role("heading", name="ner-en-small")).to_be_visible()
+def test_the_page_outlives_a_restart_of_the_server(visitor: Visitor, ledger: Store, system: Running) -> None:
+    job = submitted(visitor, ledger, [("a", "x")])
+    page = visitor.open(f"jobs/{job}")
+    state(page, "queued")
+    silence = page.get_by_role("status").filter(has_text="does not answer")
+    expect(silence).to_be_hidden()
+    [api] = system.state()["pids"]["api"]
+    os.kill(api, signal.SIGKILL)
+    expect(silence).to_be_visible()
+    work(ledger)
+    state(page, "completed")  # by itself: nothing was reloaded
+    expect(silence).to_be_hidden()

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 from playwright.sync_api import Route, expect
 
@@ -43,7 +42,7 @@ def test_a_column_of_a_table_is_chosen(visitor: Visitor) -> None:
     page = visitor.open("new")
     page.get_by_label("Task").select_option("summarization")
     page.get_by_label("Model").select_option("echo")
-    drop(page, news__csv='nr,headline,body\n1,Small,"It says ""no"",\nand ends."\n\n2,Large,Plain\n')
+    drop(page, {"news.csv": 'nr,headline,body\n1,Small,"It says ""no"",\nand ends."\n\n2,Large,Plain\n'})
     page.get_by_label("Column of the texts").select_option("body")
     page.get_by_label("Column of the ids").select_option("nr")
     page.get_by_role("button", name="Submit").click()
@@ -56,12 +55,12 @@ def test_a_column_of_a_table_is_chosen(visitor: Visitor) -> None:
 
 def test_what_is_wrong_with_a_file_is_said_and_no_job_stays_open(visitor: Visitor) -> None:
     page = visitor.open("new")
-    drop(page, some__pdf="%PDF")
+    drop(page, {"some.pdf": "%PDF"})
     expect(page.get_by_role("alert")).to_contain_text("some.pdf")
     page = visitor.open("jobs")
     page = visitor.open("new")
     page.get_by_label("Model").select_option("echo")
-    drop(page, broken__jsonl='{"text": "fine"}\n{"text": 7}\n')
+    drop(page, {"broken.jsonl": '{"text": "fine"}\n{"text": 7}\n'})
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("alert")).to_contain_text("broken.jsonl, line 2")
     expect(page.get_by_role("button", name="Submit")).to_be_visible()
@@ -73,7 +72,7 @@ def test_an_upload_goes_on_after_a_lost_connection(visitor: Visitor) -> None:
     """It begins without a network, and in its middle an answer is lost whose chunk the server has stored."""
     page = visitor.open("new")
     page.get_by_label("Model").select_option("echo")
-    drop(page, lines__txt="".join(f"line {n}\n" for n in range(2_500)))
+    drop(page, {"lines.txt": "".join(f"line {n}\n" for n in range(2_500))})
     page.get_by_label("A text file is").select_option("a document a line")
     lost: list[str] = []
 

@@ -39,10 +39,9 @@ function figure(label, value) {
   return h("div.figure", {}, h("span.label", {}, label), " ", value);
 }
 
-/** What the producer noted with the job, and whose key it is where the API says so. */
+/** What the producer noted with the job. */
 function noted(job) {
   const notes = Object.entries(job.metadata).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`);
-  if (job.key) notes.unshift(job.key);
   return notes.length > 0 && h("span.notes", {}, ` · ${notes.join(", ").slice(0, 120)}`);
 }
 

@@ -34,8 +34,12 @@ class KeyForm extends HTMLElement {
   async submit(event) {
     event.preventDefault();
     keep(this.field.value);
-    await get("/v1/jobs", { limit: 1 }); // refused: the page comes back here, with the reason
-    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    try {
+      await get("/v1/jobs", { limit: 1 });
+      window.dispatchEvent(new HashChangeEvent("hashchange"));
+    } catch (error) {
+      if (error.status !== 401) this.complain(error); // refused: the page comes back here by itself, with the reason
+    }
   }
 
   complain(problem) {

@@ -69,7 +69,7 @@ async function links(signal) {
     ["Flower: Celery's view of the workers", stats.flower_url],
   ];
   return [
-    h("li", {}, `${info.title}, API version ${info.version}${stats.version ? `, release ${stats.version}` : ""}`),
+    h("li", {}, `${info.title}, API version ${info.version}`),
     shown.filter(([, url]) => url).map(([label, url]) => h("li", {}, h("a", { href: url }, label))),
   ];
 }

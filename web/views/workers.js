@@ -26,13 +26,13 @@ function card(worker, now) {
   const heard = between(worker.heartbeat_at, now ?? worker.heartbeat_at);
   const figures = [
     ["Load", percent(worker.load)],
-    worker.documents_per_second !== undefined && ["Rate", rate(worker.documents_per_second)],
-    worker.batch_fill !== undefined && ["Batch fill", percent(worker.batch_fill)],
+    ["Rate", rate(worker.documents_per_second)],
+    ["Batch fill", percent(worker.batch_fill)],
     ["Slots", count(worker.slots)],
     ["Heartbeat", `${duration(Math.round(heard))} ago`],
-  ].filter(Boolean);
+  ];
   return h("article.card", {},
-    h("header", {}, h("h3", {}, worker.host, " ", h("span.model", {}, worker.device)), worker.draining && h("span.badge", {}, "draining")),
+    h("header", {}, h("h3", {}, worker.host, " ", h("span.model", {}, worker.device))),
     h("dl.figures.small", {}, figures.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
     h("p.quietly", {}, `Process ${worker.pid}, since `, time(worker.started_at)),
     h("ul.tags", { "aria-label": "Models" }, sorted(worker).map((model) => h("li", { class: state(worker, model) }, model, h("span.unseen", {}, `: ${state(worker, model)}`)))),
@@ -56,7 +56,7 @@ function waiting(queued, served) {
     h("thead", {}, h("tr", {}, ["Model", "Task", "Waiting", "Oldest", ""].map((name) => h("th", { scope: "col" }, name || h("span.unseen", {}, "Note"))))),
     h("tbody", {}, queued.map((row) => h("tr", {},
       h("th", { scope: "row" }, row.model), h("td", {}, row.task),
-      h("td", {}, row.documents === undefined ? plural(row.shards, "shard") : plural(row.documents, "document")),
+      h("td", {}, plural(row.documents, "document")),
       h("td", {}, duration(row.oldest_seconds)),
       h("td", {}, !served.has(row.model) && h("strong.truncated", {}, "no worker serves it")))))));
 }
