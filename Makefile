@@ -12,7 +12,7 @@ ARGS ?=
 QUESTION ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
+.PHONY: help setup browser demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -21,10 +21,10 @@ help:  ## List the targets
 demo: $(VENV)/.ready  ## The three tasks over real documents, with everything embedded; shows samples, writes demo-output/
 	$(BIN)/python -m standalone demo $(ARGS)
 
-up: $(VENV)/.ready  ## The whole system on this machine, kept running; prints its URLs and an API key (Ctrl-C ends it)
+up: $(VENV)/.ready  ## The whole system on this machine, kept running; prints the page's address (ARGS=--open opens it) and an API key
 	$(BIN)/python -m standalone up $(ARGS)
 
-test: $(VENV)/.ready-dev  ## Every test, on SQLite and PostgreSQL, with real servers and processes
+test: $(VENV)/.ready-dev browser  ## Every test, on SQLite and PostgreSQL, with real servers, processes and a browser
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.ready-dev  ## The unit tests alone
@@ -61,6 +61,14 @@ migrate: $(VENV)/.ready  ## Bring the database of DATABASE_URL to the newest sch
 
 wheel: $(VENV)/.ready-dev  ## Build what producers install (dist/): the client and the command line
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+browser:  ## The Chromium of tests/browser: the one that is there, or Debian's where apt may install it
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium for tests/browser"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else false; fi || \
+	  echo "No Chromium, and none could be installed: tests/browser are skipped (and fail where CI or TEXTMILL_CI is set)." >&2
 
 setup: $(VENV)/.ready-dev  ## Set-up alone: the virtual environment with everything in it
 

@@ -64,7 +64,7 @@ def run_up(data: Path, show: bool) -> int:
         def ready(state: State) -> None:
             _welcome(state, folder)
             if show:
-                system.supervisor.guests.add(_open(way_in(state)))
+                system.supervisor.guests.add(open_page(way_in(state)))
 
         system.run(ready)
     return 0
@@ -113,7 +113,7 @@ def locked(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _open(address: str) -> int:
+def open_page(address: str) -> int:
     """Show it in the user's browser. Returns the process that does: the supervisor has one thread, which a browser
     would hold for as long as it runs where there is no other one yet."""
     return subprocess.Popen(

@@ -1,6 +1,7 @@
 /** The page's entry: the key, the views by address, and what stands around them. */
 
 import { put, say } from "./lib/dom.js";
+import { percent } from "./lib/format.js";
 import { forget, key, takeFromAddress } from "./lib/key.js";
 import * as net from "./lib/net.js";
 import { parse } from "./lib/router.js";
@@ -19,6 +20,7 @@ const VIEWS = {
 
 const main = document.getElementById("main");
 const leave = document.getElementById("leave");
+const sending = document.getElementById("upload");
 const offline = document.getElementById("offline");
 let open = new AbortController();
 
@@ -73,6 +75,14 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 net.onChange((answers) => {
   say(offline, answers ? "" : "The server does not answer. This page goes on as soon as it does.");
   offline.hidden = answers;
+});
+
+window.addEventListener("upload", ({ detail: upload }) => {
+  sending.hidden = upload.over;
+  say(sending, `Uploading, ${percent(upload.total ? upload.read / upload.total : 0)}`);
+});
+window.addEventListener("beforeunload", (event) => {
+  if (!sending.hidden) event.preventDefault(); // an upload ends with its tab: the browser asks
 });
 
 takeFromAddress();

@@ -30,6 +30,7 @@ def test_the_file_tells_where_everything_is(system: Running) -> None:
         "api_url", "api_key", "flower_url", "flower_user", "flower_password", "redis_url", "database_url", "pids",
     }  # fmt: skip
     assert httpx.get(f"{state['api_url']}/health/ready").is_success
+    assert f"{state['api_url']}/#key={state['api_key']}\n" in system.output.read_text()
     with redis.Redis.from_url(state["redis_url"]) as client:
         assert client.ping()
     for part in ("api", "worker", "flower", "redis"):

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from standalone.__main__ import open_page, way_in
 from standalone.child import Child, Command, back_off
 from standalone.demo import EXAMPLES, SAMPLES, documents
 from standalone.ports import LOOPBACK, Port, is_free
@@ -221,3 +222,16 @@ def test_a_full_disk_is_said_once_and_gone_on_without(tmp_path: Path, full_disk:
     assert "File too large" in said[0]
     file.write(states[2])
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("standalone")] == ["standalone.json"]
+
+
+def test_the_way_in_is_opened_by_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = tmp_path / "seen"
+    os.mkfifo(seen)
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(browser))
+    state = State("http://127.0.0.1:8000", "tm_a+b", "", "", "", "", "", {})
+    pid = open_page(way_in(state))
+    assert seen.read_text() == "http://127.0.0.1:8000/#key=tm_a%2Bb"
+    os.waitpid(pid, 0)

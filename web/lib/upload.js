@@ -72,6 +72,7 @@ export class Upload extends EventTarget {
 
   tell() {
     this.dispatchEvent(new Event("change"));
+    window.dispatchEvent(new CustomEvent("upload", { detail: this }));
   }
 }
 
