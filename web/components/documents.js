@@ -2,7 +2,7 @@
 
 import "./state.js";
 import { get } from "../lib/api.js";
-import { announce, h, put, unique } from "../lib/dom.js";
+import { announce, h, put, unique, unseen } from "../lib/dom.js";
 import { count, plural, time } from "../lib/format.js";
 import { text } from "./cut-text.js";
 import { complaint, empty } from "./notice.js";
@@ -28,6 +28,7 @@ class Documents extends HTMLElement {
     });
     const id = unique("document");
     this.search = h("input", { id, type: "search", placeholder: "Document id", ".value": wanted, spellcheck: "false" });
+    this.only = h("button.tab", { type: "button", "aria-pressed": true, hidden: true, onclick: () => this.open({}) });
     this.body = h("div.documents-body", { "aria-live": "off" });
     this.place = h("span.quietly");
     this.back = h("button", { type: "button", onclick: () => this.turn(-1) }, "Previous");
@@ -35,7 +36,7 @@ class Documents extends HTMLElement {
     put(
       this,
       h("div.documents-top", {},
-        h("div.tabs", { role: "group", "aria-label": "Documents by outcome" }, this.tabs.map(({ button }) => button)),
+        h("div.tabs", { role: "group", "aria-label": "Documents by outcome" }, this.tabs.map(({ button }) => button), this.only),
         h("form.find", { role: "search", "aria-label": "A document", onsubmit: (event) => this.find(event) },
           h("label.unseen", { for: id }, "Document id"), this.search, h("button", {}, "Find"))),
       this.body,
@@ -54,6 +55,8 @@ class Documents extends HTMLElement {
       number.textContent = count(numbers[value]);
       button.setAttribute("aria-pressed", String(value === this.state && !this.code && !this.wanted));
     }
+    this.only.hidden = !(this.code || this.wanted);
+    put(this.only, this.code || this.wanted, " ×", unseen(": show all"));
     const changed = before.pending !== job.counts.pending;
     if (changed && !this.loading && !this.full) this.load();
   }

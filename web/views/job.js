@@ -60,8 +60,8 @@ class JobView {
     this.state.setAttribute("value", job.state);
     this.bar.counts = job.counts;
     this.speed.note(job);
-    this.chart.hidden = this.speed.points.length < 3;
-    if (!this.chart.hidden) this.chart.draw({ points: this.speed.points, show: rate, label: "Documents per second" });
+    this.draw(this.speed.points);
+    if (this.chart.hidden && job.finished_at && job.started_at) this.once("unseen", job.finished_at, async () => this.draw(await Speed.afterwards(job, this.signal)));
     put(this.figures, figures(job));
     put(this.timeline, timeline(job));
     this.once("actions", [ended(job), job.counts.failed > 0, job.counts.cancelled > 0], () => put(this.actions, this.buttons()));
@@ -76,6 +76,12 @@ class JobView {
     if (this.drawn[name] === now) return;
     this.drawn[name] = now;
     draw();
+  }
+
+  /** The chart, once there is something to see. */
+  draw(points) {
+    this.chart.hidden = points.length < 3;
+    if (!this.chart.hidden) this.chart.draw({ points, show: rate, label: "Documents per second" });
   }
 
   follow() {
