@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from store import keys
 from store.session import Store
-from tests.acceptance.conftest import SECONDS, Running
+from tests.acceptance.conftest import Running
 from textmill import Client
 
 PATIENCE = 25_000

@@ -60,7 +60,9 @@ def test_from_a_dropped_file_to_a_marked_text(visitor: Visitor) -> None:
     page.wait_for_url(re.compile(r"#/jobs/[0-9a-f-]+"))
     state(page, "completed")
     hopper = page.get_by_role("article", name="Document hopper")
-    expect(hopper.locator("mark")).to_have_text([re.compile(r"Grace Hopper\sPER 0\.\d\d"), re.compile("Philadelphia\\sLOC")])
+    expect(hopper.locator("mark")).to_have_text(
+        [re.compile(r"Grace Hopper\sPER 0\.\d\d"), re.compile("Philadelphia\\sLOC")]
+    )
     astral = page.get_by_role("article", name="Document astral")
     for name in ("Alan Turing", "Manchester"):
         expect(astral.locator("mark").filter(has_text=re.compile(rf"^{name}\s(PER|LOC)"))).to_have_count(1)

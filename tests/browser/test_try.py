@@ -12,7 +12,7 @@ from tests.browser.test_jobs import drop
 
 def test_the_answer_and_the_request_as_code(visitor: Visitor) -> None:
     page = visitor.open("try")
-    page.get_by_label("Text").fill("Ada Lovelace lived in London. It's \\ \"quoted\".")
+    page.get_by_label("Text").fill('Ada Lovelace lived in London. It\'s \\ "quoted".')
     page.get_by_label("Task").select_option("ner")
     page.get_by_role("button", name="Run").click()
     expect(page.locator(".answer mark").first).to_contain_text("Ada Lovelace")
@@ -116,7 +116,10 @@ def test_what_the_modules_make_of_texts(visitor: Visitor) -> None:
             [["One.", "Um."], ["Two.", "Dois."], ["Three.", "Três."]],
         ],
         ["outputs/translation.js", "aligned", ["One.\n\nTwo.", "Um e dois.", "en", "pt"], None],
-        ["outputs/translation.js", "aligned", ["One. Two.", "Um e dois.", "en", "no such language"], [["One. Two.", "Um e dois."]]],
+        [
+            "outputs/translation.js", "aligned", ["One. Two.", "Um e dois.", "en", "no such language"],
+            [["One. Two.", "Um e dois."]],
+        ],
         [
             "outputs/entities.js", "placed", ["🙂 Ada", [{"start": 2, "end": 5, "entity_group": "PER", "score": 1}]],
             [{"start": 3, "end": 6, "label": "PER", "score": 1}],
