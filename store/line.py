@@ -27,7 +27,6 @@ class Newcomer(NamedTuple):
     priority: int
 
 
-
 def wait(tx: Connection, job: Newcomer, served_before: bool = False) -> None:
     """Note that the job has pending shards, and keep that noted until the end of the transaction, which adds them.
     Call it before the job's row is locked. `served_before`: it had places already, and takes its turn as the last.
