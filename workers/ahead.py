@@ -32,16 +32,15 @@ class ImportAhead:
             self._thread.start()
 
     def _run(self) -> None:
+        started = time.monotonic()
         done: set[str] = set()
         for model in self._models:
             try:
                 backend = self._make(model).backend
-                if backend.name in done:
-                    continue
-                done.add(backend.name)
-                started = time.monotonic()
-                backend.import_ahead()
-                log.info("backend %s: imported in %.1f s", backend.name, time.monotonic() - started)
+                if backend.name not in done:
+                    done.add(backend.name)
+                    backend.import_ahead()
             except (ModelUnavailable, ImportError) as error:
                 # No more than that: opening the model says it again, to those who wait for it.
                 log.warning("%s: its backend cannot be imported: %s", model, error)
+        log.info("imported ahead, in %.1f s: %s", time.monotonic() - started, ", ".join(sorted(done)))

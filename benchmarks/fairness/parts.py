@@ -17,6 +17,9 @@ from textmill.wire import Priority
 LOADED_TASK = "summarization"
 """Of the small job whose model must be loaded first."""
 
+RESTARTED_TASK = "ner"
+"""Of the small job right after a restart, which waits for the framework's import as well."""
+
 SHARED_TASK = "ner"
 """Of the ten keys' jobs: the quickest, so that a minute is many turns."""
 
@@ -99,23 +102,32 @@ def small(installation: Installation, sizes: Sizes) -> list[Row]:
 
 
 def load(installation: Installation, sizes: Sizes) -> list[Row]:
-    """A small job right after a restart of the workers beside a bulk job that waits; no model is preloaded."""
+    """Small jobs after a restart of the workers beside a bulk job that waits; no model is preloaded. One at once, when
+    torch is not imported yet, and one of another model when it is."""
     with installation.running("calibration"):
         pass  # its results are kept: a load is a load, and no calibration
-    waits, loads = [], []
+    tasks = {"restart": RESTARTED_TASK, "load": LOADED_TASK}
+    waits: dict[str, list[float]] = {part: [] for part in tasks}
+    loads: dict[str, list[float]] = {part: [] for part in tasks}
     with installation.running("load", preload=False) as mill:
         bulk = Bulk(mill, sizes.documents, sizes.settle_seconds)
         for _ in range(sizes.repeats):
             bulk.ensure()
             offset = mill.log.stat().st_size
             mill.restart_workers()
-            waits.append(mill.small(LOADED_TASK))
-            loads.append(mill.load_seconds(bundled()[LOADED_TASK], offset))
-            print(f"{LOADED_TASK} after a restart: {waits[-1]:.2f} s, load {loads[-1]:.1f} s", flush=True)
+            for part, task in tasks.items():
+                waits[part].append(mill.small(task))
+                loads[part].append(mill.load_seconds(bundled()[task], offset))
+                print(f"{part}, {task}: {waits[part][-1]:.2f} s, load {loads[part][-1]:.1f} s", flush=True)
+                mill.imported(offset, installation.processes)
             bulk.progress()
         bulk.job.cancel()
-    beyond = [round(max(0.0, wait - load), 3) for wait, load in zip(waits, loads, strict=True)]
-    return [{"part": "load", "task": LOADED_TASK, **spread(beyond), "waits": waits, "loads": loads, "beyond": beyond}]
+    rows: list[Row] = []
+    for part, task in tasks.items():
+        beyond = [round(max(0.0, wait - load), 3) for wait, load in zip(waits[part], loads[part], strict=True)]
+        rows.append({"part": part, "task": task, "waits": waits[part], "loads": loads[part], "beyond": beyond})
+        rows[-1] |= spread(beyond)
+    return rows
 
 
 def shares(installation: Installation, sizes: Sizes) -> list[Row]:
