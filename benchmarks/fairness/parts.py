@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.fairness.report import Row, share_deviation, spread
 from benchmarks.fairness.system import BULK_TASK, TASKS, Bulk, Installation, Mill, bundled, many
+from textmill.client import Job
 from textmill.wire import Priority
 
 LOADED_TASK = "summarization"
@@ -131,13 +132,18 @@ def load(installation: Installation, sizes: Sizes) -> list[Row]:
 
 
 def shares(installation: Installation, sizes: Sizes) -> list[Row]:
-    """What each of ten keys with a bulk job of one model gets of the work (characters), from when all are there."""
+    """What each of ten keys with a bulk job of one model gets of the work (characters), from when the second came: the
+    first pays back what it received while the others were still being submitted, which a count from the last one's
+    arrival would take for a share that is too small. `since_all` is that count."""
     with installation.running("shares") as mill, contextlib.ExitStack() as stack:
-        jobs = []
+        jobs: list[Job] = []
+        alone = 0
         for number in range(KEYS):
             client = stack.enter_context(mill.client(f"key {number}"))
             # Another document first for each key, so that no two have the same text in work at once.
             texts = many(sizes.share_documents, number * sizes.share_documents // KEYS)
+            if number == 1:
+                alone = mill.characters(jobs[0])
             jobs.append(client.submit(SHARED_TASK, texts))
         before = [mill.characters(job) for job in jobs]
         time.sleep(sizes.share_seconds)
@@ -146,8 +152,10 @@ def shares(installation: Installation, sizes: Sizes) -> list[Row]:
             raise RuntimeError("a key's job ended within the window: give it more --share-documents")
         for job in jobs:
             job.cancel()
-    got = [last - first for first, last in zip(before, after, strict=True)]
+    got = [after[0] - alone, *after[1:]]
+    since_all = [last - first for first, last in zip(before, after, strict=True)]
     row = {"part": "shares", "task": SHARED_TASK, "seconds": sizes.share_seconds, "characters": got}
+    row["since_all"] = since_all
     return [row | share_deviation(got)]
 
 
