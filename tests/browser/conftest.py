@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from store import keys
 from store.session import Store
-from tests.acceptance.conftest import Running
+from tests.acceptance.conftest import SECONDS, Running
 from textmill import Client
 
-PATIENCE = 25_000
+PATIENCE = 1000 * SECONDS
 """Milliseconds for what takes less than a second on an idle machine."""
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

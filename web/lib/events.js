@@ -14,9 +14,11 @@ export async function listen(path, { onEvent, onOpen, signal, query }) {
   let lastId = null;
   let opened = false;
   for (let tries = 0; !signal.aborted; tries += 1) {
+    const looked = await seen(signal);
+    let wait = null;
     try {
       const headers = { Accept: "text/event-stream", ...(lastId === null ? {} : { "Last-Event-ID": lastId }) };
-      const answer = await request("GET", path, { headers, signal, query });
+      const answer = await request("GET", path, { headers, signal: looked, query });
       if (answer.status === 204) return; // all that there was to tell has been told
       onOpen?.(opened);
       opened = true;
@@ -27,12 +29,33 @@ export async function listen(path, { onEvent, onOpen, signal, query }) {
       }
     } catch (error) {
       if (signal.aborted) return;
+      if (looked.aborted) continue;
       if (error instanceof Problem && !error.passes) throw error;
+      wait = error.retryAfter ? 1000 * error.retryAfter : null;
       if (!(error instanceof Problem || error instanceof Unreachable || error instanceof TypeError)) throw error;
     }
     // A stream that breaks in the middle is a TypeError of fetch. The next request finds out whether the server is there.
-    if (!signal.aborted) await pause(backOff(tries), signal).catch(() => {});
+    if (!signal.aborted) await pause(wait ?? backOff(tries), signal).catch(() => {});
   }
+}
+
+/**
+ * Waits until the tab is seen, and gives a signal that aborts when it no longer is: a browser has six connections for all
+ * tabs of a server, and streams that nobody looks at would use them up.
+ */
+async function seen(signal) {
+  while (document.hidden && !signal.aborted) await happens(document, "visibilitychange", signal);
+  const hidden = new AbortController();
+  const both = AbortSignal.any([signal, hidden.signal]);
+  document.addEventListener("visibilitychange", () => document.hidden && hidden.abort(), { signal: both });
+  return both;
+}
+
+function happens(target, name, signal) {
+  return new Promise((resolve) => {
+    target.addEventListener(name, resolve, { once: true, signal });
+    signal.addEventListener("abort", resolve, { once: true });
+  });
 }
 
 /** The events of a stream of bytes, as the HTML standard says: fields by line, a blank line ends an event. */
