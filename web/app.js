@@ -72,6 +72,16 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+/** Menus close as menus do: by a click elsewhere, or by Escape. */
+function closeMenus(event) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (event.type === "keydown" && menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+    if (event.type === "keydown" || !menu.contains(event.target)) menu.open = false;
+  }
+}
+
+document.addEventListener("click", closeMenus);
+document.addEventListener("keydown", (event) => event.key === "Escape" && closeMenus(event));
 net.onChange((answers) => {
   say(offline, answers ? "" : "The server does not answer. This page goes on as soon as it does.");
   offline.hidden = answers;

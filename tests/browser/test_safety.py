@@ -115,6 +115,9 @@ def test_the_first_view_is_small_and_all_from_here(visitor: Visitor) -> None:
     assert {answer.url.startswith(visitor.url) for answer in answers} == {True}
     files = [answer for answer in answers if "/v1/" not in answer.url]
     assert sum(len(answer.body()) for answer in files) < 100_000
+    # The page names them beforehand, all and no others.
+    named = page.evaluate("Array.from(document.querySelectorAll('[rel=modulepreload]'), (link) => link.href)")
+    assert {file.url for file in files if file.url.endswith(".js")} == {*named, f"{visitor.url}/app.js"}
     assert "'unsafe" not in files[0].headers["content-security-policy"]
 
 
