@@ -62,7 +62,10 @@ window.addEventListener("hashchange", () => {
   route().then(() => main.focus({ preventScroll: true }));
   window.scrollTo(0, 0);
 });
-window.addEventListener("refused", (event) => signOut(event.detail));
+window.addEventListener("refused", ({ detail: { problem, used } }) => {
+  // Several requests are refused at once: those that come after the first say nothing of the key that is tried next.
+  if (used !== null && used === key()) signOut(problem);
+});
 window.addEventListener("unhandledrejection", (event) => {
   // What a view began and nobody waits for: it ended because its view was left, or it is a fault to be seen.
   if (event.reason?.name === "AbortError") event.preventDefault();

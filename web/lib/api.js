@@ -42,7 +42,8 @@ export function address(path, query = {}) {
 
 /** The raw answer. Throws Problem, Unreachable, or the signal's reason. */
 export async function request(method, path, { query, json, body, headers = {}, signal } = {}) {
-  const sent = { Authorization: `Bearer ${key() ?? ""}`, ...headers };
+  const used = key();
+  const sent = { Authorization: `Bearer ${used ?? ""}`, ...headers };
   if (json !== undefined) sent["Content-Type"] = "application/json";
   let answer;
   try {
@@ -62,7 +63,7 @@ export async function request(method, path, { query, json, body, headers = {}, s
   if (answer.status < 502 || answer.status > 504) net.answers();
   if (answer.ok) return answer;
   const problem = new Problem(answer.status, await bodyOf(answer), Number(answer.headers.get("Retry-After")) || null);
-  if (problem.status === 401) window.dispatchEvent(new CustomEvent("refused", { detail: problem }));
+  if (problem.status === 401) window.dispatchEvent(new CustomEvent("refused", { detail: { problem, used } }));
   throw problem;
 }
 
