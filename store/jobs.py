@@ -6,7 +6,7 @@ after they have locked the job's row, but lock none that anybody else can hold: 
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,8 +32,10 @@ from textmill.errors import (
 )
 from textmill.wire import ENDED_STATES, Job, JobState, Priority
 
-NewDocument = tuple[str | None, str]
-"""The producer's id, or None for the document's position, and the text."""
+NewDocument = bulk.NewDocument
+
+Check = Callable[[str, dict[str, Any]], None]
+"""Gets a job's task and canonical options, and raises where what is to be appended does not fit them."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,22 @@ def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
     return Submitted(view(tx, same), False, [])
 
 
-def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument], offset: int | None) -> Appended:
+def append(
+    tx: Connection,
+    key_id: int,
+    job_id: str,
+    batch: Sequence[NewDocument],
+    offset: int | None,
+    check: Check | None = None,
+) -> Appended:
     """Store documents at `offset`, the job's total so far (None: wherever the job ends now).
 
     A range that is stored already is accepted again with no effect, so that a lost answer can be asked for again.
-    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument.
+    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument, and what `check` raises.
     """
     count = len(batch)
     mine = owned(key_id, job_id)
-    columns = (jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.priority, jobs.c.total, jobs.c.open)
+    columns = [jobs.c[name] for name in ("id", "key_id", "model", "priority", "total", "open", "task", "options")]
     row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
@@ -143,6 +152,8 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
         raise JobClosed
     if offset is not None and offset != row.total:
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
+    if check is not None:
+        check(row.task, json.loads(row.options))
     job = Newcomer(*row[:4])
     if batch:
         dispatch.wait(tx, job, served_before=row.total > 0)
@@ -164,7 +175,7 @@ def _add_documents(tx: Connection, job: Newcomer, first: int, batch: Sequence[Ne
     if not batch:
         return
     bulk.insert_documents(tx, job.job_id, first, batch)
-    _add_shards(tx, job, [(position, len(text)) for position, (_, text) in enumerate(batch, first)])
+    _add_shards(tx, job, [(position, sum(map(len, texts))) for position, (_, *texts) in enumerate(batch, first)])
 
 
 def _add_shards(tx: Connection, job: Newcomer, sizes: Sequence[tuple[int, int]]) -> None:
@@ -305,8 +316,9 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
 
 def _undecided_sizes(tx: Connection, internal_id: int) -> list[tuple[int, int]]:
     decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
+    size = sa.func.length(documents.c.text) + sa.func.coalesce(sa.func.length(documents.c.fields), 0)
     query = (
-        sa.select(documents.c.position, sa.func.length(documents.c.text))
+        sa.select(documents.c.position, size)
         .join_from(documents, results, decided, isouter=True)
         .where(documents.c.job_id == internal_id, results.c.position.is_(None))
         .order_by(documents.c.position)

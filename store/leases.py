@@ -6,7 +6,7 @@ so a worker that was given up for dead writes nothing when it comes back.
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ class Text(NamedTuple):
 
     position: int
     text: str
+    fields: Mapping[str, Any]
+    """What it has beside the text."""
 
 
 class Settled(NamedTuple):
@@ -128,14 +130,14 @@ def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text
     """Documents of the shard that have no result, at positions above `after`, in order."""
     decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
     query = (
-        sa.select(documents.c.position, documents.c.text)
+        sa.select(documents.c.position, documents.c.text, documents.c.fields)
         .join_from(documents, results, decided, isouter=True)
         .where(documents.c.job_id == lease.job_id, results.c.position.is_(None))
         .where(documents.c.position.between(max(lease.first, after + 1), lease.last))
         .order_by(documents.c.position)
         .limit(limit)
     )
-    return [Text(position, text) for position, text in tx.execute(query)]
+    return [Text(position, text, json.loads(fields) if fields else {}) for position, text, fields in tx.execute(query)]
 
 
 def renew(tx: Connection, worker_id: str, tokens: Collection[str]) -> set[str]:

@@ -99,6 +99,8 @@ documents = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("document_id", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    # What the document has beside its text, as a JSON object; null where it has nothing.
+    sa.Column("fields", sa.Text),
     sa.UniqueConstraint("job_id", "document_id"),
 )
 

@@ -94,7 +94,14 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
     plan = notes.plan(
-        task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
+        task,
+        expand(files),
+        given["format_"],
+        given["model"],
+        given["priority"],
+        metadata,
+        options,
+        columns_of(given, task),
     )
     with client_of(given["server"], given["api_key"]) as client:
         try:
@@ -116,7 +123,7 @@ def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     from textmill.files.inputs import check, expand, from_files
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    source = expand(files), given["format_"], columns_of(given)
+    source = expand(files), given["format_"], columns_of(given, task)
     check(*source)
     with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
         job = client.submit(

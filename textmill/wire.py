@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from textmill import tasks
@@ -78,10 +78,21 @@ TaskName = Annotated[str, AfterValidator(_task_name), Field(examples=list(tasks.
 
 
 class Document(Request):
-    """One text with the producer's own id (its position in the job where none is given)."""
+    """One text with the producer's own id (its position in the job where none is given), and what its task has beside.
+
+    Which fields these are, the task says (`Task.fields`): here they all pass.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue]
 
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
     text: str
+
+    @property
+    def fields(self) -> dict[str, JsonValue]:
+        """What it has beside id and text; null is as good as not given."""
+        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
 
 
 class JobRequest(Request):

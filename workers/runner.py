@@ -13,6 +13,7 @@ here: a rule asks for a *kind* of model, a backend computes kinds, and neither k
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from textmill import tasks
@@ -64,6 +65,12 @@ class Prepared:
     pieces: int = field(default=0)
 
 
+Fields = Mapping[str, Any]
+"""What a document has beside its text (`textmill.tasks.Task.fields`)."""
+
+NO_FIELDS: Fields = MappingProxyType({})
+
+
 class Backend(Protocol):
     """What runs models of some kinds: a folder of `workers/backends/`. Making one loads no framework."""
 
@@ -96,8 +103,11 @@ class Backend(Protocol):
 class Plan(Protocol):
     """A rule bound to one job's options, for the life of a lease. Called from one thread at a time."""
 
-    def prepare(self, text: str) -> Prepared:
-        """Cut the text into items that fit the model. Raises DocumentError (DocumentTooLong, ...)."""
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
+        """Cut the text into items that fit the model. fields: what the document has beside it, as its task has them.
+
+        Raises DocumentError (DocumentTooLong, ...).
+        """
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
         """The document's outcome from its items' outputs (same order), or another round. Raises DocumentError."""

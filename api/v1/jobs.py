@@ -1,7 +1,7 @@
 """Jobs: submit, append, close, look, wait, cancel, retry, delete."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -35,11 +35,13 @@ def submit(
     task = tasks.get(asked.task)
     options = door.options_of(task, asked.options)
     model = services.catalogue.resolve(task.name, asked.model, options)
+    canonical = task.canonical(model, options)
+    door.check_fields(task.name, canonical, documents)
     new = jobs.NewJob(
         key_id=key,
         task=task.name,
         model=model.name,
-        options=task.canonical(model, options),
+        options=canonical,
         priority=asked.priority,
         metadata=asked.metadata,
         open=asked.open,
@@ -71,7 +73,11 @@ def append(
     body = limits.decoded(request, body, settings.max_chunk_bytes)
     ndjson = limits.media_type(request, limits.JSON | limits.NDJSON) in limits.NDJSON
     documents = (door.parse_ndjson if ndjson else door.parse_documents)(body, settings.max_chunk_documents)
-    appended = services.store.write(jobs.append, key, job_id, documents, upload_offset)
+
+    def check(task: str, options: dict[str, Any]) -> None:
+        door.check_fields(task, options, documents)
+
+    appended = services.store.write(jobs.append, key, job_id, documents, upload_offset, check)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)

@@ -71,7 +71,7 @@ class ShoutPlan:
     def __init__(self, marks):
         self._marks = marks
 
-    def prepare(self, text):
+    def prepare(self, text, fields):
         return Prepared([Item(text, len(text) or 1)], None, len(text), 1)
 
     def assemble(self, prepared, outputs):

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from textmill import wire
+from textmill import tasks, wire
 from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
 from textmill.progress import Bar
@@ -34,7 +34,9 @@ class AsyncJob(JobView):
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
         already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
         is sent or skipped."""
-        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), [], seen))
+        await self._client._run(
+            self._client._flows.upload(self.info, self._client._source(documents, self.info.task), [], seen)
+        )
         return await self.refresh()
 
     async def close(self) -> Self:
@@ -121,7 +123,7 @@ class AsyncClient(ClientBase):
     ) -> AsyncJob:
         """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
         head = head_of(task, model, priority, metadata, options)
-        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents), head, idempotency_key)))
+        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents, task), head, idempotency_key)))
 
     async def open_job(
         self,
@@ -160,26 +162,30 @@ class AsyncClient(ClientBase):
         """The live workers."""
         return await self._run(self._flows.workers())
 
-    async def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The summary of one text. Raises what it failed with."""
-        return cast(str, (await self._one("summarization", text, timeout, options)).summary_text)
-
-    async def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
-        return cast(str, (await self._one("translation", text, timeout, options)).translation_text)
-
-    async def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
-        """The named entities of one text. Raises what it failed with."""
-        return cast(list[wire.Entity], (await self._one("ner", text, timeout, options)).entities)
-
-    def _source(self, documents: Documents | AsyncIterable[DocumentLike]) -> Source:
-        if isinstance(documents, AsyncIterable):
-            return async_chunks(documents, self._chunker())
-        return chunks(documents, self._chunker())
-
-    async def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
-        head = head_of(task, options.pop("model", None), "high", None, options)
+    async def one(
+        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+    ) -> wire.Output:
+        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        head = head_of(task, model, "high", None, options)
         return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    async def summarize(self, text: str, **options: Any) -> str:
+        """The summary of one text. options: those of `one` and of the task, as in all that follow."""
+        return cast(str, (await self.one("summarization", text, **options)).summary_text)
+
+    async def translate(self, text: str, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`."""
+        return cast(str, (await self.one("translation", text, **options)).translation_text)
+
+    async def entities(self, text: str, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text."""
+        return cast(list[wire.Entity], (await self.one("ner", text, **options)).entities)
+
+    def _source(self, documents: Documents | AsyncIterable[DocumentLike], task: str) -> Source:
+        known = tasks.fields_of(task)
+        if isinstance(documents, AsyncIterable):
+            return async_chunks(documents, self._chunker(), known=known)
+        return chunks(documents, self._chunker(), known=known)
 
     async def _run(self, flow: Flow[T]) -> T:
         """Do what the flow asks for until it returns."""

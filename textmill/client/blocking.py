@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 import httpx
 
-from textmill import wire
+from textmill import tasks, wire
 from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
 from textmill.progress import Bar
@@ -31,7 +31,8 @@ class Job(JobView):
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
         already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
         is sent or skipped."""
-        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), [], seen))
+        source = chunks(documents, self._client._chunker(), known=tasks.fields_of(self.info.task))
+        self._client._run(self._client._flows.upload(self.info, source, [], seen))
         return self.refresh()
 
     def close(self) -> Self:
@@ -125,7 +126,7 @@ class Client(ClientBase):
         read once, in chunks. options: as in the HTTP contract. Where a document is refused midway the job is cancelled.
         """
         head = head_of(task, model, priority, metadata, options)
-        source = chunks(documents, self._chunker())
+        source = chunks(documents, self._chunker(), known=tasks.fields_of(task))
         return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
 
     def open_job(
@@ -164,21 +165,24 @@ class Client(ClientBase):
         """The live workers."""
         return self._run(self._flows.workers())
 
-    def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The summary of one text. Raises what it failed with."""
-        return cast(str, self._one("summarization", text, timeout, options).summary_text)
-
-    def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
-        return cast(str, self._one("translation", text, timeout, options).translation_text)
-
-    def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
-        """The named entities of one text. Raises what it failed with."""
-        return cast(list[wire.Entity], self._one("ner", text, timeout, options).entities)
-
-    def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
-        head = head_of(task, options.pop("model", None), "high", None, options)
+    def one(
+        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+    ) -> wire.Output:
+        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        head = head_of(task, model, "high", None, options)
         return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    def summarize(self, text: str, **options: Any) -> str:
+        """The summary of one text. options: those of `one` and of the task, as in all that follow."""
+        return cast(str, self.one("summarization", text, **options).summary_text)
+
+    def translate(self, text: str, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`."""
+        return cast(str, self.one("translation", text, **options).translation_text)
+
+    def entities(self, text: str, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text."""
+        return cast(list[wire.Entity], self.one("ner", text, **options).entities)
 
     def _run(self, flow: Flow[T]) -> T:
         """Do what the flow asks for until it returns."""

@@ -2,9 +2,11 @@
 
 from textmill.errors import InvalidRequest
 from textmill.tasks import ner, summarization, translation
-from textmill.tasks.task import Candidate, Offer, Offered, Task, TaskOptions
+from textmill.tasks.task import Candidate, DocumentFields, Offer, Offered, Task, TaskOptions
 
-__all__ = ["NAMES", "TASKS", "Candidate", "Offer", "Offered", "Task", "TaskOptions", "get"]
+__all__ = [
+    "NAMES", "TASKS", "Candidate", "DocumentFields", "Offer", "Offered", "Task", "TaskOptions", "fields_of", "get",
+]  # fmt: skip
 
 TASKS: tuple[Task, ...] = (summarization.TASK, translation.TASK, ner.TASK)
 """In the order in which they are shown."""
@@ -19,3 +21,8 @@ def get(name: str) -> Task:
     if name not in _BY_NAME:
         raise InvalidRequest(f"there is no task {name[:64]!r}; the tasks are: {', '.join(NAMES)}", valid=list(NAMES))
     return _BY_NAME[name]
+
+
+def fields_of(name: str) -> tuple[str, ...] | None:
+    """What the documents of the task may have beside id and text; None for a task that this version does not know."""
+    return tuple(_BY_NAME[name].fields.model_fields) if name in _BY_NAME else None

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 
 from textmill.base import Request, Wire
-from textmill.errors import InvalidOptions
+from textmill.errors import InvalidDocument, InvalidOptions
 
 
 class TaskOptions(Request):
@@ -21,6 +21,12 @@ class TaskOptions(Request):
 
     long_documents: Literal["auto", "error"] | None = None
     """A text beyond the model's window: handled by the task's rule (`auto`), or failed with `document_too_long`."""
+
+
+class DocumentFields(Request):
+    """What a task's documents have beside their id and their text: nothing, unless the task says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Offer(BaseModel):
@@ -81,6 +87,8 @@ class Task:
     aliases: tuple[str, ...] = ()
     """Other names that are taken for it."""
     offer: type[Offer] = Offer
+    fields: type[DocumentFields] = DocumentFields
+    """What its documents have beside their id and their text."""
 
     def labels(self, config: Mapping[str, Any]) -> list[str] | None:
         """What a model of this task can find, after its config.json; None where the task has no labels."""
@@ -107,6 +115,19 @@ class Task:
             if isinstance(alias, AliasChoices) and error["loc"][0] in alias.choices:
                 return f"given twice, as {name} too"
         return f"{self.name} has no such option"
+
+    def check_fields(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Raises InvalidDocument where these cannot be what a document has beside its text, in a job with these
+        (canonical) options."""
+        try:
+            self.fields.model_validate(dict(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field, valid = str(first["loc"][0]), ["text", *self.fields.model_fields]
+            unknown = first["type"] == "extra_forbidden"
+            problem = f"{self.name} has no such field" if unknown else str(first["msg"])
+            message = f"{field}: {problem}; a document of {self.name} has: {', '.join(valid)}"
+            raise InvalidDocument(message, field=field, valid=valid) from error
 
     def lay_over(self, lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         """One layer of options over another: what the upper one gives (and is not None) wins."""

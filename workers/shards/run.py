@@ -162,10 +162,10 @@ class ShardRun:
 
     def _run_single_file(self) -> None:
         """Rule 9 of the ledger: one document at a time, nothing else in the forward pass, settled before the next."""
-        for position, text in self._texts():
+        for text in self._texts():
             with self._inbox.single_file(self.ticket):
-                attempt = self._ledger.attempt(position)
-                document = self._begin(position, text)
+                attempt = self._ledger.attempt(text.position)
+                document = self._begin(text)
                 if attempt > self._ledger.max_attempts:
                     self._decide(document, WorkerLost(), attempt - 1)
                 else:
@@ -188,17 +188,17 @@ class ShardRun:
         for _ in range(PREPARE):
             if (text := next(texts, None)) is None:
                 return False
-            self._prepare(self._begin(*text), text.text)
+            self._prepare(self._begin(text), text)
         return True
 
-    def _begin(self, position: int, text: str) -> _Document:
-        document = self._open[position] = _Document(position, len(text))
+    def _begin(self, text: Text) -> _Document:
+        document = self._open[text.position] = _Document(text.position, len(text.text))
         return document
 
-    def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
+    def _prepare(self, document: _Document, text: Text, attempt: int = 1) -> None:
         try:
             with self._progress.step(self.ticket, "prepare"):
-                prepared = self._plan.prepare(text)
+                prepared = self._plan.prepare(text.text, text.fields)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
             self._decide(document, _verdict(error, "prepared"), attempt)
         else:
@@ -281,8 +281,8 @@ class ShardRun:
         if isinstance(error, ModelUnavailable):
             self._leave_to_others(error)
         self._fail_job(error)
-        for position, _ in self._texts():
-            self._done.append(failed(position, error, 0, 1))
+        for text in self._texts():
+            self._done.append(failed(text.position, error, 0, 1))
 
     def _fail_job(self, error: TextmillError) -> None:
         if not self._job_failed:

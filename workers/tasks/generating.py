@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from textmill.errors import DocumentTooLong
 from textmill.tasks import generation
 from workers.kinds import Codec, EncoderDecoder, Frame, Generated, GenerationSettings, Kind, ModelSpec, Pair
-from workers.runner import Item, Outcome, Plan, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Plan, Prepared
 
 CANARY = "The committee met in Berlin on Monday and decided to build a new bridge over the river before next summer."
 
@@ -61,7 +61,7 @@ class GeneratingPlan(ABC):
         self.refuse_long = refuse_long
 
     @abstractmethod
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """See `workers.runner.Plan`."""
 
     @abstractmethod

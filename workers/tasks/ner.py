@@ -8,7 +8,7 @@ import numpy as np
 
 from textmill.errors import DocumentTooLong, ProcessingFailed
 from workers.kinds import Kind, ModelSpec, Offsets, Scores, TokenClassifier
-from workers.runner import Item, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 from workers.text import entities, windows
 
 CANARY = "Maria Silva of the World Bank flew from Lisbon to Berlin on Monday, and met the press there."
@@ -111,7 +111,7 @@ class NerPlan:
     min_score: float
     refuse_long: bool
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """See `workers.runner.Plan`."""
         return self.rule.prepare(text, self.refuse_long)
 

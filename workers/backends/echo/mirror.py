@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from textmill.errors import DeviceOutOfMemory, DocumentTooLong
 from workers.faults import FatalDeviceError
-from workers.runner import Item, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 
 PREFIX = "[[echo:"
 _MARKER = re.compile(r"\[\[echo:([a-z-]+)(?:=([0-9.]+))?\]\]")
@@ -63,7 +63,7 @@ class EchoRule:
         """Itself."""
         return self
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """One item for the text: a token is four characters."""
         length = len(text) // 4 + 1
         if PREFIX not in text:
