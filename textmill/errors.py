@@ -210,6 +210,12 @@ class DocumentEmpty(DocumentError):
     code = "document_empty"
 
 
+class MaskMissing(DocumentError):
+    """The text has no mask to be filled: write the model's own, [MASK] or <mask>."""
+
+    code = "mask_missing"
+
+
 class ReduceDidNotConverge(DocumentError):
     """The summaries of the text's parts did not get shorter from round to round."""
 

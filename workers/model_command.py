@@ -22,8 +22,8 @@ from workers.models import kind_of, make, spec_of
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")
 """What is fetched of a repository: settings, tokenizers, weights; no pickles, no other frameworks' weights, no code."""
-FOLDERS = ("*/*",)
-"""What is not: repositories keep exports for other engines in folders."""
+FOLDERS = ("[!1]*/*", "1[!_]*/*")
+"""What is not: repositories keep exports for other engines in folders. `1_Pooling/` says how vectors are made."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

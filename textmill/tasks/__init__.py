@@ -1,14 +1,34 @@
 """The tasks: one file each, and the one list of them. Whatever asks "which task" looks here."""
 
 from textmill.errors import InvalidRequest
-from textmill.tasks import ner, summarization, translation
+from textmill.tasks import (
+    feature_extraction,
+    fill_mask,
+    ner,
+    question_answering,
+    summarization,
+    text_classification,
+    text_generation,
+    translation,
+    zero_shot_classification,
+)
 from textmill.tasks.task import Candidate, DocumentFields, Offer, Offered, Task, TaskOptions
 
 __all__ = [
     "NAMES", "TASKS", "Candidate", "DocumentFields", "Offer", "Offered", "Task", "TaskOptions", "fields_of", "get",
 ]  # fmt: skip
 
-TASKS: tuple[Task, ...] = (summarization.TASK, translation.TASK, ner.TASK)
+TASKS: tuple[Task, ...] = (
+    summarization.TASK,
+    translation.TASK,
+    ner.TASK,
+    text_classification.TASK,
+    zero_shot_classification.TASK,
+    question_answering.TASK,
+    fill_mask.TASK,
+    text_generation.TASK,
+    feature_extraction.TASK,
+)
 """In the order in which they are shown."""
 
 NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)

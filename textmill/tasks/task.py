@@ -4,6 +4,7 @@ How a text becomes items and comes back is the workers' half of a task. Nothing 
 weights.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -93,6 +94,10 @@ class Task:
     def labels(self, config: Mapping[str, Any]) -> list[str] | None:
         """What a model of this task can find, after its config.json; None where the task has no labels."""
         return None
+
+    def shown(self, output: Mapping[str, Any]) -> str:
+        """What became of a document, for people; programs take the output."""
+        return json.dumps(dict(output), ensure_ascii=False, indent=1)
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options under their own names, without those that are None. Raises InvalidOptions with the valid ones.

@@ -1,5 +1,5 @@
-"""Models on PyTorch, by the transformers library: any architecture of its sequence-to-sequence and token-classification
-classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
+"""Models on PyTorch, by the transformers library: any architecture of its classes for our kinds, on the CPU and on
+CUDA, in float32, bfloat16 and float16.
 
 Torch is imported when the first model is opened, so that a worker that only echoes never pays for it.
 """
@@ -24,7 +24,7 @@ class TorchBackend:
 
     name = "torch"
     rank = 10
-    kinds = frozenset({Kind.GENERATION, Kind.TOKEN_SCORES})
+    kinds = frozenset(Kind) - {Kind.TEXT}
     batch_tokens = None
 
     def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
@@ -38,9 +38,8 @@ class TorchBackend:
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer. Raises ModelUnavailable."""
         with _importing:
-            from workers.backends.torch.encoder_decoder import TorchEncoderDecoder
-            from workers.backends.torch.token_classifier import TorchTokenClassifier
-        return TorchEncoderDecoder(spec) if kind is Kind.GENERATION else TorchTokenClassifier(spec)
+            from workers.backends.torch.models import open_model
+        return open_model(spec, kind)
 
     def surroundings(self, spec: ModelSpec) -> AbstractContextManager[Any]:
         """Inference mode, and the number of CPU threads."""

@@ -1,0 +1,90 @@
+"""Text generation: one item a text, which shares the window with what is generated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textmill.errors import DocumentEmpty, DocumentTooLong
+from workers.kinds import Decoder, Generated, GenerationSettings, Kind, ModelSpec
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
+from workers.tasks.encoding import CANARY
+
+DEFAULT_NEW_TOKENS = 128
+"""Where neither the job nor the catalogue nor the checkpoint says how many."""
+
+_SAME_NAME = ("num_beams", "length_penalty", "no_repeat_ngram_size", "repetition_penalty", "early_stopping")
+
+
+class TextGenerationRule:
+    """The rule over a decoder."""
+
+    kind: ClassVar[Kind] = Kind.CONTINUATION
+
+    def __init__(self, spec: ModelSpec, model: Decoder) -> None:
+        self.model = model
+        self.frame = model.codec.frame((None, None))
+        plan = self.bind(dict(spec.options))
+        self._canary, self._probe = plan.prepare(CANARY).items[0], plan.prepare(f"{CANARY} {CANARY}").items[0]
+
+    def bind(self, options: Mapping[str, Any]) -> "TextGenerationPlan":
+        """The settings: the checkpoint's, and the job's over them."""
+        merged = {**self.model.defaults(), **options}
+        # The checkpoint's `max_length` would count the text: it says nothing of how much is to be new.
+        new = merged.get("max_new_tokens") or min(DEFAULT_NEW_TOKENS, self.model.window // 2)
+        new = min(new, self.model.window - 1)
+        least = min(options.get("min_new_tokens", 0), new)
+        given = {name: merged[name] for name in _SAME_NAME if merged.get(name) is not None}
+        settings = GenerationSettings(new + 1, least + 1 if least else 0, **given)
+        return TextGenerationPlan(self, settings)
+
+    def run(self, items: Sequence[Item]) -> Sequence[Generated]:
+        """One generation for all items; their group is its settings."""
+        settings: Any = items[0].group
+        return self.model.generate([item.payload for item in items], settings)
+
+    def canary(self) -> Item:
+        """An English sentence."""
+        return self._canary
+
+    def probe(self) -> Item:
+        """Two of them."""
+        return self._probe
+
+    @staticmethod
+    def echo(text: str) -> Mapping[str, Any]:
+        """The text again."""
+        return {"generated_text": text}
+
+
+@dataclass(frozen=True, slots=True)
+class TextGenerationPlan:
+    """A job's way."""
+
+    rule: TextGenerationRule
+    settings: GenerationSettings
+
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
+        """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty."""
+        rule = self.rule
+        inside = rule.model.codec.encode(text)
+        ids = [*rule.frame.prefix, *inside, *rule.frame.suffix]
+        new = self.settings.max_length - 1
+        if len(ids) + new > rule.model.window:
+            raise DocumentTooLong(
+                f"The text has {len(ids)} tokens, and {new} are to be generated: the model's window takes "
+                f"{rule.model.window} together. Ask for fewer (max_new_tokens), or shorten the text."
+            )
+        if not ids:
+            raise DocumentEmpty("The text has no token to go on from.")
+        return Prepared([Item(ids, len(ids), self.settings.num_beams, self.settings)], None, len(inside), 1)
+
+    def assemble(self, prepared: Prepared, outputs: Sequence[Generated]) -> Outcome:
+        """See `workers.runner.Plan`."""
+        codec = self.rule.model.codec
+        [item], [output] = prepared.items, outputs
+        # Together, and then without the text: alone, many tokenizers would take away the space that comes first.
+        text = codec.decode([*item.payload, *output.ids])[len(codec.decode(item.payload)) :]
+        return Outcome({"generated_text": text}, prepared.input_tokens, len(output.ids), 1, output.hit_limit)
+
+
+RULE = TextGenerationRule
