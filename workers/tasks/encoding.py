@@ -1,7 +1,7 @@
 """What the tasks of encoders share: a document's tokens in windows, and one answer of several windows' answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,18 @@ class Cut:
         return [max(1, window.stop - window.start) for window in self.windows]
 
 
-def cut(codec: Codec, text: str, capacity: int, refuse_long: bool, overlap: int = 0) -> Cut:
-    """The text in windows of at most `capacity` tokens, whose borders are at word starts. Raises DocumentTooLong."""
+def cut(codec: Codec, text: str, capacity: int, refuse_long: bool) -> Cut:
+    """The text in windows of at most `capacity` tokens, side by side, whose borders are at word starts.
+
+    Raises DocumentTooLong.
+    """
     ids, offsets = codec.encode_with_offsets(text)
     refuse(len(ids), capacity, refuse_long)
     if len(ids) <= capacity:
         return Cut(ids, offsets, [Window(0, len(ids), 0, len(ids))])
-    return Cut(ids, offsets, windows.plan(len(ids), codec.word_starts(text, ids, offsets), capacity, overlap))
+    plan = windows.plan(len(ids), codec.word_starts(text, ids, offsets), capacity, 0)
+    # Their cores alone: a token that two windows hold would count twice.
+    return Cut(ids, offsets, [replace(w, start=w.core_start, stop=w.core_stop) for w in plan])
 
 
 def refuse(count: int, capacity: int, refuse_long: bool) -> None:

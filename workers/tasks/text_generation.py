@@ -12,6 +12,8 @@ from workers.tasks.encoding import CANARY
 DEFAULT_NEW_TOKENS = 128
 """Where neither the job nor the catalogue nor the checkpoint says how many."""
 
+CANARY_NEW_TOKENS = 8
+
 _SAME_NAME = ("num_beams", "length_penalty", "no_repeat_ngram_size", "repetition_penalty", "early_stopping")
 
 
@@ -23,8 +25,9 @@ class TextGenerationRule:
     def __init__(self, spec: ModelSpec, model: Decoder) -> None:
         self.model = model
         self.frame = model.codec.frame((None, None))
-        plan = self.bind(dict(spec.options))
-        self._canary, self._probe = plan.prepare(CANARY).items[0], plan.prepare(f"{CANARY} {CANARY}").items[0]
+        usual = self.bind(dict(spec.options)).settings
+        self._canary = self._item(CANARY, usual.with_lengths(0, min(usual.max_length, CANARY_NEW_TOKENS + 1)))
+        self._probe = self._item(CANARY, usual)
 
     def bind(self, options: Mapping[str, Any]) -> "TextGenerationPlan":
         """The settings: the checkpoint's, and the job's over them."""
@@ -37,6 +40,12 @@ class TextGenerationRule:
         settings = GenerationSettings(new + 1, least + 1 if least else 0, **given)
         return TextGenerationPlan(self, settings)
 
+    def _item(self, text: str, settings: GenerationSettings) -> Item:
+        """Of a text that is ours, and may be cut where the window is small."""
+        room = max(1, self.model.window - settings.max_length + 1)
+        ids = [*self.frame.prefix, *self.model.codec.encode(text), *self.frame.suffix][:room]
+        return Item(ids, len(ids), settings.num_beams, settings)
+
     def run(self, items: Sequence[Item]) -> Sequence[Generated]:
         """One generation for all items; their group is its settings."""
         settings: Any = items[0].group
@@ -47,7 +56,7 @@ class TextGenerationRule:
         return self._canary
 
     def probe(self) -> Item:
-        """Two of them."""
+        """The same, with as much to be generated as by default."""
         return self._probe
 
     @staticmethod

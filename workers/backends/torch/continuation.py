@@ -43,8 +43,15 @@ class _Decoder(Search):
 
     def __init__(self, model: Any, input_ids: Tensor, processors: Any, config: Any, inputs: dict[str, Any]) -> None:
         super().__init__(model, input_ids, processors, config, inputs)
-        self.padding = (self.start - inputs["attention_mask"].sum(1))[:: self.beams]
+        # transformers leaves a mask out that hides nothing.
+        mask = inputs.get("attention_mask")
+        padding = input_ids.new_zeros(len(input_ids)) if mask is None else self.start - mask.sum(1)
+        self.padding = padding[:: self.beams]
         """Of each item, in tokens."""
+        for processor in processors:
+            if hasattr(processor, "prompt_ignore_length"):
+                # transformers' own way to leave the padding out counts on rows that stay: `_process` does it here.
+                processor.prompt_ignore_length = None
 
     def _forward(self, ids: Tensor, next_sequence_length: int | None) -> Tensor:
         is_first = next_sequence_length is None
