@@ -16,13 +16,16 @@ from textmill import tasks
 from textmill.base import Request, Wire
 from textmill.errors import InvalidRequest
 from textmill.output import Output
+from textmill.tasks.fill_mask import Filling
+from textmill.tasks.labels import Label
 from textmill.tasks.ner import Entity
+from textmill.tasks.question_answering import Answer
 
 __all__ = [
-    "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
-    "Accepted", "Counts", "Document", "DocumentsRequest", "Entity", "ErrorInfo", "Job", "JobRequest", "JobState",
-    "JobsPage", "Output", "Priority", "Problem", "Request", "Result", "ResultState", "ResultsPage", "RetryRequest",
-    "TaskName", "Wire", "WorkerInfo", "unstorable",
+    "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES", "Accepted",
+    "Answer", "Counts", "Document", "DocumentsRequest", "Entity", "ErrorInfo", "Filling", "Job", "JobRequest",
+    "JobState", "JobsPage", "Label", "Output", "Priority", "Problem", "Request", "Result", "ResultState",
+    "ResultsPage", "RetryRequest", "TaskName", "Wire", "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]

@@ -181,6 +181,29 @@ class AsyncClient(ClientBase):
         """The named entities of one text."""
         return cast(list[wire.Entity], (await self.one("ner", text, **options)).entities)
 
+    async def classify(self, text: str, **options: Any) -> list[wire.Label]:
+        """The labels that fit one text, best first: `top_k` of the model's own, or all of `candidate_labels`."""
+        task = "zero-shot-classification" if "candidate_labels" in options else "text-classification"
+        return cast(list[wire.Label], (await self.one(task, text, **options)).labels)
+
+    async def answer(self, text: str, question: str, **options: Any) -> list[wire.Answer]:
+        """What one text answers to a question, best first."""
+        return cast(
+            list[wire.Answer], (await self.one("question-answering", text, question=question, **options)).answers
+        )
+
+    async def fill(self, text: str, **options: Any) -> list[list[wire.Filling]]:
+        """The words for each mask of one text, best first."""
+        return cast(list[list[wire.Filling]], (await self.one("fill-mask", text, **options)).masks)
+
+    async def generate(self, text: str, **options: Any) -> str:
+        """What one text is gone on with."""
+        return cast(str, (await self.one("text-generation", text, **options)).generated_text)
+
+    async def embed(self, text: str, **options: Any) -> list[float]:
+        """The vector of one text."""
+        return cast(list[float], (await self.one("feature-extraction", text, **options)).embedding)
+
     def _source(self, documents: Documents | AsyncIterable[DocumentLike], task: str) -> Source:
         known = tasks.fields_of(task)
         if isinstance(documents, AsyncIterable):

@@ -184,6 +184,27 @@ class Client(ClientBase):
         """The named entities of one text."""
         return cast(list[wire.Entity], self.one("ner", text, **options).entities)
 
+    def classify(self, text: str, **options: Any) -> list[wire.Label]:
+        """The labels that fit one text, best first: `top_k` of the model's own, or all of `candidate_labels`."""
+        task = "zero-shot-classification" if "candidate_labels" in options else "text-classification"
+        return cast(list[wire.Label], self.one(task, text, **options).labels)
+
+    def answer(self, text: str, question: str, **options: Any) -> list[wire.Answer]:
+        """What one text answers to a question, best first."""
+        return cast(list[wire.Answer], self.one("question-answering", text, question=question, **options).answers)
+
+    def fill(self, text: str, **options: Any) -> list[list[wire.Filling]]:
+        """The words for each mask of one text, best first."""
+        return cast(list[list[wire.Filling]], self.one("fill-mask", text, **options).masks)
+
+    def generate(self, text: str, **options: Any) -> str:
+        """What one text is gone on with."""
+        return cast(str, self.one("text-generation", text, **options).generated_text)
+
+    def embed(self, text: str, **options: Any) -> list[float]:
+        """The vector of one text."""
+        return cast(list[float], self.one("feature-extraction", text, **options).embedding)
+
     def _run(self, flow: Flow[T]) -> T:
         """Do what the flow asks for until it returns."""
         try:

@@ -17,7 +17,7 @@ class QuestionAnsweringOptions(TaskOptions):
 
     question: Question | None = None
     """What is asked of each text that brings no question of its own."""
-    top_k: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """How many answers are reported at most; 1 where nothing is said."""
     max_answer_len: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """Tokens of an answer at most; 15 where nothing is said."""

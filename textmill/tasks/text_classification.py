@@ -12,7 +12,7 @@ from textmill.tasks.task import Task, TaskOptions
 class TextClassificationOptions(TaskOptions):
     """Options of a text-classification job."""
 
-    top_k: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """How many of the best are reported; more than there are: all. Where nothing is said, 1 (`text-classification`,
     `question-answering`) or 5 (`fill-mask`), as in transformers."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None

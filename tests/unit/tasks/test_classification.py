@@ -1,4 +1,4 @@
-"""Text and zero-shot classification in fp32: batched = one by one = transformers' own pipelines; long documents; limits."""
+"""Text and zero-shot classification in fp32: batched = one by one = transformers' own pipelines; windows, limits."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Question answering in fp32: batched = one by one = the rule of transformers 4's pipeline, written down here once more;
+"""Question answering in fp32: batched = one by one = the rule of transformers 4's pipeline, written down here too;
 windows, words, limits."""
 
 from pathlib import Path

@@ -64,7 +64,9 @@ def test_equal_to_generate_one_by_one(runner: ModelRunner, folder: Path, setting
         assert one == other
         row = torch.tensor([item.payload], device=DEVICE)
         with torch.inference_mode():
-            [expected] = pipe.model.generate(row, attention_mask=torch.ones_like(row), do_sample=False, **options).tolist()
+            [expected] = pipe.model.generate(
+                row, attention_mask=torch.ones_like(row), do_sample=False, **options
+            ).tolist()
         new = expected[len(item.payload) :]
         ended = pipe.tokenizer.eos_token_id in new
         assert list(one.ids) == (new[: new.index(pipe.tokenizer.eos_token_id)] if ended else new)
@@ -79,7 +81,8 @@ def test_equal_to_the_text_of_the_pipeline(runner: ModelRunner, folder: Path) ->
     found = outcomes(runner, TEXTS, max_new_tokens=NEW)
     for text, outcome in zip(TEXTS, found, strict=True):
         [expected] = pipe(text, max_new_tokens=NEW, do_sample=False, return_full_text=False)
-        assert outcome.output["generated_text"] == expected["generated_text"]
+        # The pipeline decodes the new tokens alone, and many tokenizers take away the space that comes first then.
+        assert outcome.output["generated_text"].lstrip() == expected["generated_text"].lstrip()
     assert {outcome.truncated for outcome in found} <= {True, False}
     assert all(outcome.output_tokens <= NEW for outcome in found)
 
