@@ -14,8 +14,14 @@ DOCUMENTS = Path(__file__).parent / "documents.jsonl"
 def main(labels: list[str]) -> int:
     """A document a line: its id, then each label with its score, best first. Exit code 1 where one failed."""
     with Client() as mill:
-        options = {"candidate_labels": labels, "hypothesis_template": "This text is about {}.", "multi_label": True}
-        job = mill.submit("zero-shot-classification", [DOCUMENTS], **options)
+        about = "This text is about {}."
+        job = mill.submit(
+            "zero-shot-classification",
+            [DOCUMENTS],
+            candidate_labels=labels,
+            hypothesis_template=about,
+            multi_label=True,
+        )
         for result in job.results():
             if result.output is None:
                 print(f"{result.id}: {result.error}", file=sys.stderr)
