@@ -143,7 +143,9 @@ def add_the_task(tree: Path) -> None:
     (tree / "workers/tasks/shout_out.py").write_text(TASK_RULE)
     the_list = tree / "textmill/tasks/__init__.py"
     before = the_list.read_text()
-    after = before.replace("import ner, ", "import ner, shout_out, ").replace("ner.TASK)", "ner.TASK, shout_out.TASK)")
+    after = before.replace("    ner,\n", "    ner,\n    shout_out,\n").replace(
+        " ner.TASK,\n", " ner.TASK,\n    shout_out.TASK,\n"
+    )
     assert after.count("shout_out") == 2
     the_list.write_text(after)
 

@@ -34,8 +34,11 @@ class TextGenerationRule:
         merged = {**self.model.defaults(), **options}
         # The checkpoint's `max_length` would count the text: it says nothing of how much is to be new.
         new = merged.get("max_new_tokens") or min(DEFAULT_NEW_TOKENS, self.model.window // 2)
+        least = options.get("min_new_tokens", 0)
+        if "max_new_tokens" not in options:
+            new = max(new, least)  # whoever asks for so many cannot be expected to know of the default
         new = min(new, self.model.window - 1)
-        least = min(options.get("min_new_tokens", 0), new)
+        least = min(least, new)
         given = {name: merged[name] for name in _SAME_NAME if merged.get(name) is not None}
         settings = GenerationSettings(new + 1, least + 1 if least else 0, **given)
         return TextGenerationPlan(self, settings)

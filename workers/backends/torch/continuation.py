@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, NoRepeatNGramLogitsProcessor
+from transformers import (
+    GenerationConfig,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+)
 
 from workers.backends.torch import search
 from workers.backends.torch.search import Beams, Greedy, Search
@@ -91,7 +96,7 @@ class _Decoder(Search):
         super()._leave(ended)
 
 
-_LOOKS_AT_SEQUENCES = {NoRepeatNGramLogitsProcessor}
+_LOOKS_AT_SEQUENCES = {NoRepeatNGramLogitsProcessor, NoBadWordsLogitsProcessor, SequenceBiasLogitsProcessor}
 """Processors that would take the repeated token for a sequence; the others look up each token, and want one that is."""
 
 
