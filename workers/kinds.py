@@ -58,6 +58,18 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """Tokens are drawn and not chosen. What is drawn for a row hangs on seed and row alone, not on its batch."""
+
+    seed: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    """Only so many of the likeliest tokens; None: all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that come to this share together."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSettings:
     """What the items of one generation agree on (their `group`), with nothing left open but what only the checkpoint
     knows. Lengths are in tokens of the decoder and count its start token, as in transformers."""
@@ -73,6 +85,8 @@ class GenerationSettings:
     """The target language's token, where the model wants it second; None: the checkpoint's own."""
     decoder_start_token_id: int | None = None
     """The same, where the model wants it first."""
+    sampling: Sampling | None = None
+    """Of decoders alone; None: the likeliest."""
 
     def with_lengths(self, min_length: int, max_length: int) -> "GenerationSettings":
         """The same with other lengths."""

@@ -14,7 +14,8 @@ class TextClassificationOptions(TaskOptions):
 
     top_k: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """How many of the best are reported; more than there are: all. Where nothing is said, 1 (`text-classification`,
-    `question-answering`) or 5 (`fill-mask`), as in transformers."""
+    `question-answering`) or 5 (`fill-mask`), as in transformers. In `text-generation`: from how many of the likeliest
+    tokens is drawn."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
     """What makes scores of the model's logits; by default what the model's configuration says."""
 

@@ -1,11 +1,12 @@
 """Text generation: one item a text, which shares the window with what is generated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from textmill.errors import DocumentEmpty, DocumentTooLong
-from workers.kinds import Decoder, Generated, GenerationSettings, Kind, ModelSpec
+from textmill.tasks.text_generation import DRAWING
+from workers.kinds import Decoder, Generated, GenerationSettings, Kind, ModelSpec, Sampling
 from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 from workers.tasks.encoding import CANARY
 
@@ -25,13 +26,13 @@ class TextGenerationRule:
     def __init__(self, spec: ModelSpec, model: Decoder) -> None:
         self.model = model
         self.frame = model.codec.frame((None, None))
-        usual = self.bind(dict(spec.options)).settings
+        usual = replace(self.bind(dict(spec.options)).settings, sampling=None)
         self._canary = self._item(CANARY, usual.with_lengths(0, min(usual.max_length, CANARY_NEW_TOKENS + 1)))
         self._probe = self._item(CANARY, usual)
 
     def bind(self, options: Mapping[str, Any]) -> "TextGenerationPlan":
         """The settings: the checkpoint's, and the job's over them."""
-        merged = {**self.model.defaults(), **options}
+        merged = {**self.model.defaults(), **({"num_beams": 1} if options.get("do_sample") else {}), **options}
         # The checkpoint's `max_length` would count the text: it says nothing of how much is to be new.
         new = merged.get("max_new_tokens") or min(DEFAULT_NEW_TOKENS, self.model.window // 2)
         least = options.get("min_new_tokens", 0)
@@ -40,7 +41,7 @@ class TextGenerationRule:
         new = min(new, self.model.window - 1)
         least = min(least, new)
         given = {name: merged[name] for name in _SAME_NAME if merged.get(name) is not None}
-        settings = GenerationSettings(new + 1, least + 1 if least else 0, **given)
+        settings = GenerationSettings(new + 1, least + 1 if least else 0, sampling=_sampling(options), **given)
         return TextGenerationPlan(self, settings)
 
     def _item(self, text: str, settings: GenerationSettings) -> Item:
@@ -66,6 +67,13 @@ class TextGenerationRule:
     def echo(text: str) -> Mapping[str, Any]:
         """The text again."""
         return {"generated_text": text}
+
+
+def _sampling(options: Mapping[str, Any]) -> Sampling | None:
+    """What is said of drawing; the checkpoint's own wishes are not, since a job that draws names its seed itself."""
+    if not options.get("do_sample"):
+        return None
+    return Sampling(**{name: options[name] for name in DRAWING if name in options})
 
 
 @dataclass(frozen=True, slots=True)

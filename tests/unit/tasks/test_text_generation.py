@@ -14,6 +14,8 @@ from tests.unit.tasks.running import outcomes
 from textmill import tasks
 from textmill.errors import DocumentEmpty, DocumentTooLong, InvalidOptions
 from workers import metrics
+from workers.backends.torch import continuation
+from workers.kinds import Sampling
 from workers.runner import ModelRunner
 
 FAMILIES = list(made.DECODERS)
@@ -27,6 +29,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"num_beams": 2, "no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "early_stopping": True},
 ]
 NEW = 10
+WARPERS = {"temperature": tf.TemperatureLogitsWarper, "top_k": tf.TopKLogitsWarper, "top_p": tf.TopPLogitsWarper}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -114,6 +117,35 @@ def test_a_checkpoints_sampling_is_left_out(tmp_path: Path) -> None:
     assert bound(runner).prepare("It").items[0].group.repetition_penalty == 1.3
 
 
+def test_what_is_drawn_hangs_on_seed_and_text_alone(runner: ModelRunner) -> None:
+    drawn = {"do_sample": True, "temperature": 1.5, "top_k": 50, "max_new_tokens": NEW}
+    found = [[o.output["generated_text"] for o in outcomes(runner, TEXTS, together, seed=seed, **drawn)]
+             for seed, together in ((1, True), (1, False), (2, True))]  # fmt: skip
+    assert found[0] == found[1], "the batch changes nothing"
+    assert sum(one != other for one, other in zip(found[0], found[2], strict=True)) > 2, "the seed does"
+    backwards = outcomes(runner, TEXTS[::-1], seed=1, **drawn)
+    assert [outcome.output["generated_text"] for outcome in backwards[::-1]] == found[0]
+    [greedy] = outcomes(runner, TEXTS[1:2], max_new_tokens=NEW)
+    [nearly] = outcomes(runner, TEXTS[1:2], max_new_tokens=NEW, do_sample=True, seed=3, top_k=1)
+    assert greedy.output == nearly.output
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.6}, {"top_p": 0.7}, {"top_k": 4, "top_p": 0.8}])
+def test_tokens_are_drawn_by_their_probabilities(settings: dict[str, Any]) -> None:
+    """Of evenly spread numbers each token gets its share, which is what transformers' own warpers make of it."""
+    torch.manual_seed(1)
+    scores, count = torch.randn(1, 12) * 2, 20_000
+    warped = scores
+    for name, warper in WARPERS.items():
+        if name in settings:
+            warped = warper(settings[name])(None, warped)
+    numbers = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    found = continuation.drawn(scores.expand(count, -1), Sampling(seed=0, **settings), numbers).bincount(minlength=12)
+    assert torch.allclose(found / count, warped.softmax(-1)[0], atol=2 / count)
+    edge = torch.tensor([1 - 2**-53], dtype=torch.float64)
+    assert found[continuation.drawn(scores, Sampling(seed=0, **settings), edge)] > 0
+
+
 def test_nothing_to_go_on_from(tmp_path: Path) -> None:
     gpt2 = loaded(made.save_decoder("gpt2", tmp_path / "gpt2"), "text-generation", window=128)
     with pytest.raises(DocumentEmpty):
@@ -126,6 +158,9 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
         ({"max_new_tokens": 128}, "has a window of 128 tokens, for the text and what is generated"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens 9 is above max_new_tokens 8"),
         ({"max_length": 20}, "text-generation has no such option"),
+        ({"do_sample": True}, "do_sample needs a seed"),
+        ({"temperature": 0.5}, "temperature: without do_sample nothing is drawn"),
+        ({"do_sample": True, "seed": 1, "num_beams": 2}, "a beam search draws nothing"),
     ],
 )
 def test_lengths_that_cannot_be(runner: ModelRunner, options: Any, message: str) -> None:

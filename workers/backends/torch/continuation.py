@@ -4,9 +4,13 @@ What differs from `generate()` is that an item's answer does not depend on its b
 texts counts as text for the settings that look at what was said before (repetition, n-grams).
 """
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -17,6 +21,7 @@ from transformers import (
 
 from workers.backends.torch import search
 from workers.backends.torch.search import Beams, Greedy, Search
+from workers.kinds import Sampling
 
 NOTHING = -1
 """A token that is none: nothing repeats it, and it repeats nothing."""
@@ -41,6 +46,20 @@ def continuation(
     """
     kind = _Beams if generation_config.num_beams > 1 else _Greedy
     return kind(model, input_ids, logits_processor, generation_config, model_kwargs).run()
+
+
+def sampled(
+    model: Any,
+    input_ids: Tensor,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    sampling: Sampling,
+    **model_kwargs: Any,
+) -> Tensor:
+    """The same with drawn tokens."""
+    return _Sampled(model, input_ids, logits_processor, generation_config, model_kwargs, sampling).run()
 
 
 class _Decoder(Search):
@@ -106,3 +125,51 @@ class _Greedy(_Decoder, Greedy):
 
 class _Beams(_Decoder, Beams):
     pass
+
+
+class _Sampled(_Greedy):
+    """Drawn tokens, by numbers between 0 and 1 that are the row's own: so its batch changes nothing."""
+
+    def __init__(
+        self, model: Any, input_ids: Tensor, processors: Any, config: Any, inputs: dict[str, Any], sampling: Sampling
+    ) -> None:
+        super().__init__(model, input_ids, processors, config, inputs)
+        self.sampling = sampling
+        texts = [row[gap:] for row, gap in zip(input_ids.tolist(), self.padding.tolist(), strict=True)]
+        numbers = np.stack([_numbers(text, sampling.seed, self.capacity - self.start) for text in texts])
+        self.numbers = torch.from_numpy(numbers).to(input_ids.device)
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        return drawn(scores, self.sampling, self.numbers[:, self.length - self.start])
+
+    def _select(self, items: Tensor) -> None:
+        super()._select(items)
+        self.numbers = self.numbers[items]
+
+
+def _numbers(ids: Sequence[int], seed: int, count: int) -> NDArray[np.float64]:
+    """So many numbers from 0 to below 1, which hang on seed and tokens alone."""
+    digest = hashlib.blake2b(np.array(ids, dtype="<i8").tobytes(), digest_size=8).digest()
+    key = np.array([seed, int.from_bytes(digest, "little")], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+def drawn(scores: Tensor, sampling: Sampling, numbers: Tensor) -> Tensor:
+    """One token for each row of scores, (rows, vocabulary), by its number, (rows,).
+
+    Temperature, `top_k` and `top_p` as in transformers, in this order. The share of the numbers for which a token is
+    drawn is its probability; shares stand in the order of the vocabulary, so that tokens that are nearly alike do not
+    change places with the last digits of their scores.
+    """
+    shares = (scores / sampling.temperature).softmax(-1)
+    best, places = shares.sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k is not None:
+        best[:, sampling.top_k :] = 0
+    best /= best.sum(-1, keepdim=True)
+    best[best.cumsum(-1) - best >= sampling.top_p] = 0
+    kept = torch.zeros_like(best).scatter(-1, places, best)
+    ends = kept.double().cumsum(-1)
+    found = torch.searchsorted(ends, (numbers * ends[:, -1])[:, None], right=True)[:, 0]
+    # The last numbers may fall behind the last end, by rounding: then it is the last token that counts.
+    last = (kept > 0).long().cumsum(-1).argmax(-1)
+    return torch.minimum(found, last)

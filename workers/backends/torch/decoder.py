@@ -1,11 +1,13 @@
 """Continuation by any `AutoModelForCausalLM`."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
+from textmill.errors import ProcessingFailed
 from workers import metrics
 from workers.backends.torch import continuation, generation
 from workers.backends.torch.encoder import TorchEncoder
@@ -43,8 +45,12 @@ class TorchDecoder(TorchEncoder):
         config = generation.applied(self._base, settings.with_lengths(shortest, settings.max_length + before))
         config.pad_token_id = self._pad
         ids, mask = padded(rows, self._pad, self._weights.device, left=True)
-        own = continuation.continuation if continuation.supports(config) else None
-        if own is None:
+        own: Any = continuation.continuation if continuation.supports(config) else None
+        if settings.sampling is not None:
+            if own is None:
+                raise ProcessingFailed("The checkpoint's settings want a search of their own, which draws nothing.")
+            own = functools.partial(continuation.sampled, sampling=settings.sampling)
+        elif own is None:
             metrics.FOREIGN_SEARCHES.labels(self._name).inc(len(rows))
         generated = self._weights.model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config, custom_generate=own

@@ -163,11 +163,14 @@ class Greedy(Search):
         self.ended = torch.zeros(len(self.ids), dtype=torch.bool, device=self.ids.device)
 
     def _advance(self, logits: Tensor) -> Tensor:
-        tokens = self._process(self.ids[:, 0, : self.length], logits).argmax(-1)
+        tokens = self._choose(self._process(self.ids[:, 0, : self.length], logits))
         self.ids[:, 0, self.length] = tokens.masked_fill(self.ended, self.pad)
         self.length += 1
         self.ended |= torch.isin(tokens, self.ends)
         return self.ended
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        return scores.argmax(-1)
 
     def _best(self) -> Tensor:
         return self.ids[:, 0]
