@@ -3,14 +3,14 @@
 Null in documents of before, and in those that processes of the previous release go on storing meanwhile: they name
 their columns, and know no task that needs a field.
 
-Revises: 2026_11_24_workers_machine
+Revises: 2026_11_27_search_and_counts
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_document_fields"
-down_revision = "2026_11_24_workers_machine"
+down_revision = "2026_11_27_search_and_counts"
 branch_labels = None
 depends_on = None
 

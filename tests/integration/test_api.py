@@ -76,7 +76,7 @@ def test_a_job_from_submit_to_results(api: Running, http: httpx.Client) -> None:
     assert [(r["id"], r["position"], r["output"]) for r in page["results"]] == [
         (f"d{n}", n, {"summary_text": f"text {n}"}) for n in range(3)
     ]
-    assert set(page["results"][0]) == set(wire.Result.model_fields)
+    assert set(page["results"][0]) == set(wire.Result.model_fields) - {"text"}
     one = http.get(f"/v1/jobs/{job['id']}/results/d1").json()
     assert one == page["results"][1]
     lines = http.get(f"/v1/jobs/{job['id']}/results.jsonl")
@@ -336,6 +336,13 @@ def test_a_document_has_the_fields_of_its_task(http: httpx.Client) -> None:
     assert (found.details["index"], found.details["field"]) == (1, "answer")
     assert http.get(f"/v1/jobs/{job['id']}").json()["counts"]["total"] == 1
     assert http.post(path, json={"documents": wrong[:1]}).json() == {"accepted": 1, "total": 2}
+    stored = http.get(path).json()["documents"]
+    assert [(document["text"], document["fields"]) for document in stored] == [
+        ("a", {"question": "Who?"}), ("b", {"question": "Who?"}),
+    ]  # fmt: skip
+    described = {task["name"]: task["document"] for task in http.get("/v1/tasks").json()["tasks"]}
+    assert described["question-answering"]["properties"].keys() == {"id", "text", "question"}
+    assert described["ner"]["properties"].keys() == {"id", "text"}
     with_one_for_all = asked | {"options": {"question": "Why?"}, "documents": [{"text": "a"}]}
     assert http.post("/v1/jobs", json=with_one_for_all).status_code == 201
 
