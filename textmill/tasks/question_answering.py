@@ -29,6 +29,7 @@ class QuestionFields(DocumentFields):
     """A document may ask a question of its own."""
 
     question: Question | None = None
+    """What is asked of this text, whatever the job asks of the others."""
 
 
 class Answer(Wire):

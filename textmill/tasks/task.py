@@ -30,7 +30,7 @@ class TaskOptions(Request):
 class DocumentFields(Request):
     """What a task's documents have beside their id and their text: nothing, unless the task says otherwise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Offer(BaseModel):

@@ -28,6 +28,7 @@ class TextGenerationOptions(SearchOptions):
     temperature: Annotated[float, Field(gt=0, le=100, strict=False)] | None = None
     """Of the probabilities that are drawn by: below 1 the likely ones become likelier."""
     top_k: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """Drawn from so many of the likeliest tokens."""
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
     """Drawn from the likeliest tokens that come to this share together."""
 
