@@ -19,7 +19,7 @@ RESULT: dict[str, Any] = {
     "attempts": 1, "finished_at": _MOMENT, "text": "Marie Curie was born in Warsaw.",
 }  # fmt: skip
 
-DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw."}
+DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw.", "fields": {}}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "JobRequest": {
