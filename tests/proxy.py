@@ -1,9 +1,11 @@
-"""A TCP proxy before a real server, which can go silent, in the middle of whatever is said, or refuse."""
+"""A TCP proxy before a real server, which can go silent, in the middle of whatever is said, or refuse, or be slow."""
 
 import contextlib
 import selectors
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,9 +14,10 @@ from store.session import engine_url
 
 
 class Proxy:
-    """Forwards every connection to a server's Unix socket, in a thread each. Made listening; close it at the end."""
+    """Forwards every connection to a server's Unix socket, or port on loopback, in a thread each. Made listening; close
+    it at the end."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path | int) -> None:
         self._target = target
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -22,7 +25,9 @@ class Proxy:
         self._forwards.set()
         self._refuses = False
         self._closed = False
+        self._delay = 0.0
         self._open: set[socket.socket] = set()
+        self._armed: tuple[bytes, Callable[[], None]] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def vanish(self) -> None:
@@ -35,8 +40,23 @@ class Proxy:
         self._forwards.set()
         self._end_all()
 
+    def slow(self, seconds: float) -> None:
+        """Forward everything so much later."""
+        self._delay = seconds
+
+    def at(self, words: bytes, act: Callable[[], None]) -> None:
+        """Once, when a client's message with these words has been forwarded, and its answer has not: do this, in the
+        connection's thread."""
+        self._armed = (words, act)
+
+    def drop(self) -> None:
+        """End all connections. New ones are welcome."""
+        self._end_all()
+
     def mend(self) -> None:
         """Forward again. Connections that vanished go on where they were."""
+        self._armed = None
+        self._delay = 0.0
         self._refuses = False
         self._forwards.set()
 
@@ -62,9 +82,19 @@ class Proxy:
             else:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        try:
             server.connect(str(self._target))
+        except OSError:
+            server.close()
+            raise
+        return server
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), self._connect() as server:
             ends = {client: server, server: client}
             self._open |= ends.keys()
             try:
@@ -79,9 +109,18 @@ class Proxy:
                             self._forwards.wait()
                             if not data or self._refuses:
                                 return
+                            time.sleep(self._delay)
                             ends[end].sendall(data)
+                            if end is client:
+                                self._act_on(data)
             finally:
                 self._open -= ends.keys()
+
+    def _act_on(self, data: bytes) -> None:
+        armed = self._armed
+        if armed is not None and armed[0] in data:
+            self._armed = None
+            armed[1]()
 
 
 def proxied(url: str) -> tuple[Proxy, str]:

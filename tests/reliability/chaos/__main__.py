@@ -1,0 +1,173 @@
+"""Run the whole system under load and random faults, and check that nothing was lost, doubled or wrong.
+
+    make chaos                                            for 5 minutes, with a seed at random
+    make chaos CHAOS_MINUTES=8 CHAOS_SEED=7
+    python -m tests.reliability.chaos --seconds 60 --seed 7 --kinds redis_kill redis_flush
+    python -m tests.reliability.chaos --database sqlite
+
+The faults, whom they hit, how long they last, and what the producers do follow from the seed; the moments at which the
+two meet do not. Prints what happens as it does, and last one line of JSON. Exit codes: 0 nothing was found, 1 something
+was, or too little was acknowledged to tell; the logs of all processes are kept then.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.reliability.chaos.check import check
+from tests.reliability.chaos.faults import KINDS
+from tests.reliability.chaos.history import Found, History, now
+from tests.reliability.chaos.load import GaveUp, Line, Producer, jobs_of, read
+from tests.reliability.chaos.plan import Storm, plan
+from tests.reliability.chaos.report import Report
+from tests.reliability.chaos.system import System, running
+from tests.reliability.chaos.watch import Watch, probe
+
+QUIET_SECONDS = 120
+"""After the faults, without any outcome for so long, and twice the lease, what is unfinished counts as stuck."""
+
+PAUSE_SECONDS = 0.3
+"""Between two operations of one producer, on average."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.reliability.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seconds", type=float, default=300, help="of load and faults; 300")
+    add("--seed", type=int, help="what the faults and the load follow from; a new one if not given")
+    add("--database", choices=["postgresql", "sqlite"], default="postgresql")
+    add("--lease", type=float, default=20, help="seconds of a lease; 20")
+    add("--producers", type=int, default=4)
+    add("--between", type=float, default=3, help="seconds between two rounds of faults, on average; 3")
+    add("--kinds", nargs="+", choices=list(KINDS), help="kinds of faults to choose from; all")
+    return parser.parse_args(arguments)
+
+
+class Run:
+    """One run on one system."""
+
+    def __init__(self, system: System, arguments: argparse.Namespace) -> None:
+        self._system = system
+        self._arguments = arguments
+        self._seed: int = arguments.seed
+        self._began = now()
+        self._history = History()
+        self._stops, self._gives_up = threading.Event(), threading.Event()
+        self._keys = [system.key(f"producer-{n}") for n in range(arguments.producers)]
+        self._watch = Watch(system)
+        self._probe_key = system.key("probe")
+
+    def say(self, words: str) -> None:
+        """A line, with the seconds since the beginning."""
+        print(f"{now() - self._began:7.1f} {words}", flush=True)
+
+    def run(self) -> Report:
+        """Load and faults, then peace, then the check."""
+        self.say(f"seed {self._seed} on {self._arguments.database}, the logs are in {self._system.folder}")
+        threads = [threading.Thread(target=producer.run) for producer in self._producers()]
+        for thread in threads:
+            thread.start()
+        self._watch.start()
+        storm = self._storm()
+        storm.run(now() + self._arguments.seconds)
+        self._system.heal()
+        self._stops.set()
+        seconds = now() - self._began
+        self.say("the faults are over")
+        self._drain(threads)
+        found = self._all()
+        verdict = check(self._history.operations, found, self._history.seen)
+        self._watch.stop()
+        return Report(
+            seed=self._seed, database=self._arguments.database, seconds=seconds, verdict=verdict,
+            acknowledged=self._history.acknowledged, answers=self._history.answers, faults=storm.faults,
+            recovery=storm.recovery, longest_standstill=self._watch.longest, failures=storm.failures,
+        )  # fmt: skip
+
+    def _line(self, key: str, urls: list[str]) -> Line:
+        return Line(urls, key, self._history, self._gives_up)
+
+    def _producers(self) -> list[Producer]:
+        return [
+            Producer(
+                f"p{n}", self._line(key, self._system.through), self._history,
+                random.Random(f"producer {n} of {self._seed}"), PAUSE_SECONDS, self._stops,
+            )
+            for n, key in enumerate(self._keys)
+        ]  # fmt: skip
+
+    def _storm(self) -> Storm:
+        kinds = None if self._arguments.kinds is None else tuple(self._arguments.kinds)
+        return Storm(
+            self._system,
+            plan(self._seed, self._arguments.database, kinds),
+            random.Random(f"pauses {self._seed}"),
+            lambda seconds: probe(self._system.direct, self._probe_key, seconds),
+            self.say,
+            self._arguments.between,
+        )
+
+    def _drain(self, producers: list[threading.Thread]) -> None:
+        """Wait until all is done, for as long as anything is being done."""
+        quiet = QUIET_SECONDS + 2 * self._system.lease_seconds
+        wait = threading.Event()
+        while (left := self._unfinished(producers)) and self._watch.standstill() < quiet:
+            wait.wait(1)
+        self._gives_up.set()
+        for thread in producers:
+            thread.join()
+        self.say(f"at the end {left} jobs and producers are unfinished" if left else "all is done")
+
+    def _unfinished(self, producers: list[threading.Thread]) -> int:
+        return sum(thread.is_alive() for thread in producers) + self._watch.unfinished()
+
+    def _all(self) -> dict[str, Found]:
+        """Every job of every key as it is now."""
+        found: dict[str, Found] = {}
+        patience = threading.Event()
+        timer = threading.Timer(QUIET_SECONDS, patience.set)
+        timer.daemon = True
+        timer.start()
+        for key in self._keys:
+            line = Line(self._system.direct, key, History(), patience)
+            for shown in jobs_of(line):
+                found[shown["id"]] = read(line, shown)
+            line.close()
+        timer.cancel()
+        return found
+
+
+def main() -> int:
+    """Run once."""
+    arguments = parse()
+    if arguments.seed is None:
+        arguments.seed = random.SystemRandom().randrange(1_000_000)
+    folder = Path(tempfile.mkdtemp(prefix="textmill-chaos-"))
+    with running(folder, arguments.database, arguments.lease) as system:
+        try:
+            report = Run(system, arguments).run()
+        except GaveUp:
+            print("the api does not answer although the faults are over", file=sys.stderr)
+            return 1
+    if words := report.words():
+        print(words)
+    if report.passed:
+        shutil.rmtree(folder)
+    else:
+        print(f"again: make chaos CHAOS_SEED={arguments.seed} CHAOS_MINUTES={arguments.seconds / 60:g}; {folder}")
+    print(report.line(), flush=True)
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
