@@ -27,7 +27,7 @@ class Proxy:
         self._closed = False
         self._delay = 0.0
         self._open: set[socket.socket] = set()
-        self._armed: tuple[bytes, Callable[[], None]] | None = None
+        self._armed: tuple[tuple[bytes, ...], Callable[[], None]] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def vanish(self) -> None:
@@ -44,9 +44,9 @@ class Proxy:
         """Forward everything so much later."""
         self._delay = seconds
 
-    def at(self, words: bytes, act: Callable[[], None]) -> None:
-        """Once, when a client's message with these words has been forwarded, and its answer has not: do this, in the
-        connection's thread."""
+    def at(self, *words: bytes, act: Callable[[], None]) -> None:
+        """Once, when a client has sent messages with these words, one after the other, on one connection: do this when
+        the last has been forwarded, and its answer has not. No words at all are in any message."""
         self._armed = (words, act)
 
     def drop(self) -> None:
@@ -97,6 +97,7 @@ class Proxy:
         with client, contextlib.suppress(OSError), self._connect() as server:
             ends = {client: server, server: client}
             self._open |= ends.keys()
+            heard = Heard()
             try:
                 with selectors.DefaultSelector() as selector:
                     for end in ends:
@@ -112,15 +113,30 @@ class Proxy:
                             time.sleep(self._delay)
                             ends[end].sendall(data)
                             if end is client:
-                                self._act_on(data)
+                                self._act_on(heard, data)
             finally:
                 self._open -= ends.keys()
 
-    def _act_on(self, data: bytes) -> None:
+    def _act_on(self, heard: "Heard", data: bytes) -> None:
         armed = self._armed
-        if armed is not None and armed[0] in data:
+        if armed is not None and heard.all_of(armed[0], data):
             self._armed = None
             armed[1]()
+
+
+class Heard:
+    """How many of the words that somebody waits for one connection has sent."""
+
+    def __init__(self) -> None:
+        self._words: tuple[bytes, ...] = ()
+        self._count = 0
+
+    def all_of(self, words: tuple[bytes, ...], data: bytes) -> bool:
+        """Whether this message completes them."""
+        if words is not self._words:
+            self._words, self._count = words, 0
+        self._count += words[self._count] in data
+        return self._count == len(words)
 
 
 def proxied(url: str) -> tuple[Proxy, str]:

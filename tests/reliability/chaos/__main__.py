@@ -2,7 +2,7 @@
 
     make chaos                                            for 5 minutes, with a seed at random
     make chaos CHAOS_MINUTES=8 CHAOS_SEED=7
-    python -m tests.reliability.chaos --seconds 60 --seed 7 --kinds redis_kill redis_flush
+    python -m tests.reliability.chaos --minutes 1 --seed 7 --kinds redis_kill redis_flush
     python -m tests.reliability.chaos --database sqlite
 
 The faults, whom they hit, how long they last, and what the producers do follow from the seed; the moments at which the
@@ -11,12 +11,13 @@ was, or too little was acknowledged to tell; the logs of all processes are kept 
 """
 
 import argparse
+import contextlib
 import random
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.reliability.chaos.check import check
@@ -43,7 +44,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--seconds", type=float, default=300, help="of load and faults; 300")
+    add("--minutes", type=float, default=5, help="of load and faults; 5")
     add("--seed", type=int, help="what the faults and the load follow from; a new one if not given")
     add("--database", choices=["postgresql", "sqlite"], default="postgresql")
     add("--lease", type=float, default=20, help="seconds of a lease; 20")
@@ -79,7 +80,7 @@ class Run:
             thread.start()
         self._watch.start()
         storm = self._storm()
-        storm.run(now() + self._arguments.seconds)
+        storm.run(now() + 60 * self._arguments.minutes)
         self._system.heal()
         self._stops.set()
         seconds = now() - self._began
@@ -120,31 +121,50 @@ class Run:
     def _drain(self, producers: list[threading.Thread]) -> None:
         """Wait until all is done, for as long as anything is being done."""
         quiet = QUIET_SECONDS + 2 * self._system.lease_seconds
-        wait = threading.Event()
-        while (left := self._unfinished(producers)) and self._watch.standstill() < quiet:
-            wait.wait(1)
-        self._gives_up.set()
+        gives_up = threading.Timer(quiet, self._gives_up.set)
+        gives_up.start()
         for thread in producers:
             thread.join()
-        self.say(f"at the end {left} jobs and producers are unfinished" if left else "all is done")
+        gives_up.cancel()
+        self._close_unknown()
+        wait = threading.Event()
+        while (left := self._watch.unfinished()) and self._watch.standstill() < quiet:
+            wait.wait(1)
+        self.say(f"at the end {left} jobs are unfinished" if left else "all is done")
 
-    def _unfinished(self, producers: list[threading.Thread]) -> int:
-        return sum(thread.is_alive() for thread in producers) + self._watch.unfinished()
+    def _lines(self) -> Iterator[Line]:
+        """For each key one that no fault reaches and that no history is kept of."""
+        patience = threading.Event()
+        timer = threading.Timer(QUIET_SECONDS, patience.set)
+        timer.start()
+        try:
+            for key in self._keys:
+                with contextlib.closing(Line(self._system.direct, key, History(), patience)) as line:
+                    yield line
+        finally:
+            timer.cancel()
+
+    def _close_unknown(self) -> None:
+        """Jobs that were opened by a submit whose answer was lost: their producers do not know of them."""
+        for line in self._lines():
+            for shown in jobs_of(line):
+                if shown["open"]:
+                    line.surely("POST", f"/v1/jobs/{shown['id']}/close")
 
     def _all(self) -> dict[str, Found]:
         """Every job of every key as it is now."""
         found: dict[str, Found] = {}
-        patience = threading.Event()
-        timer = threading.Timer(QUIET_SECONDS, patience.set)
-        timer.daemon = True
-        timer.start()
-        for key in self._keys:
-            line = Line(self._system.direct, key, History(), patience)
+        for line in self._lines():
             for shown in jobs_of(line):
                 found[shown["id"]] = read(line, shown)
-            line.close()
-        timer.cancel()
         return found
+
+
+def again(arguments: argparse.Namespace) -> str:
+    """The command that does this run again."""
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}" for name, value in given.items()]
+    return " ".join(["python -m tests.reliability.chaos", *words])
 
 
 def main() -> int:
@@ -164,7 +184,7 @@ def main() -> int:
     if report.passed:
         shutil.rmtree(folder)
     else:
-        print(f"again: make chaos CHAOS_SEED={arguments.seed} CHAOS_MINUTES={arguments.seconds / 60:g}; {folder}")
+        print(f"again: {again(arguments)}\nlogs: {folder}")
     print(report.line(), flush=True)
     return 0 if report.passed else 1
 

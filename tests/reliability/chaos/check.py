@@ -117,7 +117,8 @@ def _check_documents(verdict: Verdict, job: Found, done: Sequence[Operation]) ->
     cancellable = any(one.kind == "cancel" and one.result != "refused" for one in done)
     where = f"{job.name} (job {job.id}, {job.state})"
     for operation in _in_order(done):
-        there = [(doc, rows.take(doc, operation, number)) for number, doc in enumerate(operation.documents)]
+        first = rows.first(operation)
+        there = [(doc, rows.take(doc, first, number)) for number, doc in enumerate(operation.documents)]
         missing = sum(not outcomes for _, outcomes in there)
         if operation.result == "ok":
             verdict.outcomes += sum(len(outcomes) == 1 for _, outcomes in there)
@@ -144,7 +145,7 @@ def _check_documents(verdict: Verdict, job: Found, done: Sequence[Operation]) ->
 def _surplus(left: Sequence[Row], done: Sequence[Operation]) -> list[Row]:
     """Outcomes that were sent by nobody, or sent once and stored twice.
 
-    A document without id and without known position that was cancelled cannot be told from another: so many may be.
+    Of an unanswered operation whose documents have no ids and were all cancelled nothing can be seen: so many may be.
     """
     unknown = sum(len(one.documents) for one in done if one.first is None and one.result == "unknown")
     textless = [row for row in left if row.text is None]
@@ -152,7 +153,7 @@ def _surplus(left: Sequence[Row], done: Sequence[Operation]) -> list[Row]:
 
 
 def _in_order(done: Iterable[Operation]) -> list[Operation]:
-    """Those whose documents have known places first: what the others sent is looked for among what is left."""
+    """Those whose documents have known places first: the others' are looked for among what is left."""
     return sorted((one for one in done if one.documents), key=lambda one: one.first is None)
 
 
@@ -192,15 +193,22 @@ class Rows:
             if row.text is not None:
                 self._by_text[row.text].append(number)
 
-    def take(self, doc: Doc, operation: Operation, number: int) -> list[Row]:
-        """The outcomes of the operation's document of that number: by its id, else by its position, else by its text,
-        of which each outcome is taken once."""
-        if doc.id is not None:
-            return self._taken(self._by_id[doc.id])
+    def first(self, operation: Operation) -> int | None:
+        """The position of the operation's first document: as it was told, or as any document of it shows."""
         if operation.first is not None:
-            return self._taken(self._by_id[str(operation.first + number)])
-        same = [one for one in self._by_text[doc.text] if one in self._left]
-        return self._taken(same)
+            return operation.first
+        for number, doc in enumerate(operation.documents):
+            for one in self._by_text[doc.text] if doc.id is None else self._by_id[doc.id]:
+                if one in self._left:
+                    return self._left[one].position - number
+        return None
+
+    def take(self, doc: Doc, first: int | None, number: int) -> list[Row]:
+        """The outcomes of a document, each of which is taken once. It has an id, or its place: so many after the first
+        of its operation."""
+        if doc.id is None and first is None:
+            return []
+        return self._taken(self._by_id[doc.id if doc.id is not None else str(first + number)])
 
     def _taken(self, numbers: Sequence[int]) -> list[Row]:
         return [self._left.pop(one) for one in numbers if one in self._left]

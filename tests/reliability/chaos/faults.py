@@ -19,7 +19,7 @@ from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
 from store.tables import jobs, shards, workers
 from tests.reliability.chaos.servers import Postgres, signal_all
-from tests.reliability.chaos.system import APIS, WORKERS, Part, System
+from tests.reliability.chaos.system import APIS, WORKERS, WRITE_SECONDS, Part, System
 from workers.launcher.machine import machine
 
 Over = Callable[[], bool]
@@ -31,6 +31,9 @@ SLOW_SECONDS = 0.2
 """How much later a slow network delivers."""
 
 STALE_MESSAGES = 200
+
+WRITES = f"SET LOCAL statement_timeout = {WRITE_SECONDS * 1000}".encode()
+"""How a transaction that writes begins. Its statements cannot be seen, once they are prepared."""
 
 
 def at_once() -> bool:
@@ -277,27 +280,28 @@ def net_slow(system: System, target: str) -> Iterator[Over]:
 
 @contextlib.contextmanager
 def net_silent_in_transaction(system: System, target: str) -> Iterator[Over]:
-    """Silent from the moment at which a job's row has been locked."""
+    """Silent in the middle of a transaction that writes, so that its locks stay behind."""
     proxy = system.links[target, "sql"]
-    proxy.at(b"UPDATE jobs", proxy.vanish)
+    proxy.at(WRITES, b"", b"", b"", act=proxy.vanish)
     yield at_once
     proxy.mend()
 
 
 @contextlib.contextmanager
 def commit_reply_lost(system: System, target: str) -> Iterator[Over]:
-    """A COMMIT reaches the server, and its answer does not come back: again and again, for as long as it lasts."""
+    """The COMMIT of a transaction that writes reaches the server, and its answer does not come back; again and again,
+    for as long as it lasts."""
     proxy = system.links[target, "sql"]
     ends = threading.Event()
 
     def drop() -> None:
         proxy.drop()
         if not ends.is_set():
-            again = threading.Timer(0.7, lambda: None if ends.is_set() else proxy.at(b"COMMIT", drop))
+            again = threading.Timer(0.7, lambda: None if ends.is_set() else proxy.at(WRITES, b"COMMIT", act=drop))
             again.daemon = True
             again.start()
 
-    proxy.at(b"COMMIT", drop)
+    proxy.at(WRITES, b"COMMIT", act=drop)
     yield at_once
     ends.set()
     proxy.mend()

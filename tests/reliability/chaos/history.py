@@ -12,7 +12,7 @@ Kind = Literal["submit", "append", "close", "wait", "cancel", "retry", "delete"]
 KINDS: tuple[Kind, ...] = ("submit", "append", "close", "wait", "cancel", "retry", "delete")
 
 Result = Literal["ok", "refused", "unknown"]
-"""Acknowledged; refused, so that it must have had no effect; or no answer that says: it may have had its effect, once."""
+"""Acknowledged; refused, so that it must have had no effect; or not answered, so that it may have had one, once."""
 
 
 class Doc(NamedTuple):

@@ -1,8 +1,8 @@
 """Producers: they submit, append, wait, read, cancel, retry and delete, and write down what they were told.
 
 Each is a thread with a chance of its own from the run's seed. Whatever is harmless to repeat is repeated until it is
-answered; the rest (a submit without an idempotency key, an append without an offset, a retry) is tried once, and where no
-answer comes, the history says so.
+answered; the rest (a submit without an idempotency key, an append without an offset, a retry) is tried once, and where
+no answer comes, the history says so.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 20
 UNFINISHED = 6
 """Jobs of one producer that may be unfinished before it looks after those first."""
 
-WORDS = "the mill grinds what the river brings and asks for nothing but water in the evening".split()
+WORDS = ("the", "mill", "grinds", "what", "the", "river", "brings", "in", "silence", "and", "asks", "for", "nothing")
 TASKS = ("summarization", "translation", "ner")
 PRIORITIES = ("high", "normal", "normal", "low")
 

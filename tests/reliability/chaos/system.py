@@ -26,6 +26,9 @@ START_SECONDS = 120
 RESTART_SECONDS = 0.5
 """After which whoever runs the services starts a dead one again."""
 
+WRITE_SECONDS = 21
+"""Time limit of a statement that writes: not that of one that reads, so that a transaction shows its kind."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 APIS = ("api-1", "api-2")
@@ -122,6 +125,7 @@ class System:
             "TEXTMILL_ECHO": "1",
             "TEXTMILL_LEASE_SECONDS": str(self.lease_seconds),
             "TEXTMILL_DRAIN_SECONDS": "5",
+            "TEXTMILL_DATABASE_WRITE_SECONDS": str(WRITE_SECONDS),
             "TEXTMILL_CACHE_DIR": str(self.folder / "cache"),
             "TEXTMILL_DTYPE": "float32",
             "TEXTMILL_THREADS": "1",
