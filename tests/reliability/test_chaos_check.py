@@ -1,6 +1,7 @@
 """The checker of `make chaos` finds what it is there to find: each kind of damage is planted, and named."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -153,3 +154,26 @@ def test_documents_and_outcomes_are_counted() -> None:
     found = verdict([SUBMIT, APPEND], FOUND)
     assert (found.accepted, found.outcomes) == (3, 3)
     assert verdict([SUBMIT], replace(SHORTER, rows=ROWS[:2])).outcomes == 2
+
+
+SCORED = {"entities": [{"word": "Lisbon", "score": 0.98765432}]}
+MODEL = replace(
+    SHORTER, model="some", task="ner", counts=COUNTS | {"total": 1, "succeeded": 1, "failed": 0}, state="completed"
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "wrong"),
+    [
+        (SCORED, 0),
+        ({"entities": [{"word": "Lisbon", "score": 0.98765499}]}, 0),
+        ({"entities": [{"word": "Lisbon", "score": 0.98}]}, 1),
+        ({"entities": [{"word": "Oslo", "score": 0.98765432}]}, 1),
+        ({"entities": []}, 1),
+    ],
+)
+def test_a_models_output_is_compared_with_the_one_without_faults(output: dict[str, Any], wrong: int) -> None:
+    submit = replace(SUBMIT, documents=(Doc("a", "In Lisbon."),))
+    found = replace(MODEL, rows=(Row("a", 0, "succeeded", output),))
+    assert check([submit], {"1": found}, {}, {("ner", "In Lisbon."): SCORED}).wrong == wrong
+    assert check([submit], {"1": found}, {}, {}).wrong == 1

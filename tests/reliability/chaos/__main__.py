@@ -20,10 +20,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.reliability.chaos.check import check
+from tests.reliability.chaos.check import Answers, check
 from tests.reliability.chaos.faults import KINDS
 from tests.reliability.chaos.history import Found, History, now
 from tests.reliability.chaos.load import GaveUp, Line, Producer, jobs_of, read
+from tests.reliability.chaos.models import answers
 from tests.reliability.chaos.plan import Storm, plan
 from tests.reliability.chaos.report import Report
 from tests.reliability.chaos.system import System, running
@@ -50,6 +51,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--lease", type=float, default=20, help="seconds of a lease; 20")
     add("--producers", type=int, default=4)
     add("--between", type=float, default=3, help="seconds between two rounds of faults, on average; 3")
+    add("--models", action="store_true", help="the bundled models work, too, and their outputs are compared")
     add("--kinds", nargs="+", choices=list(KINDS), help="kinds of faults to choose from; all")
     return parser.parse_args(arguments)
 
@@ -66,6 +68,7 @@ class Run:
         self._stops, self._gives_up = threading.Event(), threading.Event()
         self._keys = [system.key(f"producer-{n}") for n in range(arguments.producers)]
         self._watch = Watch(system)
+        self._answers: Answers = {}
         self._probe_key = system.key("probe")
 
     def say(self, words: str) -> None:
@@ -75,6 +78,11 @@ class Run:
     def run(self) -> Report:
         """Load and faults, then peace, then the check."""
         self.say(f"seed {self._seed} on {self._arguments.database}, the logs are in {self._system.folder}")
+        if self._arguments.models:
+            with contextlib.closing(self._line(self._probe_key, self._system.direct)) as line:
+                self._answers = answers(line, random.Random(f"texts {self._seed}"))
+            self.say("the models have answered without faults")
+        began = now()
         threads = [threading.Thread(target=producer.run) for producer in self._producers()]
         for thread in threads:
             thread.start()
@@ -83,11 +91,11 @@ class Run:
         storm.run(now() + 60 * self._arguments.minutes)
         self._system.heal()
         self._stops.set()
-        seconds = now() - self._began
+        seconds = now() - began
         self.say("the faults are over")
         self._drain(threads)
         found = self._all()
-        verdict = check(self._history.operations, found, self._history.seen)
+        verdict = check(self._history.operations, found, self._history.seen, self._answers)
         self._watch.stop()
         return Report(
             seed=self._seed, database=self._arguments.database, seconds=seconds, verdict=verdict,
@@ -103,6 +111,7 @@ class Run:
             Producer(
                 f"p{n}", self._line(key, self._system.through), self._history,
                 random.Random(f"producer {n} of {self._seed}"), PAUSE_SECONDS, self._stops,
+                list(self._answers),
             )
             for n, key in enumerate(self._keys)
         ]  # fmt: skip
@@ -162,8 +171,10 @@ class Run:
 
 def again(arguments: argparse.Namespace) -> str:
     """The command that does this run again."""
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}" for name, value in given.items()]
+    words = [f"--{name}" for name, value in vars(arguments).items() if value is True]
+    for name, value in vars(arguments).items():
+        if value is not None and not isinstance(value, bool):
+            words.append(f"--{name} {' '.join(value) if isinstance(value, list) else value}")
     return " ".join(["python -m tests.reliability.chaos", *words])
 
 

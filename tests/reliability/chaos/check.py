@@ -11,9 +11,11 @@ The rules, for each job:
 - a job that was deleted is gone, and an operation that was sent once made one job
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from tests.reliability.chaos.history import Doc, Found, Operation, Row
@@ -28,6 +30,9 @@ ECHO: dict[str, Callable[[str], dict[str, Any]]] = {
     "ner": lambda text: {"entities": []},
 }
 """What the stand-in model answers, by task."""
+
+Answers = Mapping[tuple[str, str], Mapping[str, Any]]
+"""A model's outputs, by task and text."""
 
 CATEGORIES = ("lost", "doubled", "wrong", "innocent_failures", "stuck")
 
@@ -49,6 +54,7 @@ class Verdict:
     innocent_failures: int = 0
     stuck: int = 0
     violations: list[str] = field(default_factory=list)
+    answers: Answers = field(default_factory=dict)
 
     def add(self, category: str, count: int, words: str) -> None:
         """Count a violation."""
@@ -62,9 +68,15 @@ class Verdict:
         return not any(getattr(self, category) for category in CATEGORIES)
 
 
-def check(operations: Sequence[Operation], found: Mapping[str, Found], seen: Mapping[str, Found]) -> Verdict:
-    """Compare. found: all jobs that exist in the end, by id. seen: what deleted jobs looked like before."""
-    verdict = Verdict(accepted=sum(len(one.documents) for one in operations if one.result == "ok"))
+def check(
+    operations: Sequence[Operation],
+    found: Mapping[str, Found],
+    seen: Mapping[str, Found],
+    answers: Answers = MappingProxyType({}),
+) -> Verdict:
+    """Compare. found: all jobs that exist in the end, by id. seen: what deleted jobs looked like before. answers: what
+    models answer that are not the stand-in."""
+    verdict = Verdict(accepted=sum(len(one.documents) for one in operations if one.result == "ok"), answers=answers)
     by_name: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_name[operation.name].append(operation)
@@ -132,7 +144,7 @@ def _check_documents(verdict: Verdict, job: Found, done: Sequence[Operation]) ->
         for doc, outcomes in there:
             verdict.add("doubled", max(0, len(outcomes) - 1), f"{where}: {doc.text[:40]!r} has outcomes {outcomes}")
             for row in outcomes[:1]:
-                _check_outcome(verdict, where, job.task, doc, row, cancellable)
+                _check_outcome(verdict, where, job, doc, row, cancellable)
     for row in _surplus(rows.left(), done):
         known = row.text in {doc.text for one in done for doc in one.documents}
         verdict.add("doubled" if known else "wrong", 1, f"{where}: {row} is of no operation")
@@ -157,7 +169,7 @@ def _in_order(done: Iterable[Operation]) -> list[Operation]:
     return sorted((one for one in done if one.documents), key=lambda one: one.first is None)
 
 
-def _check_outcome(verdict: Verdict, where: str, task: str, doc: Doc, row: Row, cancellable: bool) -> None:
+def _check_outcome(verdict: Verdict, where: str, job: Found, doc: Doc, row: Row, cancellable: bool) -> None:
     code = expected_code(doc.text)
     if row.state == "cancelled":
         verdict.add("wrong", int(not cancellable), f"{where}: {row} was cancelled by nobody")
@@ -165,8 +177,23 @@ def _check_outcome(verdict: Verdict, where: str, task: str, doc: Doc, row: Row, 
         if row.code != code:
             category = "innocent_failures" if code is None else "wrong"
             verdict.add(category, 1, f"{where}: {row.id} failed as {row.code}, not {code}")
-    elif code is not None or row.output != ECHO[task](doc.text):
+    elif code is not None or not same(row.output, _answer(verdict, job, doc.text)):
         verdict.add("wrong", 1, f"{where}: {row.id} became {row.output}, and was {doc.text!r}")
+
+
+def _answer(verdict: Verdict, job: Found, text: str) -> Mapping[str, Any] | None:
+    return ECHO[job.task](text) if job.model == "echo" else verdict.answers.get((job.task, text))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two outputs are equal, scores to four digits."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def _check_shown(verdict: Verdict, job: Found, done: Sequence[Operation]) -> None:

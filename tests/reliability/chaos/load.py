@@ -125,6 +125,8 @@ class Producer:
     chance: random.Random
     pause: float
     stops: threading.Event
+    texts: Sequence[tuple[str, str]] = ()
+    """Tasks and texts for the bundled models; none: they have nothing to do."""
     jobs: list[Mine] = field(default_factory=list)
 
     def run(self) -> None:
@@ -140,7 +142,8 @@ class Producer:
 
     def _step(self) -> None:
         unfinished = [job for job in self.jobs if not job.ended]
-        steps = [self._submit, self._submit, self._upload, self._follow, self._follow, self._follow, self._cancel]
+        steps = [self._submit_to_model] if self.texts else []
+        steps += [self._submit, self._submit, self._upload, self._follow, self._follow, self._follow, self._cancel]
         step = self._follow if len(unfinished) >= UNFINISHED else self.chance.choice(steps)
         step()
 
@@ -173,6 +176,15 @@ class Producer:
         name, body = self._new()
         with_ids = body["task"] == "ner" or self.chance.random() < 0.7
         documents = self._documents(name, 0, self.chance.randint(1, 60), with_ids)
+        self._create(name, body | {"documents": as_json(documents)}, documents)
+
+    def _submit_to_model(self) -> None:
+        """A job of a few documents for a bundled model."""
+        name, body = self._new()
+        del body["model"]
+        mine = [text for task, text in self.texts if task == body["task"]]
+        chosen = self.chance.sample(mine, self.chance.randint(1, 6))
+        documents = tuple(Doc(f"{name}/{number}", text) for number, text in enumerate(chosen))
         self._create(name, body | {"documents": as_json(documents)}, documents)
 
     def _create(self, name: str, body: dict[str, Any], documents: tuple[Doc, ...]) -> Mine | None:
