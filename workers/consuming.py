@@ -1,4 +1,4 @@
-"""How Celery takes messages: over which connection, and of which models, changed while the worker runs, from any thread.
+"""How Celery takes messages: over which connection, and of which models, which any thread may change meanwhile.
 
 Celery's own remote control would send a message to every worker through Redis; this is about one process.
 """
@@ -18,8 +18,8 @@ HEARD_SECONDS = 2.0
 
 
 class Connection(kombu.Connection):
-    """kombu's, which tries a Redis that is away ever more seldom, at last every 30 s: so long it would go unnoticed that
-    Redis is back. No setting of Celery's says otherwise."""
+    """kombu's, which tries a Redis that is away ever more seldom, at last every 30 s: it would go unnoticed for so long
+    that Redis is back. No setting of Celery's says otherwise."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Self:
         """Connect, as often as it takes."""

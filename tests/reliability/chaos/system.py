@@ -60,9 +60,11 @@ class Part:
     @property
     def children(self) -> list[psutil.Process]:
         """The worker processes of a launcher."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.pid).children()
-        return []
+        try:
+            found: list[psutil.Process] = psutil.Process(self.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return found
 
     def look_after(self) -> None:
         """Start it where it has been dead for a moment."""
