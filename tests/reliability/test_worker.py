@@ -57,6 +57,23 @@ def test_a_killed_worker_loses_nothing(store: Store, producer: Producer, tmp_pat
         assert worker.stop() == 0
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # on SQLite locks end with their process
+def test_what_a_killed_worker_has_locked_does_not_wait_for_its_lease(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    with running(store, tmp_path) as worker:
+        job = producer.submit(["[[echo:sleep=1]]"])
+        wait_until(lambda: producer.get(job).state == "running", "it is at work")
+        with store.engine.begin() as left_behind:  # its transaction, whose end the server has not noticed
+            left_behind.execute(sa.select(shards.c.id).with_for_update())
+            killed = kill_child(worker)
+            wait_until(lambda: worker.children not in ([], [killed]), "another one starts")
+        # The lease would last for a minute.
+        assert producer.wait(job, 45).state == "completed"
+        assert losses(store) == [1]
+        assert worker.stop() == 0
+
+
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # where two machines share a database
 def test_a_deployment_under_load_costs_nothing(make_store: Callable[..., Store], key_id: int, tmp_path: Path) -> None:
     store = make_store(shard_documents=100)
