@@ -113,9 +113,7 @@ class Launcher:
                 self._start(about)
             elif event == "ended" and about is not None:
                 self._ended(about)
-        self._ends.set()
-        for thread in self._expiries:
-            thread.join(LAST_WORDS_SECONDS)
+        self._end_expiries()
         self.dispatcher.stop()
         self.store.close()
         return 0
@@ -180,6 +178,12 @@ class Launcher:
         self._expiries = [thread for thread in self._expiries if thread.is_alive()]
         self._expiries.append(threading.Thread(target=self._expire_all, args=(pid,), daemon=True))
         self._expiries[-1].start()
+
+    def _end_expiries(self) -> None:
+        """Let the tries that run at the moment end; there are no more of them."""
+        self._ends.set()
+        for thread in self._expiries:
+            thread.join(LAST_WORDS_SECONDS)
 
     def _expire_all(self, pid: int) -> None:
         run_out = time.monotonic() + self.store.settings.lease_seconds
