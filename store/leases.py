@@ -68,18 +68,18 @@ class Text(NamedTuple):
     text: str
 
 
-class Settled(NamedTuple):
-    """Whether the job ended with this, and which shards took the freed place."""
-
-    ended: bool
-    released: list[Released]
-
-
 class Expired(NamedTuple):
     """The shards that were taken from a worker, and whether those are all that it held."""
 
     released: list[Released]
     all: bool
+
+
+class Settled(NamedTuple):
+    """Whether the job ended with this, and which shards took the freed place."""
+
+    ended: bool
+    released: list[Released]
 
 
 def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
