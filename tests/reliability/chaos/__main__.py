@@ -23,7 +23,8 @@ from pathlib import Path
 from tests.reliability.chaos.check import Answers, check
 from tests.reliability.chaos.faults import KINDS
 from tests.reliability.chaos.history import Found, History, now
-from tests.reliability.chaos.load import GaveUp, Line, Producer, jobs_of, read
+from tests.reliability.chaos.line import GaveUp, Line, jobs_of, read
+from tests.reliability.chaos.load import Producer
 from tests.reliability.chaos.models import answers
 from tests.reliability.chaos.plan import Storm, plan
 from tests.reliability.chaos.report import Report

@@ -7,7 +7,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from tests.reliability.chaos.load import TASKS, Line, read
+from tests.reliability.chaos.line import Line, read
+from tests.reliability.chaos.load import TASKS
 from textmill.wire import ENDED_STATES
 
 TEXTS = 24

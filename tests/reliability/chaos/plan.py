@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tests.reliability.chaos.faults import KINDS, Over
+from tests.reliability.chaos.faults import KINDS
 from tests.reliability.chaos.history import now
-from tests.reliability.chaos.system import System
+from tests.reliability.chaos.system import Over, System
 
 STORM = 0.3
 """Share of the rounds in which several faults overlap. What a kind costs by itself is seen in the others."""

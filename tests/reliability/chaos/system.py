@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -37,6 +37,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(APIS, (sys.executable, "-m", "api")),
     **dict.fromkeys(WORKERS, (sys.executable, "-m", "workers", "--gpus", "none")),
 }
+
+
+Over = Callable[[], bool]
+"""Whether what a fault has hit is at work again, as far as one can see it in the ledger."""
+
+
+def at_once() -> bool:
+    """Nothing has to become well again but the system as a whole."""
+    return True
 
 
 class Part:
