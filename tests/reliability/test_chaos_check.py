@@ -64,6 +64,8 @@ def verdict(operations: list[Operation], *found: Found, seen: tuple[Found, ...] 
         ([SUBMIT, APPEND, replace(DELETE, result="unknown")], [], [FOUND]),
         ([SUBMIT, APPEND, replace(DELETE, result="unknown")], [FOUND], [FOUND]),
         ([SUBMIT, refused(DELETE, "409")], [SHORTER], []),
+        ([SUBMIT, APPEND, refused(replace(APPEND, documents=(Doc("f", "sixth"),)), "409")], [FOUND], []),
+        ([SUBMIT, RETRY, replace(WAIT, began=9, ended=10)], [SHORTER], []),
         ([SUBMIT, replace(WAIT, shown={"state": "failed", "counts": COUNTS}), RETRY], [SHORTER], []),
         (
             [SUBMIT, APPEND, CANCEL],
@@ -128,7 +130,10 @@ def only(category: str, count: int, found: Verdict) -> None:
         ),
         pytest.param("wrong", 3, [SUBMIT, refused(APPEND, "409")], [FOUND], id="refused, not to be expected, and done"),
         pytest.param("wrong", 1, [SUBMIT, WAIT], [SHORTER], id="it had ended otherwise"),
-        pytest.param("wrong", 1, [SUBMIT, RETRY, replace(WAIT, began=9, ended=10)], [SHORTER], id="and not by a retry"),
+        pytest.param(
+            "wrong", 1, [SUBMIT, replace(RETRY, result="ok"), replace(WAIT, began=9, ended=10)], [SHORTER],
+            id="and not by a retry",
+        ),
         pytest.param("wrong", 1, [SUBMIT, refused(WAIT, "404")], [SHORTER], id="a job is denied"),
         pytest.param("wrong", 3, [], [SHORTER], id="nobody's job"),
         pytest.param(

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -184,6 +185,7 @@ def main() -> int:
     arguments = parse()
     if arguments.seed is None:
         arguments.seed = random.SystemRandom().randrange(1_000_000)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing that was started stays behind
     folder = Path(tempfile.mkdtemp(prefix="textmill-chaos-"))
     with running(folder, arguments.database, arguments.lease) as system:
         try:

@@ -95,7 +95,7 @@ def _check_job(
 ) -> None:
     """All that was done to the job of one submit, and the jobs that there are of it: one, or none."""
     for one in done:
-        if one.result == "refused" and not (one.kind in ("retry", "delete") and one.said.startswith("409")):
+        if one.result == "refused" and not _may_be_refused(one, done):
             verdict.add("wrong", 1, f"{name} (job {one.job}): {one.kind} was refused: {one.said}")
     acknowledged = [one for one in done if one.result == "ok"]
     ids = {one.job for one in acknowledged if one.job is not None} | {job.id for job in jobs}
@@ -121,6 +121,13 @@ def _check_job(
         return
     _check_documents(verdict, job, done)
     _check_shown(verdict, job, done)
+
+
+def _may_be_refused(one: Operation, done: Sequence[Operation]) -> bool:
+    """Because of the job's state (409): where it may run again, or have grown by what nobody answered: whoever had
+    given up waiting may still be at it."""
+    grows = one.kind == "append" and any(other.kind == "append" and other.result == "unknown" for other in done)
+    return one.said.startswith("409") and (one.kind in ("retry", "delete") or grows)
 
 
 def _check_documents(verdict: Verdict, job: Found, done: Sequence[Operation]) -> None:
@@ -198,7 +205,9 @@ def same(one: Any, other: Any) -> bool:
 
 def _check_shown(verdict: Verdict, job: Found, done: Sequence[Operation]) -> None:
     """A job that was shown as ended stays so, unless it was retried afterwards."""
-    retries = [one.ended for one in done if one.kind == "retry" and one.result != "refused"]
+    acknowledged = [one.ended for one in done if one.kind == "retry" and one.result == "ok"]
+    # One that nobody answered may be done at any time.
+    retries = acknowledged + [math.inf for one in done if one.kind == "retry" and one.result == "unknown"]
     for one in done:
         if one.shown is None or one.shown["state"] not in ENDED_STATES or any(end > one.began for end in retries):
             continue
@@ -233,9 +242,9 @@ class Rows:
     def take(self, doc: Doc, first: int | None, number: int) -> list[Row]:
         """The outcomes of a document, each of which is taken once. It has an id, or its place: so many after the first
         of its operation."""
-        if doc.id is None and first is None:
-            return []
-        return self._taken(self._by_id[doc.id if doc.id is not None else str(first + number)])
+        if doc.id is not None:
+            return self._taken(self._by_id[doc.id])
+        return [] if first is None else self._taken(self._by_id[str(first + number)])
 
     def _taken(self, numbers: Sequence[int]) -> list[Row]:
         return [self._left.pop(one) for one in numbers if one in self._left]

@@ -58,7 +58,8 @@ class Row:
     def text(self) -> str | None:
         """What the output says, where it is a text."""
         output = self.output or {}
-        return output.get("summary_text", output.get("translation_text"))
+        said: str | None = output.get("summary_text", output.get("translation_text"))
+        return said
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ class Producer:
         path, body = f"/v1/jobs/{job.id}/documents", {"documents": as_json(documents)}
         first = job.total if with_offset else None
         operation = Operation("append", "unknown", job.name, job.id, documents, first, began=now())
+        answer: httpx.Response | None
         if with_offset:
             with self._noting(operation):
                 answer = self.line.surely("POST", path, json=body, headers={"Upload-Offset": str(job.total)})
@@ -154,7 +155,7 @@ class Producer:
             job.total = answer.json()["total"]
             operation = replace(operation, first=job.total - len(documents))
         self._note(operation, answer)
-        if answer is None:
+        if answer is None or not answer.is_success:
             job.total = self._look(job)["counts"]["total"]
 
     def _close(self, job: Mine) -> None:
@@ -189,7 +190,8 @@ class Producer:
         with self._noting(operation):
             answer = self.line.surely("GET", f"/v1/jobs/{job.id}", params={"wait": str(wait)})
         self._note(operation, answer, shows=True)
-        return answer.raise_for_status().json()
+        shown: dict[str, Any] = answer.raise_for_status().json()
+        return shown
 
     def _cancel(self) -> None:
         waiting = [job for job in self.jobs if not job.ended]
@@ -235,9 +237,8 @@ class Producer:
     def _note(self, operation: Operation, answer: httpx.Response | None, shows: bool = False) -> None:
         done = replace(operation, ended=now())
         if answer is not None and answer.is_success:
-            body = answer.json() if answer.content else None
-            made = body["id"] if operation.kind == "submit" else operation.job
-            done = replace(done, result="ok", job=made, shown=body if shows else None)
+            made = answer.json()["id"] if operation.kind == "submit" else operation.job
+            done = replace(done, result="ok", job=made, shown=answer.json() if shows else None)
         elif answer is not None:
             done = replace(done, result="refused", said=f"{answer.status_code} {answer.text[:200]}")
         self.history.add(done)

