@@ -85,7 +85,7 @@ class Run:
                 self._answers = answers(line, random.Random(f"texts {self._seed}"))
             self.say("the models have answered without faults")
         began = now()
-        threads = [threading.Thread(target=producer.run) for producer in self._producers()]
+        threads = [threading.Thread(target=producer.run, daemon=True) for producer in self._producers()]
         for thread in threads:
             thread.start()
         self._watch.start()
@@ -133,6 +133,7 @@ class Run:
         """Wait until all is done, for as long as anything is being done."""
         quiet = QUIET_SECONDS + 2 * self._system.lease_seconds
         gives_up = threading.Timer(quiet, self._gives_up.set)
+        gives_up.daemon = True
         gives_up.start()
         for thread in producers:
             thread.join()
@@ -147,6 +148,7 @@ class Run:
         """For each key one that no fault reaches and that no history is kept of."""
         patience = threading.Event()
         timer = threading.Timer(QUIET_SECONDS, patience.set)
+        timer.daemon = True
         timer.start()
         try:
             for key in self._keys:

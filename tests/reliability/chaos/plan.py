@@ -72,7 +72,7 @@ class Storm:
             if len(faults) == 1:
                 self._alone(faults[0])
             else:
-                threads = [threading.Thread(target=self._one, args=(fault,)) for fault in faults]
+                threads = [threading.Thread(target=self._one, args=(fault,), daemon=True) for fault in faults]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
