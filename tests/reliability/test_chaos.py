@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from store import jobs, keys
+from store.session import Store
+from tests.proxy import proxied
 from tests.reliability.chaos.check import CATEGORIES
 from tests.reliability.chaos.faults import KINDS
+from tests.reliability.chaos.on_network import WRITES
 from tests.reliability.chaos.plan import Fault, plan
+from tests.reliability.chaos.system import WRITE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +35,21 @@ def test_a_short_run_is_clean() -> None:
     assert line["outcomes"] == line["accepted"] > 0
     assert sum(line["faults"].values()) >= 2, said
     assert line["recovery_s"], said
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_commit_of_what_writes_is_known_when_it_is_seen(store: Store) -> None:
+    """By which some faults strike in the middle of a transaction, and others between its commit and the answer."""
+    proxy, url = proxied(store.url)
+    seen: list[str] = []
+    through = Store(url, store.settings.model_copy(update={"database_write_seconds": WRITE_SECONDS}))
+    proxy.at(WRITES, b"COMMIT", act=lambda: seen.append("commit"))
+    through.read(jobs.ended, [])
+    assert seen == []
+    through.write(keys.create, "somebody")
+    assert seen == ["commit"]
+    through.close()
+    proxy.close()
 
 
 def rounds(seed: int, database: str, count: int = 300) -> list[tuple[Fault, ...]]:
