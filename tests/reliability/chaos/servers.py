@@ -55,7 +55,11 @@ class Postgres:
         self._admin = engine_url(self._server.get_uri())
         self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE chaos")
         self.url = self._admin.set(database="chaos").render_as_string(hide_password=False)
-        migrate(self.url)
+        try:
+            migrate(self.url)
+        except BaseException:
+            self.close()
+            raise
 
     def link(self) -> tuple[Proxy, str]:
         """A proxy."""
