@@ -70,6 +70,13 @@ class Text(NamedTuple):
     """What it has beside the text."""
 
 
+class Expired(NamedTuple):
+    """The shards that were taken from a worker, and whether those are all that it held."""
+
+    released: list[Released]
+    all: bool
+
+
 class Settled(NamedTuple):
     """Whether the job ended with this, and which shards took the freed place."""
 
@@ -243,12 +250,15 @@ def expire_worker(tx: Connection, worker_id: str) -> list[Released]:
     return _lose(tx, shards.c.worker_id == worker_id)
 
 
-def expire_process(tx: Connection, machine: str, pid: int) -> list[Released]:
-    """Queue again, at once, what a process held that is known to be dead, and strike it off the registry."""
+def expire_process(tx: Connection, machine: str, pid: int) -> Expired:
+    """Queue again, at once, what a process held that is known to be dead, and strike it off the registry when that is
+    all: shards that the dead process itself has locked wait until the server notices its end."""
     dead = tx.execute(sa.select(workers.c.id).where(workers.c.machine == machine, workers.c.pid == pid)).scalars().all()
     lost = _lose(tx, shards.c.worker_id.in_(dead)) if dead else []
+    if tx.execute(sa.select(shards.c.id).where(LEASED, shards.c.worker_id.in_(dead)).limit(1)).scalar() is not None:
+        return Expired(lost, False)
     tx.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
-    return lost
+    return Expired(lost, True)
 
 
 def _lose(tx: Connection, which: sa.ColumnElement[bool]) -> list[Released]:

@@ -138,7 +138,7 @@ class DeviceProcess:
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
-        self.dispatcher.publish(self._patience.persist(expire))
+        self.dispatcher.publish(self._patience.persist(expire).released)
         self.engine.start()
         self._watchdog.start()
         self._progress_watchdog.start()

@@ -42,6 +42,13 @@ KILL_AFTER_SECONDS = 15
 """A child that has not ended so long after its drain time is killed."""
 
 
+EXPIRE_AGAIN_SECONDS = 0.5
+"""Between two tries to queue again what a dead child held."""
+
+LAST_WORDS_SECONDS = 5
+"""A launcher that ends waits so long for such a try."""
+
+
 @dataclass
 class Slot:
     """A device and the child process that has it."""
@@ -85,6 +92,8 @@ class Launcher:
     dispatcher: Dispatcher
     _events: "SimpleQueue[tuple[str, Slot | None]]" = field(default_factory=SimpleQueue)
     _stopping: bool = False
+    _expiries: list[threading.Thread] = field(default_factory=list)
+    _ends: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> int:
         """Start the children and look after them; the exit code of the process."""
@@ -104,6 +113,7 @@ class Launcher:
                 self._start(about)
             elif event == "ended" and about is not None:
                 self._ended(about)
+        self._end_expiries()
         self.dispatcher.stop()
         self.store.close()
         return 0
@@ -161,15 +171,37 @@ class Launcher:
         timer.start()
 
     def _expire(self, pid: int) -> None:
-        """Queue again, at once, what a dead process held; otherwise its leases would have to run out."""
+        """Queue again, as soon as it can be done, what a dead process held; otherwise its leases would have to run out.
+
+        In a thread of its own: the database may be away, and the children are looked after meanwhile.
+        """
+        self._expiries = [thread for thread in self._expiries if thread.is_alive()]
+        self._expiries.append(threading.Thread(target=self._expire_all, args=(pid,), daemon=True))
+        self._expiries[-1].start()
+
+    def _end_expiries(self) -> None:
+        """Let the tries that run at the moment end; there are no more of them."""
+        self._ends.set()
+        for thread in self._expiries:
+            thread.join(LAST_WORDS_SECONDS)
+
+    def _expire_all(self, pid: int) -> None:
+        run_out = time.monotonic() + self.store.settings.lease_seconds
+        while not self._expire_some(pid) and time.monotonic() < run_out:
+            if self._ends.wait(EXPIRE_AGAIN_SECONDS) or is_running(pid):  # another process has this number by now
+                return
+
+    def _expire_some(self, pid: int) -> bool:
+        """Whether there is nothing left of it."""
         try:
-            lost = self.store.write(leases.expire_process, machine(), pid)
+            expired = self.store.write(leases.expire_process, machine(), pid)
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("the leases of process %d must run out by themselves: %s", pid, brief(error))
-            return
-        if lost:
-            log.warning("%d shards of process %d are queued again", len(lost), pid)
-        self.dispatcher.publish(lost)
+            log.warning("the shards of process %d cannot be queued again yet: %s", pid, brief(error))
+            return False
+        if expired.released:
+            log.warning("%d shards of process %d are queued again", len(expired.released), pid)
+        self.dispatcher.publish(expired.released)
+        return expired.all
 
     def _expire_the_dead(self) -> None:
         """What workers of this machine held that died with an earlier launcher."""

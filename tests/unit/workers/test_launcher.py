@@ -34,6 +34,13 @@ def test_a_running_processis_running_whoever_owns_it() -> None:
     assert is_running(1)
 
 
+def expire_the_dead(store: Store) -> None:
+    """What a launcher does when it starts."""
+    launcher = Launcher([], WorkerSettings(), store, Dispatcher(celery_app(store.settings.redis_url)))
+    launcher._expire_the_dead()
+    launcher._end_expiries()
+
+
 def test_workers_of_a_container_with_the_same_host_name_are_not_taken_for_dead(store: Store, key_id: int) -> None:
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
@@ -41,13 +48,12 @@ def test_workers_of_a_container_with_the_same_host_name_are_not_taken_for_dead(s
     row = WorkerRow("theirs", socket.gethostname(), gone.pid, "cpu", ("echo",), 1, "another container")
     store.write(workers.register, row)
     claim(store, released.shard_id, "theirs")
-    launcher = Launcher([], WorkerSettings(), store, Dispatcher(celery_app(store.settings.redis_url)))
-    launcher._expire_the_dead()
+    expire_the_dead(store)
     assert shard_states(store, job) == ["leased"]
     store.write(workers.register, WorkerRow("ours", socket.gethostname(), gone.pid, "cpu", ("echo",), 1, machine()))
     store.write(leases.expire_worker, "theirs")
     claim(store, released.shard_id, "ours")
-    launcher._expire_the_dead()
+    expire_the_dead(store)
     assert shard_states(store, job) == ["queued"]
     assert [worker.id for worker in store.read(workers.live)] == ["theirs"]
 
