@@ -65,7 +65,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         files = sorted({*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.spm")})
         for file in files:
-            digest.update(f"{file.name}\0{_file_digest(file)}\n".encode())
+            digest.update(f"{file.name}\0{file_digest(file)}\n".encode())
         return digest.hexdigest()[:12]
 
     def read(self, what: str, read: Callable[[], T], passes: Callable[[Exception], bool] = lambda error: False) -> T:
@@ -89,7 +89,7 @@ class Checkpoint:
         )
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """sha256 of the file, remembered for as long as its size and time of change stay the same."""
     stat = file.stat()
     key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)

@@ -4,19 +4,14 @@ classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
 Torch is imported when the first model is opened, so that a worker that only echoes never pays for it.
 """
 
-import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
 from workers.backends.torch.faults import fault
+from workers.checkpoint import IMPORTING
 from workers.faults import Fault
 from workers.kinds import Kind, ModelSpec
 from workers.runner import Rule, TaskRule
-
-_importing = threading.Lock()
-"""transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
-breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when
-the first jobs of three models arrived together."""
 
 
 class TorchBackend:
@@ -26,10 +21,13 @@ class TorchBackend:
     rank = 10
     kinds = frozenset({Kind.GENERATION, Kind.TOKEN_SCORES})
     batch_tokens = None
+    stand_in = None
 
     def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
-        """It can run whatever transformers has of its kinds."""
-        return None if kind in self.kinds else f"it does not compute {kind}"
+        """It can run whatever transformers has of its kinds, in the number formats of its tensors."""
+        if kind not in self.kinds:
+            return f"it does not compute {kind}"
+        return f"it has no {spec.dtype}" if spec.dtype.startswith("int8") else None
 
     def adapt(self, rule: type[TaskRule], spec: ModelSpec, model: Any) -> Rule:
         """The task's own."""
@@ -37,7 +35,7 @@ class TorchBackend:
 
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer. Raises ModelUnavailable."""
-        with _importing:
+        with IMPORTING:
             from workers.backends.torch.encoder_decoder import TorchEncoderDecoder
             from workers.backends.torch.token_classifier import TorchTokenClassifier
         return TorchEncoderDecoder(spec) if kind is Kind.GENERATION else TorchTokenClassifier(spec)

@@ -5,27 +5,18 @@ from collections.abc import Sequence
 import torch
 
 from workers.backends.torch.weights import Weights, padded
-from workers.checkpoint import checkpoint as checkpoints
-from workers.checkpoint.codec import TokenizerCodec
+from workers.checkpoint.files import TokenClassifierFiles
 from workers.kinds import Kind, ModelSpec, Scores
 
 
-class TorchTokenClassifier:
+class TorchTokenClassifier(TokenClassifierFiles):
     """One token-classification model on one device. Making it reads configuration and tokenizer, and raises
     ModelUnavailable."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        checkpoint = checkpoints.Checkpoint(spec.source, spec.revision)
-        self._weights = Weights(checkpoint, Kind.TOKEN_SCORES, spec)
-        config, tokenizer = checkpoint.config(), checkpoint.tokenizer()
-        self.codec = TokenizerCodec(tokenizer, config)
-        self.window = checkpoints.window(config, tokenizer, spec.window)
-        names = {int(index): label for index, label in config.id2label.items()}
-        self.labels = [names[index] for index in range(len(names))]
-        self.revision = checkpoint.digest()
+        super().__init__(spec)
+        self._weights = Weights(self._checkpoint, Kind.TOKEN_SCORES, spec)
         self.dtype = str(self._weights.dtype).removeprefix("torch.")
-        pad = config.pad_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._pad: int = pad or 0
 
     def load(self) -> None:
         """Raises ModelUnavailable."""
