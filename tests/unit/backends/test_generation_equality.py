@@ -64,13 +64,13 @@ BY_CTRANSLATE2 = {
     "marian-multilingual": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
     "m2m100": GREEDY,
     "nllb": GREEDY,
-    "mbart": {*GREEDY, *FREE_BEAMS},
+    "mbart": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
     "mbart50": GREEDY,
     "pegasus": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
     "t5": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
 }
 """What CTranslate2 answers as `generate()` does. Marian, as its checkpoints are, has `renormalize_logits` and may not
-say the token that decoding starts with; BART, M2M100, NLLB and mBART-50 force tokens; Pegasus and T5 might say their
+say the token that decoding starts with; BART, M2M100, NLLB and mBART-50 force tokens; mBART, Pegasus and T5 might say their
 start again."""
 
 

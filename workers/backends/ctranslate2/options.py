@@ -33,6 +33,7 @@ _UNDERSTOOD = {
     "forced_eos_token_id",
     "bad_words_ids",
     "renormalize_logits",
+    "_from_model_config",
     "transformers_version",
     "output_attentions",
     "output_hidden_states",
@@ -43,8 +44,10 @@ _UNDERSTOOD = {
 
 def foreign(config: GenerationConfig) -> str | None:
     """What a checkpoint's settings ask for that CTranslate2 does not know; None: it knows all."""
-    for name, value in config.to_diff_dict().items():
-        if name not in _UNDERSTOOD and not name.startswith("_") and value not in (None, _NEUTRAL.get(name)):
+    # Files may have fields that transformers does not know either, and passes over.
+    neutral = {**GenerationConfig().to_dict(), **_NEUTRAL}  # type: ignore[no-untyped-call]
+    for name, value in config.to_dict().items():
+        if name in neutral and name not in _UNDERSTOOD and value not in (None, neutral[name]):
             return f"it does not know {name}"
     if start(config) is None:
         return "the checkpoint does not say with what decoding starts"
