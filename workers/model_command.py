@@ -1,8 +1,8 @@
 """`python -m workers models check [NAME ...]`, `pull NAME [--convert FOLDER]` and `compare NAME --texts FILE`.
 
-check loads what the catalogue offers, as a worker would, on the CPU; pull fetches a hub model ahead of time, and converts
-it where a worker would, so that no job waits for either. Safetensors only, and never a checkpoint's own code: what has
-neither is refused here. compare is `workers/model_comparison.py`.
+check loads what the catalogue offers, as a worker would, on the CPU; pull fetches a hub model ahead of time, and
+converts it where a worker would, so that no job waits for either. Safetensors only, and never a checkpoint's own code:
+what has neither is refused here. compare is `workers/model_comparison.py`.
 """
 
 import argparse
@@ -90,8 +90,8 @@ def check(catalogue: Catalogue, names: Sequence[str]) -> int:
 def pull(entry: Entry, convert_to: Path | None = None) -> int:
     """Fetch into the hub's cache (HF_HOME) at the pinned revision, and check. Raises ModelUnavailable."""
     if entry.local:
-        prepare(entry)
         print(f"{entry.name}: in {entry.path}, nothing to fetch; {describe(entry, folder_of(entry))}")
+        prepare(entry)
         return 0
     if convert_to is not None:
         return convert(entry, convert_to)
@@ -101,8 +101,8 @@ def pull(entry: Entry, convert_to: Path | None = None) -> int:
             f"{entry.source} has no safetensors at revision {entry.revision or 'main'}. Pin a revision that has them "
             f"(the hub's conversion robot offers one as a pull request, refs/pr/N), or use --convert FOLDER"
         )
-    prepare(entry)
     print(f"{entry.name}: {describe(entry, path)}, in {path}")
+    prepare(entry)
     return 0
 
 

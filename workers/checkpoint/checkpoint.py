@@ -68,6 +68,14 @@ class Checkpoint:
             digest.update(f"{file.name}\0{file_digest(file)}\n".encode())
         return digest.hexdigest()[:12]
 
+    def commit(self, config: PretrainedConfig) -> str:
+        """What tells these files from any others: the hub's commit, also where no revision was pinned and where the
+        folder is a snapshot in the hub's cache; a folder's digest."""
+        folder = Path(self.source)
+        if self.is_local:
+            return folder.name if folder.parent.name == "snapshots" else self.digest()
+        return getattr(config, "_commit_hash", None) or self.digest()
+
     def read(self, what: str, read: Callable[[], T], passes: Callable[[Exception], bool] = lambda error: False) -> T:
         """What `read` gives; its errors become a ModelUnavailable that says what of which checkpoint it was, but for
         those that `passes` lets through."""

@@ -70,8 +70,8 @@ BY_CTRANSLATE2 = {
     "t5": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
 }
 """What CTranslate2 answers as `generate()` does. Marian, as its checkpoints are, has `renormalize_logits` and may not
-say the token that decoding starts with; BART, M2M100, NLLB and mBART-50 force tokens; mBART, Pegasus and T5 might say their
-start again."""
+say the token that decoding starts with; BART, M2M100, NLLB and mBART-50 force tokens; mBART, Pegasus and T5 might
+say their start again."""
 
 
 class Reference:

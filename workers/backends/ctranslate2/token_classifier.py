@@ -47,6 +47,8 @@ class CTranslate2TokenClassifier(TokenClassifierFiles):
         ids = np.full((len(rows), lengths.max()), self._pad, dtype=np.int32)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
+        if ids.max() >= self._config.vocab_size:
+            raise ValueError("a token beyond the vocabulary")  # CTranslate2 would read whatever lies there
         view = ctranslate2.StorageView.from_array
         hidden = encoder.forward_batch(view(ids), view(lengths)).last_hidden_state
         states = np.asarray(hidden.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))

@@ -23,10 +23,9 @@ class Converted:
             raise NotOffered(reason)
         self._arguments = device.arguments(spec)
         self.dtype = device.number_format(spec)
-        # A hub model without a pinned revision is known by the commit that was fetched.
-        revision = checkpoint.digest() if checkpoint.is_local else getattr(config, "_commit_hash", None)
-        cache = spec.cache_dir / "ctranslate2"
-        self.conversion = Conversion(spec.name, checkpoint, revision or checkpoint.digest(), kind, self.dtype, cache)
+        self.conversion = Conversion(
+            spec.name, checkpoint, checkpoint.commit(config), kind, self.dtype, spec.cache_dir / "ctranslate2"
+        )
         self.conversion.ready()
         self._model: Any = None
         self._bytes = 0
