@@ -106,7 +106,7 @@ class Capitals:
 
 
 class LoudBackend:
-    name, rank, kinds, batch_tokens = "loud", 5, frozenset({Kind.TEXT}), 1_000
+    name, rank, kinds, batch_tokens, stand_in = "loud", 5, frozenset({Kind.TEXT}), 1_000, None
 
     def inspect(self, spec, kind):
         return None if kind in self.kinds else f"it does not compute {kind}"
