@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
@@ -55,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     comparing.add_argument("name", metavar="NAME")
     comparing.add_argument("--texts", type=Path, required=True, metavar="FILE", help="a text a line, or .jsonl")
     comparing.add_argument(
-        "--formats", default="float32,int8", help="CTranslate2's number formats, with commas between (%(default)s)"
+        "--formats",
+        type=formats,
+        default="float32,int8",
+        help="CTranslate2's number formats, with commas between (%(default)s)",
     )
     comparing.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="of the job")
     args = parser.parse_args(argv)
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return check(catalogue, args.names)
         if args.command == "pull":
             return pull(catalogue.get(args.name), args.convert)
-        return report(catalogue.get(args.name), args.formats.split(","), args.texts, args.options)
+        return report(catalogue.get(args.name), args.formats, args.texts, args.options)
     except TextmillError as error:
         print(error.message, file=sys.stderr)
         return 1 if isinstance(error, ModelUnavailable) else 2
@@ -113,7 +116,12 @@ def prepare(entry: Entry) -> None:
         make(spec_of(entry, settings.device, settings.threads, settings.dtype, settings.cache_dir)).open()
 
 
-def report(entry: Entry, formats: Sequence[str], texts: Path, options: Mapping[str, Any]) -> int:
+def formats(setting: str) -> list[Precision]:
+    """The number formats in a list with commas. Raises ValueError."""
+    return [get_args(Precision)[get_args(Precision).index(name)] for name in setting.split(",")]
+
+
+def report(entry: Entry, formats: Sequence[Precision], texts: Path, options: Mapping[str, Any]) -> int:
     """Print the comparison. Raises InvalidRequest, ModelUnavailable, InvalidOptions."""
     if entry.task is None:
         raise InvalidRequest(f"{entry.name} is no model")

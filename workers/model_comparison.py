@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.errors import DocumentError, InvalidRequest
-from workers.kinds import ModelSpec
+from workers.kinds import ModelSpec, Precision
 from workers.models import make_named
 from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared, bound
 
@@ -34,7 +34,9 @@ class Arm:
     seconds: float
 
 
-def compare(spec: ModelSpec, formats: Sequence[str], texts: Sequence[str], options: Mapping[str, Any]) -> Iterator[str]:
+def compare(
+    spec: ModelSpec, formats: Sequence[Precision], texts: Sequence[str], options: Mapping[str, Any]
+) -> Iterator[str]:
     """The lines of the report. Raises ModelUnavailable, InvalidOptions."""
     specs = [replace(spec, backend="torch", dtype="float32")]
     specs += [replace(spec, backend="ctranslate2", dtype=number_format) for number_format in formats]

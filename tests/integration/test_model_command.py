@@ -163,5 +163,5 @@ def test_compare_tells_speed_agreement_and_the_texts_that_differ(
     assert main(["compare", name, "--texts", str(texts), "--formats", "int8", "--options", cut]) == 0
     assert "ctranslate2 int8: " in capsys.readouterr().out
     assert main(["compare", name, "--texts", str(tmp_path / "none")]) == 2
-    assert main(["compare", name, "--texts", str(texts), "--formats", "float12"]) == 1
-    assert "it has no float12 on a CPU" in capsys.readouterr().err
+    assert main(["compare", name, "--texts", str(texts), "--formats", "float16"]) == 1
+    assert "it has no float16 on a CPU" in capsys.readouterr().err

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from workers.backends.torch.weights import CLASSES, read
+from workers.checkpoint import IMPORTING
 from workers.checkpoint.checkpoint import Checkpoint, file_digest
 from workers.kinds import Kind, NotOffered
 
@@ -91,8 +92,8 @@ class Conversion:
             shutil.rmtree(part, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
-        from workers.backends.ctranslate2 import specs
-
+        with IMPORTING:
+            from workers.backends.ctranslate2 import specs
         # float32, whatever the checkpoint has: half precision would be rounded once more on the way to int8.
         model: Any = read(self.checkpoint, CLASSES[self.kind], torch.device("cpu"), torch.float32)
         with torch.no_grad():
