@@ -56,9 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     comparing.add_argument("--texts", type=Path, required=True, metavar="FILE", help="a text a line, or .jsonl")
     comparing.add_argument(
         "--formats",
-        type=formats,
-        default="float32,int8",
-        help="CTranslate2's number formats, with commas between (%(default)s)",
+        nargs="+",
+        choices=get_args(Precision),
+        default=["float32", "int8"],
+        help="number formats for CTranslate2 (float32 and int8)",
     )
     comparing.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="of the job")
     args = parser.parse_args(argv)
@@ -114,11 +115,6 @@ def prepare(entry: Entry) -> None:
     settings = WorkerSettings()
     if entry.task is not None:
         make(spec_of(entry, settings.device, settings.threads, settings.dtype, settings.cache_dir)).open()
-
-
-def formats(setting: str) -> list[Precision]:
-    """The number formats in a list with commas. Raises ValueError."""
-    return [get_args(Precision)[get_args(Precision).index(name)] for name in setting.split(",")]
 
 
 def report(entry: Entry, formats: Sequence[Precision], texts: Path, options: Mapping[str, Any]) -> int:
