@@ -115,7 +115,7 @@ def test_a_damaged_conversion_is_made_again(
 
 def test_what_a_process_left_half_done_is_cleared_away(checkpoint: Path, cache: Path) -> None:
     folder = model_of(summarizer(checkpoint, cache))._converted.conversion.folder
-    half = folder.rename(folder.with_name(f"{folder.name}.part-abc"))
+    half = folder.rename(folder.with_name(f"{folder.name}.part"))
     (half / "manifest.json").unlink()
     assert runs(summarizer(checkpoint, cache))
     assert made(cache) == [folder]

@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -79,11 +78,11 @@ class Conversion:
         if folder.exists():
             log.warning("%s: %s is damaged, and is made again", self.name, folder)
             shutil.rmtree(folder)
-        for left in self.cache.glob(f"{folder.name}.part-*"):  # of a process that died; under the lock nobody else's
-            shutil.rmtree(left, ignore_errors=True)
+        part = self.cache / f"{folder.name}.part"
+        shutil.rmtree(part, ignore_errors=True)  # of a process that died: under the lock it is nobody's
         log.info("%s: converting to %s", self.name, self.number_format)
-        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=self.cache))
         try:
+            part.mkdir()
             self._write(part)
             files = {file.name: [file.stat().st_size, file_digest(file)] for file in sorted(part.iterdir())}
             (part / MANIFEST).write_text(json.dumps(files, indent=1))
