@@ -1,6 +1,5 @@
 """What CTranslate2 cannot compute fails by itself, and harms nothing after it."""
 
-
 import pytest
 
 from tests.unit import models_from_config
