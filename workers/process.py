@@ -116,6 +116,7 @@ class DeviceProcess:
             overdue=lambda: self._watch.overdue,
             resident=self._resident,
             load=self.engine.throughput.load,
+            filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
             failed=lambda: self._serving.failed,
         )
