@@ -50,6 +50,11 @@ class CTranslate2Backend:
         """The task's own."""
         return rule(spec, model)
 
+    def import_ahead(self) -> None:
+        """CTranslate2, and torch and transformers, which read checkpoints and tokenizers."""
+        with IMPORTING:
+            from workers.backends.ctranslate2 import encoder_decoder, token_classifier  # noqa: F401
+
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer, converted. Raises NotOffered, ModelUnavailable."""
         with IMPORTING:

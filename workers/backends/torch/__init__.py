@@ -1,7 +1,8 @@
 """Models on PyTorch, by the transformers library: any architecture of its sequence-to-sequence and token-classification
 classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
 
-Torch is imported when the first model is opened, so that a worker that only echoes never pays for it.
+Torch is imported when the first model is opened, or ahead of that by a worker that serves one, so that a worker that
+only echoes never pays for it.
 """
 
 from contextlib import AbstractContextManager
@@ -32,6 +33,11 @@ class TorchBackend:
     def adapt(self, rule: type[TaskRule], spec: ModelSpec, model: Any) -> Rule:
         """The task's own."""
         return rule(spec, model)
+
+    def import_ahead(self) -> None:
+        """Torch, transformers, and what makes models of them."""
+        with IMPORTING:
+            from workers.backends.torch import encoder_decoder, token_classifier  # noqa: F401
 
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer. Raises ModelUnavailable."""
