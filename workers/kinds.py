@@ -6,6 +6,7 @@ A rule asks for a kind, a backend offers some; `workers/runner.py` puts them tog
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from textmill.tasks.task import Offer
 
 # --- which model ------------------------------------------------------------------------------------------------------
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "int8_float16", "int8_bfloat16"]
+"""Number formats. Which of them there are depends on backend and device; auto: the backend's choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class ModelSpec:
     """"auto", "cpu", "cuda", "cuda:1"."""
     threads: int = 0
     """CPU threads of one pass; 0: one for each core."""
+    cache_dir: Path = Path(".textmill/cache")
+    """Where a backend keeps what it makes of checkpoints."""
 
 
 # --- what goes in and comes out ---------------------------------------------------------------------------------------
@@ -245,6 +249,11 @@ class Kind(StrEnum):
     """The text itself: `TextMirror`. No model; for stand-ins."""
 
 
+class NotOffered(Exception):
+    """The backend does not do this, and its stand-in may: a model, when it is opened; a job's options, when they are
+    bound. Says why."""
+
+
 class Model(Protocol):
     """One model of a backend, opened: what can be known without its weights is known.
 
@@ -278,6 +287,9 @@ class EncoderDecoder(Model, Protocol):
     def defaults(self, preset: str) -> Mapping[str, Any]:
         """The checkpoint's own generation options, those for the preset ("translation_en_to_fr") over the general ones,
         and a `prefix` that it wants before each text."""
+
+    def check(self, settings: GenerationSettings) -> None:
+        """Raises NotOffered for settings that are left to the backend's stand-in."""
 
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
         """One generation for all rows (token ids, special ones included)."""

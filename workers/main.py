@@ -49,7 +49,7 @@ def command(
 @command.command("models", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def models_command(arguments: Sequence[str]) -> None:
-    """Check the catalogue's models on this machine, or fetch one: `models check`, `models pull NAME`."""
+    """Check the catalogue's models on this machine, fetch one (`pull NAME`), compare its backends (`compare NAME`)."""
     from workers import model_command  # imports torch, which the launcher never does
 
     sys.exit(model_command.main(list(arguments)))

@@ -20,6 +20,7 @@ FAULTS = Counter("textmill_engine_faults", "Failed passes", ["model", "kind"])
 FOREIGN_SEARCHES = Counter(
     "textmill_generate_items", "Items whose settings only transformers' own search knows", ["model"]
 )
+RUN_BY = Counter("textmill_run_by", "Items run, by what and in which number format", ["model", "backend", "dtype"])
 BUDGET = Gauge("textmill_batch_tokens", "Padded tokens that a batch may have now", ["model"])
 RESIDENT = Gauge("textmill_model_resident_bytes", "Device memory of a loaded model's weights", ["model"])
 LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])

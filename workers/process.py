@@ -37,8 +37,8 @@ from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
 from workers.launcher.machine import machine
-from workers.models import make, spec_of
-from workers.runner import ModelRunner
+from workers.models import make_named, spec_of
+from workers.runner import BY, ModelRunner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
@@ -116,7 +116,7 @@ class DeviceProcess:
             store,
             self.worker,
             overdue=lambda: self._watch.overdue,
-            resident=lambda: self.residency.resident,
+            resident=self._resident,
             load=self.engine.throughput.load,
             filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
@@ -185,7 +185,12 @@ class DeviceProcess:
 
     def _make(self, model: str) -> ModelRunner:
         settings = self._settings
-        return make(spec_of(self._catalogue.get(model), settings.device, settings.threads, settings.dtype))
+        how = (settings.device, settings.threads, settings.dtype, settings.cache_dir)
+        return make_named(model, lambda name: spec_of(self._catalogue.get(name), *how))
+
+    def _resident(self) -> list[str]:
+        """Models of the catalogue that are loaded, by whichever of their runners."""
+        return list(dict.fromkeys(name.partition(BY)[0] for name in self.residency.resident))
 
     def _loaded(self, runner: ModelRunner) -> None:
         """A model was loaded, in the engine's thread."""

@@ -75,7 +75,7 @@ class WorkerSettings(BaseSettings):
     """Results of an unfinished shard are stored when there are so many."""
 
     cache_dir: Path = Path(".textmill/cache")
-    """Where calibrations are kept."""
+    """Where calibrations are kept, and what CTranslate2 runs: checkpoints, converted. May be deleted at any time."""
 
     task_events: bool = True
     """Send Celery's events about tasks: without them Flower shows no tasks."""

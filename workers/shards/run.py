@@ -27,7 +27,7 @@ from workers.engine.inbox import Inbox
 from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
 from workers.engine.ticket import Ticket
-from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
+from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared, bound
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
 from workers.shards.progress import Progress
@@ -116,8 +116,8 @@ class ShardRun:
             lease = self._ledger.lease
             try:
                 with self._progress.step(self.ticket, "open"):
-                    self._runner = self._residency.open(lease.model)
-                    self._plan = self._runner.bind(lease.task, lease.options)
+                    self._runner, self._plan = bound(self._residency.open, lease.model, lease.task, lease.options)
+                self.ticket.model = self._runner.name
             except TextmillError as error:
                 self._fail_all(error)  # not to be had, or, after a change of the catalogue, not with these options
             else:

@@ -82,7 +82,7 @@ class GeneratingRule(ABC):
         self._model = model
         self._routes: dict[Pair, tuple[Route, Mapping[str, Any]]] = {}
         usual = {**spec.options, **self.some_languages(), "long_documents": "auto"}
-        plan = self.bind({name: value for name, value in usual.items() if value is not None})
+        plan, _ = self._plan({name: value for name, value in usual.items() if value is not None})
         self._canary = plan.prepare(CANARY).items[0]
         self._probe = plan.prepare(" ".join([CANARY] * self.usual_sentences)).items[0]
 
@@ -103,7 +103,13 @@ class GeneratingRule(ABC):
         return {}
 
     def bind(self, options: Mapping[str, Any]) -> Plan:
-        """Route, settings and what is done with long texts. Raises ProcessingFailed for a language that is unknown."""
+        """Route, settings and what is done with long texts. Raises ProcessingFailed for a language that is unknown, and
+        NotOffered for settings that the model's backend leaves to another."""
+        plan, settings = self._plan(options)
+        self._model.check(settings)
+        return plan
+
+    def _plan(self, options: Mapping[str, Any]) -> tuple[Plan, GenerationSettings]:
         pair = self.languages(options)
         found = self._routes.get(pair)
         if found is None:
@@ -113,7 +119,7 @@ class GeneratingRule(ABC):
             found = self._routes[pair] = (route, defaults)
         route, defaults = found
         settings = settings_of(defaults, options, self._model.limit, route.frame)
-        return self.plan(route, settings, options.get("long_documents") == "error")
+        return self.plan(route, settings, options.get("long_documents") == "error"), settings
 
     def run(self, items: Sequence[Item]) -> Sequence[Generated]:
         """One generation for all items; their group is its settings."""

@@ -17,6 +17,7 @@ import pytest
 
 from tests.unit import encoders_from_config, models_from_config
 from tests.unit.models_from_config import CORPUS, DEVICE, LABELS
+from tests.unit.runners import CACHE
 from textmill.errors import DeviceOutOfMemory, ModelUnavailable
 from workers import backends
 from workers.faults import FatalDeviceError, Fault
@@ -103,7 +104,9 @@ class Offer:
 def offer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Offer:
     name, kind = request.param
     folder = FOLDERS[kind](tmp_path_factory.mktemp("model"))
-    spec = ModelSpec("small", None, str(folder), window=64, backend=name, dtype="float32", device=DEVICE)
+    spec = ModelSpec(
+        "small", None, str(folder), window=64, backend=name, dtype="float32", device=DEVICE, threads=1, cache_dir=CACHE
+    )
     return Offer(backends.get(name), kind, spec)
 
 
@@ -123,7 +126,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_there_are_backends() -> None:
-    assert {name for name, _ in OFFERS} >= {"torch", "echo"}
+    assert {name for name, _ in OFFERS} >= {"torch", "ctranslate2", "echo"}
     assert {kind for _, kind in OFFERS} == set(Kind)
 
 
@@ -352,11 +355,11 @@ def test_auto_takes_a_backend_that_can_and_never_a_stand_in(tmp_path: Path) -> N
 
 def test_what_none_can_run_is_unavailable_with_the_reasons(tmp_path: Path) -> None:
     spec = ModelSpec("m", "ner", str(tmp_path), window=64)
-    with pytest.raises(ModelUnavailable, match=r"no backend can run it .*torch: .*echo: "):
+    with pytest.raises(ModelUnavailable, match=r"no backend can run it .*ctranslate2: .*torch: .*echo: "):
         backends.choose(spec, Kind.TEXT)
     with pytest.raises(ModelUnavailable, match="torch cannot run it: it does not compute text"):
         backends.choose(replace(spec, backend="torch"), Kind.TEXT)
-    with pytest.raises(ModelUnavailable, match=r"no backend 'tpu'; there are: echo, .*torch"):
+    with pytest.raises(ModelUnavailable, match=r"no backend 'tpu'; there are: .*echo, .*torch"):
         backends.choose(replace(spec, backend="tpu"), Kind.TOKEN_SCORES)
 
 

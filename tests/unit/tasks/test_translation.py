@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def marian(folders: Path) -> ModelRunner:
-    return loaded(folders / "marian", "translation")
+    return loaded(folders / "marian", "translation", backend="torch")
 
 
 def text_of(outcome: Outcome) -> str:

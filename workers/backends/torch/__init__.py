@@ -22,10 +22,13 @@ class TorchBackend:
     rank = 10
     kinds = frozenset(Kind) - {Kind.TEXT}
     batch_tokens = None
+    stand_in = None
 
     def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
-        """It can run whatever transformers has of its kinds."""
-        return None if kind in self.kinds else f"it does not compute {kind}"
+        """It can run whatever transformers has of its kinds, in the number formats of its tensors."""
+        if kind not in self.kinds:
+            return f"it does not compute {kind}"
+        return f"it has no {spec.dtype}" if spec.dtype.startswith("int8") else None
 
     def adapt(self, rule: type[TaskRule], spec: ModelSpec, model: Any) -> Rule:
         """The task's own."""

@@ -9,9 +9,10 @@ from transformers import GenerationConfig
 
 from textmill.errors import ProcessingFailed
 from workers import metrics
-from workers.backends.torch import continuation, generation
+from workers.backends.torch import continuation
 from workers.backends.torch.encoder import TorchEncoder
 from workers.backends.torch.weights import padded
+from workers.checkpoint import generation
 from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec
 
 
@@ -23,8 +24,7 @@ class TorchDecoder(TorchEncoder):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self._name = spec.name
-        self._base = generation.base_of(self.checkpoint.generation_config(self.config))
+        self._base = generation.base_of(self._checkpoint.generation_config(self._config))
 
     def defaults(self) -> Mapping[str, Any]:
         """The options that the checkpoint's files set."""

@@ -18,9 +18,9 @@ class TorchEmbedder(TorchEncoder):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self.embedding, longest = checkpoint_pooling.of(self.checkpoint)
+        self.embedding, longest = checkpoint_pooling.of(self._checkpoint)
         self.window = min(self.window, longest or self.window)
-        self.size = int(self.config.hidden_size)
+        self.size = int(self._config.hidden_size)
 
     @torch.inference_mode()
     def vectors(self, rows: Sequence[Sequence[int]], pooling: Pooling) -> list[NDArray[np.float32]]:

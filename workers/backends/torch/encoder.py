@@ -6,33 +6,20 @@ from typing import Any, ClassVar
 import torch
 
 from workers.backends.torch.weights import Weights, padded
-from workers.checkpoint import checkpoint as checkpoints
-from workers.checkpoint.codec import TokenizerCodec
+from workers.checkpoint.files import EncoderFiles
 from workers.kinds import Kind, ModelSpec, Row
 
 
-class TorchEncoder:
+class TorchEncoder(EncoderFiles):
     """One model on one device. Making it reads configuration and tokenizer, and raises ModelUnavailable."""
 
     kind: ClassVar[Kind]
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.checkpoint = checkpoints.Checkpoint(spec.source, spec.revision)
-        self._weights = Weights(self.checkpoint, self.kind, spec)
-        self.config, tokenizer = self.checkpoint.config(), self.checkpoint.tokenizer()
-        self.codec = TokenizerCodec(tokenizer, self.config)
-        self.window = checkpoints.window(self.config, tokenizer, spec.window)
-        self.revision = self.checkpoint.digest()
+        super().__init__(spec)
+        self._weights = Weights(self._checkpoint, self.kind, spec)
         self.dtype = str(self._weights.dtype).removeprefix("torch.")
-        pad = self.config.pad_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._pad: int = pad or 0
-        self._takes_types = "token_type_ids" in tokenizer.model_input_names
-
-    @property
-    def names(self) -> list[str]:
-        """The configuration's labels, by index."""
-        found = {int(index): str(label) for index, label in self.config.id2label.items()}
-        return [found[index] for index in range(len(found))]
+        self._takes_types = "token_type_ids" in self._tokenizer.model_input_names
 
     def load(self) -> None:
         """Raises ModelUnavailable."""

@@ -17,7 +17,7 @@ class TorchSequenceClassifier(TorchEncoder):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self.labels = self.names
-        self.function = _function(getattr(self.config, "problem_type", None), len(self.labels))
+        self.function = _function(getattr(self._config, "problem_type", None), len(self.labels))
 
     def load(self) -> None:
         """Raises ModelUnavailable."""

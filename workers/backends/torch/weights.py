@@ -1,5 +1,6 @@
 """Weights on the device: loaded, counted, given back; and rows of token ids as tensors."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ CLASSES: dict[Kind, Any] = {
     Kind.VECTORS: AutoModel,
 }
 """transformers' class for each kind."""
+
+_reading = threading.Lock()
+"""transformers sets torch's default number format while it reads a model: two that read at once would mix them up."""
 
 
 class Weights:
@@ -90,7 +94,8 @@ def read(checkpoint: Checkpoint, auto: Any, device: torch.device, dtype: torch.d
         return ready
 
     progress_bars.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return checkpoint.read("weights", load, passes=lambda error: fault(error) is not Fault.OTHER)
+    with _reading:
+        return checkpoint.read("weights", load, passes=lambda error: fault(error) is not Fault.OTHER)
 
 
 def convert(source: Path, kind: Kind, target: Path) -> None:
