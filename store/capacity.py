@@ -58,7 +58,9 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     allowed = max(1, int(slots * (1 - settings.slot_reserve)) // len(busy | {model}))
     found.least = 2 * len(mine)
     found.shards = max(allowed, found.least) if busy <= {model} else allowed
-    found.characters = settings.release_seconds * sum(server.speeds.get(model, usual) for server in mine)
+    is_alone = busy <= {model} and len(out.keys) <= 1
+    seconds = settings.release_alone_seconds if is_alone else settings.release_seconds
+    found.characters = seconds * sum(server.speeds.get(model, usual) for server in mine)
     return found
 
 

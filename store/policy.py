@@ -110,7 +110,7 @@ class Window:
     """Shards that may be out however large they are, so that no worker idles between a settle and the next message."""
 
     characters: float
-    """What the live workers do in `release_seconds`."""
+    """What the live workers do in `release_seconds`, or `release_alone_seconds`."""
 
     bite: int
     """Characters of a usual shard."""

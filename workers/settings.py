@@ -30,7 +30,7 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads that one pass uses. 0: as many as the process has cores."""
 
-    concurrency: int = Field(default=8, ge=1)
+    concurrency: int = Field(default=12, ge=1)
     """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""
 
     batch_tokens: int = Field(default=0, ge=0)

@@ -127,6 +127,7 @@ class Mill:
         out = Out(collections.Counter(job.model for job, _ in self.out.values()))
         mine = [(job, shard) for job, shard in self.out.values() if job.model == model]
         out.characters = sum(shard.characters for _, shard in mine)
+        out.keys = {job.key for job, _ in mine}
         room = window(model, self.speed(model), self.servers, out, self.settings)
         books = Lists(self.accounts[model])
         while room.open:
