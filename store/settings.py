@@ -52,8 +52,8 @@ class StoreSettings(BaseSettings):
     shards for each worker process. More keeps Redis fuller and a newcomer waiting longer."""
 
     release_alone_seconds: float = Field(default=6, gt=0)
-    """The same while only one key has something out, and no other model is at work: batches of more texts are fuller and
-    less padded. Once another comes, nothing more is released of the first before it is down to the above."""
+    """The same while only one key has something out and no other model is at work: from more texts batches are fuller
+    and less padded. Once another comes, nothing more is released of the first before it is down to the above."""
 
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""
