@@ -116,7 +116,7 @@ class Window:
     """Characters of a usual shard."""
 
     out: int = 0
-    out_characters: int = 0
+    out_characters: float = 0
     free: int = 0
     """Task slots of the model's workers in which nothing of any model is."""
 

@@ -53,7 +53,7 @@ class StoreSettings(BaseSettings):
 
     release_alone_seconds: float = Field(default=6, gt=0)
     """The same while only one key has something out and no other model is at work: from more texts batches are fuller
-    and less padded. Once another comes, nothing more is released of the first before it is down to the above."""
+    and less padded. Once another comes, what it may have out does not depend on what the first had taken alone."""
 
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""

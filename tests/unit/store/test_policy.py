@@ -98,6 +98,17 @@ def test_the_window(
     assert (found.characters, found.shards, found.least, found.free) == (characters, shards, least, free)
 
 
+def test_what_a_key_took_while_it_was_alone_keeps_nobody_out() -> None:
+    out = Out(Counter(m=3), Counter({1: 5000}), {1})
+    assert window("m", 2000, [ONE], out, StoreSettings()).open
+    out.characters[2] = 1000
+    out.keys.add(2)
+    found = window("m", 2000, [ONE], out, StoreSettings())
+    assert (found.characters, found.out_characters, found.open) == (3000, 2500, True)
+    out.characters[2] = 2000
+    assert not window("m", 2000, [ONE], out, StoreSettings()).open
+
+
 @pytest.mark.parametrize(
     ("window", "is_open"),
     [
