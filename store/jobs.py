@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, capacity, dispatch, sharding
+from store import bulk, capacity, dispatch, sharding, tallies
 from store.dispatch import Newcomer, Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.queue import PRIORITY
 from store.session import db_time, settings_of
 from store.tables import ACTIVE, FAILED, RUNNING, documents, jobs, results, shards
-from store.views import owned, to_wire, view
+from store.views import owned, view
 from textmill.errors import (
     IdempotencyMismatch,
     JobClosed,
@@ -30,7 +30,7 @@ from textmill.errors import (
     NothingToRetry,
     UploadOffsetMismatch,
 )
-from textmill.wire import ENDED_STATES, Job, JobState, Priority
+from textmill.wire import ENDED_STATES, Job, Priority
 
 NewDocument = tuple[str | None, str]
 """The producer's id, or None for the document's position, and the text."""
@@ -190,22 +190,6 @@ def get(tx: Connection, key_id: int, job_id: str) -> Job:
     return view(tx, owned(key_id, job_id))
 
 
-def list_jobs(
-    tx: Connection, key_id: int, state: JobState | None, task: str | None, limit: int, before: int | None
-) -> tuple[list[Job], int | None]:
-    """The key's jobs, newest first, and what to pass as `before` for the next page (None: there is none)."""
-    query = sa.select(jobs, db_time().label("now")).where(jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))
-    if state is not None:
-        query = query.where(jobs.c.state == state)
-    if task is not None:
-        query = query.where(jobs.c.task == task)
-    if before is not None:
-        query = query.where(jobs.c.id < before)
-    rows = tx.execute(query.order_by(jobs.c.id.desc()).limit(limit + 1)).mappings().all()
-    page = rows[:limit]
-    return [to_wire(row) for row in page], page[-1]["id"] if len(rows) > limit else None
-
-
 def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
     """Those of the jobs that have ended or are gone."""
     active = sa.select(jobs.c.uuid).where(jobs.c.uuid.in_(job_ids), ACTIVE)
@@ -283,6 +267,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     if codes is not None:
         failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
     dropped = tx.execute(sa.delete(results).where(failed)).rowcount
+    tallies.forget_errors(tx, row.id, codes)
     sizes = _undecided_sizes(tx, row.id)
     if not sizes:
         raise NothingToRetry

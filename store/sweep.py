@@ -14,7 +14,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, workers
+from store import dispatch, endings, leases, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -71,7 +71,7 @@ class Sweeper:
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
-        for step in (endings.close_abandoned, retire, workers.forget_dead):
+        for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes):
             self._store.write(step)
         self._in_steps(purge)
         return True
@@ -220,5 +220,6 @@ def purge(tx: Connection) -> bool:
     tx.execute(sa.delete(shards).where(shards.c.id.in_(some)))
     if tx.execute(some.limit(1)).scalar() is not None:
         return True
+    tallies.forget_errors(tx, job_id)
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
     return True

@@ -122,6 +122,7 @@ class DeviceProcess:
             overdue=lambda: self._watch.overdue,
             resident=lambda: self.residency.resident,
             load=self.engine.throughput.load,
+            filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
             failed=lambda: self._serving.failed,
         )

@@ -4,7 +4,7 @@ One database for each backend in a run. Each example has keys and a model of its
 """
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from store import dispatch, endings, jobs, leases, sweep
+from store import dispatch, endings, jobs, leases, sweep, tallies
 from store.jobs import NewJob
 from store.leases import Lease
 from store.session import Store, db_time
@@ -57,6 +57,7 @@ class Seen(NamedTuple):
     waiting: dict[int, sa.RowMapping]
     keys: set[int]
     """Those that wait."""
+    errors: dict[int, dict[str, int]]
 
 
 def read_everything(tx: sa.Connection, model: str) -> Seen:
@@ -74,7 +75,15 @@ def read_everything(tx: sa.Connection, model: str) -> Seen:
         there[job_id].append(position)
     waiting = tx.execute(sa.select(waiting_table).where(waiting_table.c.model == model)).mappings()
     keys = tx.execute(sa.select(turns_table.c.key_id).where(turns_table.c.model == model, WAITING)).scalars()
-    return Seen(mine, shards, there, decided, {row["job_id"]: row for row in waiting}, set(keys))
+    return Seen(
+        mine,
+        shards,
+        there,
+        decided,
+        {row["job_id"]: row for row in waiting},
+        set(keys),
+        dict(tallies.errors_of(tx, mine)),
+    )
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -278,6 +287,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id, job in seen.jobs.items():
             if job["deleted_at"] is None:
                 self._check_counts(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
+                codes = [row["error_code"] for row in seen.results[job_id].values() if row["error_code"]]
+                assert seen.errors.get(job_id, {}) == Counter(codes)
                 self._check_nothing_orphaned(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
         self._check_what_waits(seen)
         self._check_ended_stays_ended(seen)
@@ -368,7 +379,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for uuid, key in self.owner.items():
             self.store.write(jobs.delete, key, uuid)
         self._purge()
-        assert self._see() == ({}, {}, {}, {}, {}, set()), "rows are left behind"
+        assert self._see() == ({}, {}, {}, {}, {}, set(), {}), "rows are left behind"
 
     # --- looking ---
 
