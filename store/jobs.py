@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, capacity, dispatch, sharding, tallies
-from store.dispatch import Newcomer, Released
+from store import bulk, capacity, dispatch, line, sharding, tallies
+from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
+from store.line import Newcomer
 from store.queue import PRIORITY
 from store.session import db_time, settings_of
 from store.tables import ACTIVE, FAILED, RUNNING, documents, jobs, results, shards
@@ -109,7 +110,7 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
     _add_documents(tx, job, 0, batch)
     if batch:
-        dispatch.wait(tx, job)
+        line.wait(tx, job)
     end_if_finished(tx, job_id)
     released = dispatch.release(tx, new.model, job)
     return Submitted(view(tx, jobs.c.id == job_id), True, released)
@@ -145,7 +146,7 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
     job = Newcomer(*row[:4])
     if batch:
-        dispatch.wait(tx, job, served_before=row.total > 0)
+        line.wait(tx, job, served_before=row.total > 0)
     at_the_end = sa.true() if offset is None else jobs.c.total == offset
     grow = (
         sa.update(jobs)
@@ -217,7 +218,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     # By job and state, not by the ids that were locked: a statement takes 65,535 parameters, and a job has more shards.
     _lock(tx, unfinished)
     fenced = tx.execute(fence).rowcount
-    dispatch.forget(tx, row.model, row.key_id, row.id)
+    line.forget(tx, row.model, row.key_id, row.id)
     running = sa.select(jobs.c.remaining_shards).where(jobs.c.id == row.id, RUNNING)
     remaining = tx.execute(running.with_for_update()).scalar()
     if remaining is None:
@@ -259,7 +260,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     if row.state not in ENDED_STATES:
         raise JobNotEnded("only a job that has ended can be retried")
     job = Newcomer(*row[:4])
-    dispatch.wait(tx, job)
+    line.wait(tx, job)
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES))
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
         raise TransactionOutrun  # by another retry, or a deletion

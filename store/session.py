@@ -150,17 +150,12 @@ class Store:
                 parsed,
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                pool_pre_ping=True,
+                # No ping before each transaction: a dead connection fails at its BEGIN, and that is tried again.
                 pool_timeout=settings.database_patience_seconds,
                 connect_args=postgresql.connect_args(settings),
             )
             postgresql.bound(self.engine, settings)
         self.engine = self.engine.execution_options(textmill_settings=settings)
-        # A read is several statements, and has to see one moment: under READ COMMITTED a job could be retried between
-        # two of them, and its documents be read as cancelled. A transaction of SQLite sees one moment anyhow.
-        self._read_options: dict[str, Any] = {"textmill_kind": READ}
-        if self.dialect == "postgresql":
-            self._read_options["isolation_level"] = "REPEATABLE READ"
         # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
         self._writer = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
 
@@ -196,7 +191,7 @@ class Store:
 
     @contextlib.contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with self.engine.connect().execution_options(**self._read_options) as tx, tx.begin():
+        with self.engine.execution_options(textmill_kind=READ).begin() as tx:
             yield tx
 
     def _retried(

@@ -14,7 +14,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, tallies, workers
+from store import dispatch, endings, leases, line, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -160,7 +160,7 @@ def adopt(tx: Connection, count: int = 200) -> bool:
     columns = (jobs_table.c.id, jobs_table.c.key_id, jobs_table.c.model, jobs_table.c.priority)
     theirs = jobs_table.c.id.in_(sa.select(shards.c.job_id).where(shards.c.id.in_(ids)))
     for row in tx.execute(sa.select(*columns).where(theirs, ACTIVE).order_by(jobs_table.c.id)).all():
-        dispatch.wait(tx, dispatch.Newcomer(*row))
+        line.wait(tx, line.Newcomer(*row))
     return True
 
 

@@ -104,7 +104,7 @@ def noting(store: Store, work: Callable[[], object]) -> list[Statement]:
     statements: dict[str, Statement] = {}
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
-        if statement.split()[0] in ("SELECT", "UPDATE", "DELETE") and not many:
+        if statement.split()[0] in ("SELECT", "WITH", "UPDATE", "DELETE") and not many:
             statements.setdefault(statement, (statement, parameters))
 
     sa.event.listen(store.engine, "before_cursor_execute", note)
