@@ -232,7 +232,7 @@ def test_sigterm_does_not_wait_for_a_pass_that_hangs(store: Store, producer: Pro
 def test_a_worker_is_registered_while_it_runs(store: Store, worker: Worker) -> None:
     wait_until(lambda: len(store.read(workers.live)) == 1, "it registers")
     [info] = store.read(workers.live)
-    assert (info.device, info.models, info.slots) == ("cpu", ["absent", "echo"], 8)
+    assert (info.device, info.models, info.slots) == ("cpu", ["absent", "echo"], 12)
     assert [info.pid] == worker.children
 
 
