@@ -13,6 +13,7 @@ LOG_SECONDS = 60
 
 BATCHES = Counter("textmill_batches", "Batches run", ["model"])
 ITEMS = Counter("textmill_items", "Items run", ["model"])
+SHARED = Counter("textmill_shared_items", "Items answered by an equal one's answer, and not run", ["model"])
 TOKENS = Counter("textmill_tokens", "Input tokens run, without padding", ["model"])
 PADDED = Counter("textmill_padded_tokens", "Input tokens run, with padding", ["model"])
 BUSY = Counter("textmill_engine_busy_seconds", "Seconds in which the engine ran a model", ["model"])

@@ -27,6 +27,7 @@ from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
 from workers.ahead import ImportAhead
+from workers.engine.answers import Answers
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
@@ -87,16 +88,21 @@ class DeviceProcess:
             settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds, settings.turn_seconds
         )
         self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
+        answers = Answers(settings.answers_mb << 20, lambda model, output: self.residency.open(model).kept(output))
+        self.inbox = Inbox(self._budgets, settings.turn_seconds, answers=answers)
+        metrics.WAITING.set_function(lambda: len(self.inbox))
         self.residency = Residency(
-            self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds
+            self._make,
+            self._loaded,
+            settings.model_memory_mb << 20,
+            settings.model_retry_seconds,
+            unloaded=self.inbox.forget_answers,
         )
         self._ahead = ImportAhead(models, self._make)
         self._watch = Watch()
         self._surroundings = contextlib.ExitStack()
         self._surrounded: set[str] = set()
         """The backends whose surroundings the engine's thread is in."""
-        self.inbox = Inbox(self._budgets, settings.turn_seconds)
-        metrics.WAITING.set_function(lambda: len(self.inbox))
         self.engine = Engine(
             self.inbox,
             self.residency,

@@ -48,6 +48,10 @@ class Item:
     group: Hashable = None
     """Items share a batch only where model and group are equal (options that one generation must agree on)."""
 
+    same: bytes | None = None
+    """Items of a model whose `same` is equal have equal answers, so that one is run for all: it says payload and group.
+    None: the answer is this item's own (one that is drawn at random)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -140,6 +144,9 @@ class Rule(Protocol):
     def run(self, items: Sequence[Item]) -> Sequence[Any]:
         """One output for each item, in order, by the model. All items are of one group. From the engine's thread."""
 
+    def kept(self, output: Any) -> tuple[Any, int]:
+        """The output of an item that has a `same`, fit for being kept, and the bytes that it takes."""
+
     def canary(self) -> Item:
         """An item that is known to be good: where it fails too, the model is at fault and not the document."""
 
@@ -226,6 +233,10 @@ class ModelRunner:
         outputs = self._any.run(items)
         metrics.RUN_BY.labels(self.spec.name, self.backend.name, self.dtype).inc(len(items))
         return outputs
+
+    def kept(self, output: Any) -> tuple[Any, int]:
+        """An output as it is kept for equal items, and the bytes that it takes."""
+        return self._any.kept(output)
 
     def canary(self) -> Item:
         """An item that is known to be good."""

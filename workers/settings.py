@@ -30,7 +30,7 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads that one pass uses. 0: as many as the process has cores."""
 
-    concurrency: int = Field(default=8, ge=1)
+    concurrency: int = Field(default=12, ge=1)
     """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""
 
     batch_tokens: int = Field(default=0, ge=0)
@@ -44,6 +44,9 @@ class WorkerSettings(BaseSettings):
 
     credit_tokens: int = Field(default=65_536, ge=1)
     """Tokens of one shard that may be with the engine at once. Times the task slots, it bounds what waits in memory."""
+
+    answers_mb: int = Field(default=16, ge=0)
+    """Memory for recent answers, of each model: equal pieces of text are not run twice. 0: they are, always."""
 
     model_memory_mb: int = Field(default=0, ge=0)
     """Memory for resident weights: beyond it the least recently used are unloaded. 0: until the device is full."""

@@ -85,8 +85,8 @@ class Ticket:
             self._out -= waiting.item.length * waiting.item.rows
         return collected
 
-    def decided(self, characters: int) -> None:
-        """A document of so many characters has its outcome."""
+    def decided(self, characters: float) -> None:
+        """The engine has worked off so many characters of a document."""
         self._inbox.speeds.decided(self._served, characters)
 
     def forget(self) -> None:

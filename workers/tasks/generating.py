@@ -1,6 +1,9 @@
 """What the tasks of encoder-decoder models share: how items are made, and which settings their generation has."""
 
+import functools
+import hashlib
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,6 +16,9 @@ CANARY = "The committee met in Berlin on Monday and decided to build a new bridg
 
 DEFAULT_LENGTH = 512
 """Tokens that a model may generate that says nothing of it, and whose positions have no end (T5)."""
+
+GENERATED_BYTES, TOKEN_BYTES = 150, 40
+"""About what `Generated` takes in memory, and each of its tokens (an integer and the reference to it)."""
 
 
 class Route:
@@ -44,7 +50,8 @@ class Route:
     def item(self, ids: Sequence[int], settings: GenerationSettings) -> Item:
         """One item of tokens as `encode` gives them."""
         payload = [*self.frame.prefix, *ids, *self.frame.suffix]
-        return Item(payload, len(payload), settings.num_beams, settings)
+        same = _digest(settings) + array("I", payload).tobytes()
+        return Item(payload, len(payload), settings.num_beams, settings, same)
 
     def refuse(self, tokens: int) -> None:
         """Raises DocumentTooLong where a text of so many tokens does not fit into one item."""
@@ -126,6 +133,10 @@ class GeneratingRule(ABC):
         group: Any = items[0].group
         return self._model.generate([item.payload for item in items], group)
 
+    def kept(self, output: Generated) -> tuple[Generated, int]:
+        """As it is."""
+        return output, GENERATED_BYTES + TOKEN_BYTES * len(output.ids)
+
     def canary(self) -> Item:
         """An English sentence."""
         return self._canary
@@ -133,6 +144,11 @@ class GeneratingRule(ABC):
     def probe(self) -> Item:
         """Some of them."""
         return self._probe
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(settings: GenerationSettings) -> bytes:
+    return hashlib.blake2b(repr(settings).encode(), digest_size=16).digest()
 
 
 def settings_of(

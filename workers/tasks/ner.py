@@ -1,5 +1,6 @@
 """Named entities: windows over one tokenization, scores stitched, entities put together over the whole document."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,12 +68,16 @@ class NerRule:
         for w in plan:
             inside = ids if len(plan) == 1 else ids[w.start : w.stop]
             payload = [*self._frame.prefix, *inside, *self._frame.suffix]
-            items.append(Item(payload, len(payload)))
+            items.append(Item(payload, len(payload), same=array("I", payload).tobytes()))
         return Prepared(items, _Memo(text, offsets, word_starts, plan), count, len(items))
 
     def run(self, items: Sequence[Item]) -> Sequence[Scores]:
         """The probability of each label for each token."""
         return self._model.token_scores([item.payload for item in items], self._around)
+
+    def kept(self, output: Scores) -> tuple[Scores, int]:
+        """A copy: the original is a view of its whole batch."""
+        return output.copy(), output.nbytes
 
     def entities(
         self, prepared: Prepared, outputs: Sequence[Scores], strategy: entities.Strategy, **filters: Any

@@ -97,6 +97,16 @@ def pipeline_entities(pipe: Any, text: str, strategy: str) -> list[dict[str, Any
     return found
 
 
+def test_equal_windows_are_known_and_what_is_kept_of_one_holds_no_batch(bert: ModelRunner) -> None:
+    plan = bound(bert)
+    one, again, other = (plan.prepare(text).items[0] for text in (TEXTS[0], TEXTS[0], TEXTS[1]))
+    assert one.same is not None
+    assert one.same == again.same != other.same
+    kept, size = bert.kept(bert.run([one, other])[0])
+    assert kept.base is None
+    assert size == kept.nbytes
+
+
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_equal_to_the_pipeline_of_transformers(runner: ModelRunner, folder: Path, strategy: str) -> None:

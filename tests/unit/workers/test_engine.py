@@ -56,7 +56,7 @@ class House:
         while len(self.inbox):
             batch = self.inbox.next_batch()
             assert batch is not None
-            self.engine.answer(batch, self.engine.execute(batch))
+            self.inbox.answer(batch, self.engine.execute(batch))
         answered = sorted(ticket.collect(0), key=lambda waiting: waiting.place)
         assert [waiting.place for waiting in answered] == list(range(len(texts)))
         return [waiting.result for waiting in answered]
