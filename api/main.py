@@ -85,7 +85,7 @@ def create_key(name: str) -> None:
     """Make a key and print it; it cannot be shown again."""
     store = Store(StoreSettings().database_url)
     try:
-        key = store.write(keys.create, name)
+        key = store.write_once(keys.create, name)
     finally:
         store.close()
     click.echo(f"key {key.id} ({name}), shown this once:", err=True)
@@ -98,7 +98,7 @@ def revoke_key(key_id: int) -> None:
     """Refuse a key from now on. Its jobs go on."""
     store = Store(StoreSettings().database_url)
     try:
-        revoked = store.write(keys.revoke, key_id)
+        revoked = store.write_once(keys.revoke, key_id)
     finally:
         store.close()
     if not revoked:

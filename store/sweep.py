@@ -19,8 +19,9 @@ from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
 from store.queue import redis_lists
+from store.receipts import KEPT_SECONDS
 from store.session import Store, db_time, settings_of
-from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, results, shards, turns
+from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, receipts, results, shards, turns
 from store.tables import jobs as jobs_table
 from textmill.errors import TextmillError
 from textmill.wire import ENDED_STATES
@@ -74,6 +75,7 @@ class Sweeper:
         for step in (endings.close_abandoned, retire, workers.forget_dead):
             self._store.write(step)
         self._in_steps(purge)
+        self._in_steps(forget_receipts)
         return True
 
     def _in_steps(self, step: Callable[[Connection], bool]) -> None:
@@ -222,3 +224,11 @@ def purge(tx: Connection) -> bool:
         return True
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
     return True
+
+
+def forget_receipts(tx: Connection) -> bool:
+    """Remove a step's worth of receipts that nobody asks for any more. False: none are left."""
+    too_long_ago = sa.select(db_time(-KEPT_SECONDS)).scalar_subquery()
+    count = settings_of(tx).purge_rows
+    old = sa.select(receipts.c.token).where(receipts.c.written_at < too_long_ago).limit(count)
+    return tx.execute(sa.delete(receipts).where(receipts.c.token.in_(old))).rowcount == count

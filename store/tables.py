@@ -243,3 +243,12 @@ duties = sa.Table(
     sa.Column("holder", sa.String(36)),
     sa.Column("held_until", Timestamp),
 )
+
+# Of transactions that must not be done twice: `store/receipts.py`.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("token", sa.String(32), primary_key=True),
+    sa.Column("written_at", Timestamp, nullable=False),
+)
+sa.Index("ix_receipts_written", receipts.c.written_at)

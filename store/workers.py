@@ -29,9 +29,11 @@ class WorkerRow:
 
 
 def register(tx: Connection, worker: WorkerRow) -> None:
-    """A process has started."""
+    """A process has started. Once more is harmless: its first answer may be lost."""
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     tx.execute(
-        sa.insert(workers).values(
+        insert(workers)
+        .values(
             id=worker.id,
             host=worker.host,
             pid=worker.pid,
@@ -44,6 +46,7 @@ def register(tx: Connection, worker: WorkerRow) -> None:
             started_at=db_time(),
             heartbeat_at=db_time(),
         )
+        .on_conflict_do_nothing()
     )
 
 
