@@ -67,7 +67,7 @@ class Output(Mapping[str, Any]):
         return core_schema.json_or_python_schema(
             made,
             core_schema.union_schema([core_schema.is_instance_schema(cls), made]),
-            # Not `dict`, which runs this class' Python code: a Ctrl-C in there would come out as a failed serialization.
+            # Not `dict`, which runs this class' Python code: a Ctrl-C in there comes out as a failed serialization.
             serialization=core_schema.plain_serializer_function_ser_schema(attrgetter("_fields"), return_schema=fields),
         )
 
