@@ -17,7 +17,7 @@ from store import dispatch, endings
 from store.bulk import DocumentOutcome, insert_results
 from store.dispatch import Released, mark_published
 from store.session import db_time, settings_of
-from store.tables import ACTIVE, LEASED, documents, results, shards, workers
+from store.tables import ACTIVE, DECIDED, LEASED, documents, results, shards, workers
 from store.tables import jobs as jobs_table
 from textmill.errors import LeaseLost
 
@@ -129,10 +129,9 @@ def claim(tx: Connection, shard_id: int, worker_id: str, token: str | None = Non
 
 def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text]:
     """Documents of the shard that have no result, at positions above `after`, in order."""
-    decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
     query = (
         sa.select(documents.c.position, documents.c.text)
-        .join_from(documents, results, decided, isouter=True)
+        .join_from(documents, results, DECIDED, isouter=True)
         .where(documents.c.job_id == lease.job_id, results.c.position.is_(None))
         .where(documents.c.position.between(max(lease.first, after + 1), lease.last))
         .order_by(documents.c.position)

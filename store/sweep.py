@@ -3,6 +3,7 @@
 Every process with a database runs a sweeper; one guarded row elects the one that does the work.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, workers
+from store import dispatch, endings, leases, retrying, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -68,21 +69,27 @@ class Sweeper:
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
-        self._in_steps(adopt)
+        self._in_steps(functools.partial(self._store.write, adopt))
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
         for step in (endings.close_abandoned, retire, workers.forget_dead):
             self._store.write(step)
-        self._in_steps(purge)
-        self._in_steps(forget_receipts)
+        self._in_steps(self._retry)
+        self._in_steps(functools.partial(self._store.write, purge))
+        self._in_steps(functools.partial(self._store.write, forget_receipts))
         return True
 
-    def _in_steps(self, step: Callable[[Connection], bool]) -> None:
+    def _retry(self) -> bool:
+        step = self._store.write(retrying.go_on)
+        self._dispatcher.publish(step.released)
+        return step.more
+
+    def _in_steps(self, step: Callable[[], bool]) -> None:
         """One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
         No longer than the settings say: leases run out meanwhile, and the next sweep goes on."""
         until = time.monotonic() + self._store.settings.sweep_step_seconds
-        while self._store.write(step) and time.monotonic() < until and not self._stopping.is_set():
+        while step() and time.monotonic() < until and not self._stopping.is_set():
             if not self._store.write(hold_duty, self._id):
                 return
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, jobs, leases, results, sweep
+from store import dispatch, endings, jobs, leases, results, retrying, sweep
 from store.bulk import DocumentOutcome, insert_results
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
-LARGE = ("documents", "jobs", "results", "shards", "turns", "waiting")
+LARGE = ("documents", "jobs", "receipts", "results", "shards", "turns", "waiting")
 
 Statement = tuple[str, Any]
 
@@ -44,6 +44,14 @@ def work(store: Store, key_id: int) -> None:
     store.write(jobs.close, key_id, job.id)
     store.write(jobs.cancel, key_id, job.id)
     store.write(jobs.retry, key_id, job.id, None)
+    while store.write(retrying.go_on).more:
+        pass
+    store.write(jobs.cancel, key_id, job.id)
+    failed, released = submit(store, key_id, 1)
+    finish(store, claim(store, released[0].shard_id, "w"), failing=[0])
+    store.write(jobs.retry, key_id, failed.id, ["processing_failed"])
+    store.write(retrying.go_on)
+    store.write(sweep.forget_receipts)
 
 
 def plan(tx: sa.Connection, statement: Statement) -> list[str]:
@@ -85,8 +93,11 @@ def noting(store: Store, work: Callable[[], object]) -> list[Statement]:
 
 
 @pytest.fixture
-def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
+def seen(
+    make_store: Callable[..., Store], key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Store, list[Statement]]:
     """The store, and each statement that `work` ran on it."""
+    monkeypatch.setattr(retrying, "STEP", 2)
     store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
     statements = noting(store, lambda: work(store, key_id))
     assert len(statements) > 30
