@@ -41,6 +41,9 @@ HEALTHY_SECONDS = 60
 KILL_AFTER_SECONDS = 15
 """A child that has not ended so long after its drain time is killed."""
 
+LAST_EXPIRY_SECONDS = 5
+"""How long the launcher's end waits for a database that does not answer to give back what its children held."""
+
 
 @dataclass
 class Slot:
@@ -84,6 +87,8 @@ class Launcher:
     store: Store
     dispatcher: Dispatcher
     _events: "SimpleQueue[tuple[str, Slot | None]]" = field(default_factory=SimpleQueue)
+    _dead: "SimpleQueue[int | None]" = field(default_factory=SimpleQueue)
+    """Processes whose leases are to be given back. None: no more follow."""
     _stopping: bool = False
 
     def run(self) -> int:
@@ -91,7 +96,8 @@ class Launcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(("stop", None)))
         self.dispatcher.start()
-        self._expire_the_dead()
+        burying = threading.Thread(target=self._bury, name="bury", daemon=True)
+        burying.start()
         for slot in self.slots:
             self._start(slot)
         while not (self._stopping and all(slot.child is None for slot in self.slots)):
@@ -104,6 +110,8 @@ class Launcher:
                 self._start(about)
             elif event == "ended" and about is not None:
                 self._ended(about)
+        self._dead.put(None)
+        burying.join(LAST_EXPIRY_SECONDS)
         self.dispatcher.stop()
         self.store.close()
         return 0
@@ -131,7 +139,7 @@ class Launcher:
         pid, code = slot.child.pid, slot.child.returncode
         slot.child = None
         log.log(logging.INFO if code == 0 else logging.ERROR, "%s: process %d ended (%s)", slot.name, pid, reason(code))
-        self._expire(pid)
+        self._dead.put(pid)
         if self._stopping:
             return
         if time.monotonic() - slot.started_at >= HEALTHY_SECONDS:
@@ -159,6 +167,13 @@ class Launcher:
         timer = threading.Timer(seconds, self._events.put, ((event, slot),))
         timer.daemon = True
         timer.start()
+
+    def _bury(self) -> None:
+        """In a thread of its own: a database that does not answer keeps nobody from being started or stopped."""
+        self._expire_the_dead()
+        while (pid := self._dead.get()) is not None:
+            if not is_running(pid):  # a new process of this number takes over by itself what the dead one held
+                self._expire(pid)
 
     def _expire(self, pid: int) -> None:
         """Queue again, at once, what a dead process held; otherwise its leases would have to run out."""
