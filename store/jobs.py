@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, retrying, sharding
+from store import bulk, dispatch, retrying, sharding, workers
 from store.dispatch import Newcomer, Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
@@ -177,8 +177,12 @@ def close(tx: Connection, key_id: int, job_id: str) -> Job:
 
 
 def get(tx: Connection, key_id: int, job_id: str) -> Job:
-    """The job. Raises JobNotFound."""
-    return view(tx, owned(key_id, job_id))
+    """The job, with a notice where it waits for somebody who is not there. Raises JobNotFound."""
+    job = view(tx, owned(key_id, job_id))
+    if job.state not in ENDED_STATES and job.counts.pending and not workers.served(tx, job.model):
+        notice = f"no live worker serves {job.model}: the job waits until one does"
+        return job.model_copy(update={"notice": notice})
+    return job
 
 
 def list_jobs(

@@ -29,6 +29,9 @@ from textmill.wire import ENDED_STATES
 
 log = logging.getLogger(__name__)
 
+LONELY_SWEEPS = 5
+"""Sweeps on which no live worker served a model that is asked for, after which the log says so."""
+
 
 class Sweeper:
     """A thread that sweeps every `sweep_seconds`, while this process holds the duty."""
@@ -39,6 +42,7 @@ class Sweeper:
         self._id = str(uuid.uuid4())
         self._redis = redis.Redis.from_url(store.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._suspicious: set[str] = set()
+        self._unserved: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -103,6 +107,7 @@ class Sweeper:
         """Publish again where, on two sweeps running, Redis holds fewer messages than SQL has queued shards. One sweep
         is not enough: a message may be between Redis and its claim. Publishing twice is harmless."""
         queued = self._store.read(queued_shards)
+        self._say_what_nobody_serves(queued)
         try:
             short = {model for model, count in queued.items() if self._messages(model) < count}
         except redis.RedisError as error:
@@ -111,6 +116,13 @@ class Sweeper:
         for model in short & self._suspicious:
             self._publish("published again", stale, model)
         self._suspicious = short
+
+    def _say_what_nobody_serves(self, queued: Counter[str]) -> None:
+        """Once for each model, after some sweeps: workers that start or are replaced are not there for a moment."""
+        lonely = {model for model in queued if not self._store.read(workers.served, model)}
+        self._unserved = Counter({model: self._unserved[model] + 1 for model in lonely})
+        for model in (model for model, sweeps in self._unserved.items() if sweeps == LONELY_SWEEPS):
+            log.warning("%d shards of %s are queued, and no live worker serves that model", queued[model], model)
 
     def _messages(self, model: str) -> int:
         return sum(int(self._redis.llen(name)) for name in redis_lists(model))

@@ -112,6 +112,16 @@ def live(tx: Connection) -> list[WorkerInfo]:
 _LISTS = ("models", "resident", "failed")
 
 
+def served(tx: Connection, model: str) -> bool:
+    """Whether a live worker serves the model, and has not failed to load it. Told by the database, which stops at the
+    first: producers that poll ask for this."""
+    alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
+    name = json.dumps(model)
+    can = workers.c.models.contains(name, autoescape=True)
+    cannot = sa.func.coalesce(workers.c.failed, "").contains(name, autoescape=True)
+    return tx.execute(sa.select(sa.exists().where(alive, can, sa.not_(cannot)))).scalar_one()
+
+
 def others_serve(tx: Connection, worker_id: str, model: str) -> bool:
     """Whether a live worker but this one serves the model, and has not failed to load it."""
     return any(w.id != worker_id and model in w.models and model not in w.failed for w in live(tx))

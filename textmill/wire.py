@@ -147,6 +147,8 @@ class Job(Wire):
     documents_per_second: float | None
     eta_seconds: float | None
     error: ErrorInfo | None
+    notice: str | None = None
+    """Why the job waits, where that is not its turn alone. Only where one job is asked for."""
 
     @property
     def ended(self) -> bool:
