@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.protocol import BoundedHeads
 from api.settings import ApiSettings
 from store import keys, schema
 from store.catalogue import load
@@ -50,7 +51,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeads,
         ws="none",
         access_log=settings.access_log,
         log_config=None,  # main() configures logging, once for all of the process
