@@ -9,10 +9,10 @@ PIP_VERSION := 26.3
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Exported settings of the caller (DATABASE_URL, REDIS_URL, TEXTMILL_*) reach every target.
 ARGS ?=
+QUESTION ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-quick check format docs bench-queue bench-tasks bench-fairness chaos migrate wheel \
-  clean
+.PHONY: help setup demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -44,11 +44,11 @@ docs: $(VENV)/.ready-dev  ## Write the tables of docs/operations.md and docs/htt
 	$(BIN)/python docs/settings.py
 	$(BIN)/python docs/tasks.py
 
+bench: $(VENV)/.ready-peers  ## Measure against the best of each peer; QUESTION=name: every side of one question
+	$(BIN)/python -m benchmarks $(QUESTION) $(ARGS)
+
 bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no model
 	$(BIN)/python -m benchmarks.queue $(ARGS)
-
-bench-tasks: $(VENV)/.ready-dev  ## Measure the three tasks with real models against common practice
-	$(BIN)/python -m benchmarks.tasks $(ARGS)
 
 bench-fairness: $(VENV)/.ready-bench  ## Measure how long small jobs wait beside a huge one, and what that one loses
 	$(BIN)/python -m benchmarks.fairness $(ARGS)
@@ -87,4 +87,8 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 
 $(VENV)/.ready-bench: $(VENV)/.ready-dev
 	@$(INSTALL) --group bench
+	@touch $@
+
+$(VENV)/.ready-peers: $(VENV)/.ready-bench
+	@$(INSTALL) --group peers
 	@touch $@

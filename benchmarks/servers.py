@@ -122,11 +122,12 @@ class Textmill:
             usage.seconds[part] = sum(t.user + t.system for t in times) + (
                 times[0].children_user + times[0].children_system if times else 0
             )
-            usage.peak_mib[part] = sum(_peak_mib(p.pid) for p in processes)
+            usage.peak_mib[part] = sum(peak_mib(p.pid) for p in processes)
         return usage
 
 
-def _peak_mib(pid: int) -> float:
+def peak_mib(pid: int) -> float:
+    """The most memory that the process has had."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

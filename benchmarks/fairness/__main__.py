@@ -11,22 +11,19 @@ of 12,000 package descriptions. Prints a table and the aims, writes a plot of th
 
 import argparse
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import servers
+from benchmarks import machine, servers
 from benchmarks.fairness import plot, report
 from benchmarks.fairness.parts import PARTS, Sizes
 from benchmarks.fairness.report import Row
 from benchmarks.fairness.system import BULK_TASK, TASKS, Installation
 from textmill.errors import TextmillError
-from workers.launcher.gpus import describe_device
 
 PLOT = servers.ROOT / "benchmarks" / "plots" / "fairness.svg"
 
@@ -84,28 +81,17 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
             yield from PARTS[part](installation, sizes)
 
 
-def commit() -> str:
-    """The checkout that was measured; `-dirty` where it has changes that are not committed."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def device(processes: int) -> str:
-    """What the models ran on, in words."""
-    name = describe_device("cpu" if os.environ.get("TEXTMILL_GPUS") == "none" else "auto")
-    if name != "cpu":
-        return name
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else 'CPU'}, {len(os.sched_getaffinity(0))} cores, {processes} worker processes"
-
-
 def show(rows: list[Row], checkout: str, arguments: argparse.Namespace) -> None:
     """The table, the plot and the line of JSON."""
     aims = report.aims(rows, earlier(arguments.against))
     plot.draw(rows, arguments.plot)
     print(f"\n{report.table(rows, aims)}\n")
-    result = {"device": device(arguments.processes), "commit": checkout, "rows": rows, "aims": aims}
+    result = {
+        "device": f"{machine.device()}, {arguments.processes} worker processes",
+        "commit": checkout,
+        "rows": rows,
+        "aims": aims,
+    }
     print(json.dumps(result), flush=True)
 
 
@@ -115,7 +101,7 @@ def main() -> int:
     arguments = parse()
     for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a shell started this behind itself
         signal.signal(number, signal.default_int_handler)
-    checkout = commit()
+    checkout = machine.checkout()
     earlier(arguments.against)  # a file that cannot be read is better known now
     rows: list[Row] = []
     code = 0

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -33,12 +34,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("seconds from submission to the end of three short documents")
     axes.grid(axis="x", color="0.9")
-    for name, style in {
+    styles: dict[str, dict[str, Any]] = {
         "beside the bulk job": {"color": BESIDE, "marker": "o", "linestyle": ""},
         "on an idle system": {"color": IDLE, "marker": "o", "linestyle": ""},
         "aim, median": {"color": AIM, "linestyle": ":"},
         "aim, worst": {"color": AIM, "linestyle": "-"},
-    }.items():
+    }
+    for name, style in styles.items():
         axes.plot([], [], label=name, **style)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
