@@ -23,6 +23,7 @@ COPY standalone ./standalone
 COPY migrations ./migrations
 COPY alembic.ini LICENSE README.md ./
 COPY models ./models
+COPY web ./web
 
 USER textmill
 # Calibrations, and models fetched from a hub (if the catalogue names any), outlive the container.

@@ -9,9 +9,10 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import errors, health
+from api import errors, health, pages
 from api.auth import Keys
 from api.faces import Face, Faces
+from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
 from api.services import Parts
 from api.settings import ApiSettings
@@ -43,15 +44,17 @@ def create_app(
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
         waiters=Waiters(store, settings.wait_poll_seconds),
+        listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
+    metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
-    app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), redoc_url=None)
+    app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), docs_url=None, redoc_url=None)
     app.state.parts = parts
     speaking = Faces(faces)
     errors.install(app, speaking)
@@ -60,6 +63,7 @@ def create_app(
         for router in face.routers:
             app.include_router(router)
     app.include_router(health.router)
+    pages.install(app, settings.web)
     app.openapi = lambda: _openapi(app, speaking)  # type: ignore[method-assign]
     return app
 
@@ -71,11 +75,15 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
         parts.dispatcher.start()
         if sweeper:
             sweeper.start()
-        poller = asyncio.create_task(parts.waiters.run(), name="waiters")
+        pollers = [
+            asyncio.create_task(parts.waiters.run(), name="waiters"),
+            asyncio.create_task(parts.listeners.run(), name="listeners"),
+        ]
         try:
             yield
         finally:
-            poller.cancel()
+            for poller in pollers:
+                poller.cancel()
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)

@@ -34,13 +34,14 @@ def build(settings: ApiSettings, ledger: StoreSettings) -> FastAPI:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which on SIGTERM would let every `?wait=` run to its end before it stops."""
+    """uvicorn, which on SIGTERM would let every `?wait=` and event stream run to its end before it stops."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer those who wait, then stop."""
         app = self.config.app
         assert isinstance(app, FastAPI)
         app.state.parts.waiters.stop()
+        app.state.parts.listeners.stop()
         await super().shutdown(sockets)
 
 

@@ -8,10 +8,12 @@ from fastapi import Depends, Request
 from pydantic import AfterValidator
 
 from api.auth import Keys
+from api.listening import Listeners
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
 from api.waiting import Waiters
+from store import search
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.session import Store
@@ -28,6 +30,7 @@ class Parts:
     dispatcher: Dispatcher
     keys: Keys
     waiters: Waiters
+    listeners: Listeners
     bodies: Bodies
     metrics: Metrics
 
@@ -50,7 +53,7 @@ Key = Annotated[int, Depends(_key)]
 
 def _job_id(job_id: str) -> str:
     # What no job can be called does not reach the database: PostgreSQL refuses NUL with an error of its own.
-    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", job_id):
+    if not re.fullmatch(search.ID, job_id):
         raise JobNotFound
     return job_id
 

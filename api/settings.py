@@ -1,6 +1,8 @@
 """Settings of the HTTP process. What it shares with the workers stands in `store/settings.py`."""
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS
@@ -16,6 +18,12 @@ class ApiSettings(BaseSettings):
 
     port: int = Field(default=8000, ge=0, le=65_535)
     """The port to listen on; 0 takes a free one."""
+
+    web: Path = Path("web")
+    """The folder of the page that is served at `/`. Where there is none, there is no page."""
+
+    flower_url: HttpUrl | None = None
+    """Where people find Flower: the page links to it."""
 
     request_threads: int = Field(default=8, ge=1)
     """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""
@@ -59,6 +67,18 @@ class ApiSettings(BaseSettings):
 
     wait_poll_seconds: float = Field(default=0.1, gt=0)
     """How often the one poller looks whether a job that somebody waits for has ended."""
+
+    events_poll_seconds: float = Field(default=0.5, gt=0)
+    """How often the one poller looks for what has changed of the jobs that somebody listens to."""
+
+    events_heartbeat_seconds: float = Field(default=15, gt=0)
+    """An event stream that has nothing to say for so long sends a comment, so that no proxy closes it."""
+
+    max_listeners: int = Field(default=500, ge=1)
+    """Event streams that a process keeps open. One more is answered 503 `overloaded`."""
+
+    max_listeners_of_key: int = Field(default=50, ge=1)
+    """Event streams of one key that a process keeps open. One more is answered 429 `too_many_requests`."""
 
     key_cache_seconds: float = Field(default=5, ge=0)
     """How long a key that was found good is not looked up again, so how long a revoked one still works."""

@@ -22,7 +22,7 @@ from store import dispatch, endings, jobs, keys, leases, sweep, workers
 from store.dispatch import Released
 from store.jobs import NewJob
 from store.leases import DocumentOutcome
-from store.session import Store, db_time, migrate
+from store.session import Store, db_time, engine_url, migrate
 from store.settings import StoreSettings
 from store.tables import documents, shards, turns, waiting
 from store.tables import jobs as jobs_table
@@ -83,7 +83,7 @@ class Trial:
         self.store.write(crowd, self.key_id, count)
         self.queued += self.store.write(dispatch.release, MODEL)
         if self.store.dialect == "postgresql":
-            with self.store.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            with sa.create_engine(engine_url(self.store.url), isolation_level="AUTOCOMMIT").connect() as connection:
                 connection.exec_driver_sql("VACUUM ANALYZE")
 
     def submit(self) -> None:

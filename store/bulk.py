@@ -6,7 +6,8 @@ eighth), and those a quarter of `executemany`.
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -40,10 +41,15 @@ class DocumentOutcome(NamedTuple):
 
 
 class Inserted(NamedTuple):
-    """Rows that were really new, by state."""
+    """Rows that were really new: how many succeeded, and how many failed with each code."""
 
     succeeded: int
-    failed: int
+    errors: Mapping[str, int]
+
+    @property
+    def failed(self) -> int:
+        """Of whatever code."""
+        return sum(self.errors.values())
 
 
 def insert_documents(tx: Connection, job_id: int, first: int, batch: Sequence[tuple[str | None, str]]) -> None:
@@ -98,7 +104,7 @@ _INSERT_JSON = sa.text(
     SELECT :job_id, {_FIELDS}, CASE WHEN error_code IS NULL THEN 'succeeded' ELSE 'failed' END, clock_timestamp()
     FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome ({_typed_fields()})
     ON CONFLICT DO NOTHING
-    RETURNING state
+    RETURNING error_code
     """
 )
 
@@ -112,16 +118,19 @@ _INSERT_SQLITE = f"""
 def insert_results(tx: Connection, job_id: int, outcomes: Sequence[DocumentOutcome]) -> Inserted:
     """Store outcomes, leaving alone those that exist. Answers how many were new: only they may be counted."""
     if not outcomes:
-        return Inserted(0, 0)
+        return Inserted(0, {})
     if tx.dialect.name == "postgresql":
         text = json.dumps([outcome._asdict() for outcome in outcomes], ensure_ascii=False)
-        states = tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": text}).scalars().all()
-        failed = sum(state == "failed" for state in states)
-        return Inserted(len(states) - failed, failed)
+        return _inserted(Counter(tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": text}).scalars()))
     now = tx.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
-    counts = []
-    for state in ("succeeded", "failed"):
-        rows = [(job_id, *o, state, now) for o in outcomes if (o.error_code is None) == (state == "succeeded")]
+    new: Counter[str | None] = Counter()
+    for code in {outcome.error_code for outcome in outcomes}:
+        state = "succeeded" if code is None else "failed"
+        rows = [(job_id, *outcome, state, now) for outcome in outcomes if outcome.error_code == code]
         # SQLite has one writer, so the driver's count of changed rows is the count of rows that were new.
-        counts.append(tx.exec_driver_sql(_INSERT_SQLITE, rows).rowcount if rows else 0)
-    return Inserted(*counts)
+        new[code] = tx.exec_driver_sql(_INSERT_SQLITE, rows).rowcount
+    return _inserted(new)
+
+
+def _inserted(new: Counter[str | None]) -> Inserted:
+    return Inserted(new[None], {code: count for code, count in new.items() if code is not None and count})

@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from store import capacity, policy
-from store.faults import TransactionOutrun
+from store.line import NAMES, Newcomer, rest, strike
 from store.policy import SHARES, Filled, Lane, Pending, Turn, Waiting
-from store.queue import PRIORITY
 from store.session import db_time
 from store.tables import OUT, PENDING, WAITING, jobs, shards, turns, waiting
 
@@ -40,92 +38,6 @@ class Released(NamedTuple):
     first: int
     last: int
     priority: int
-
-
-class Newcomer(NamedTuple):
-    """A job to which shards were just added."""
-
-    job_id: int
-    key_id: int
-    model: str
-    priority: int
-
-
-# --- who waits --------------------------------------------------------------------------------------------------------
-
-
-def wait(tx: Connection, job: Newcomer, served_before: bool = False) -> None:
-    """Note that the job has pending shards, and keep that noted until the end of the transaction, which adds them.
-    Call it before the job's row is locked. `served_before`: it had places already, and takes its turn as the last.
-
-    Raises TransactionOutrun where the note was struck off at this very moment.
-    """
-    account = sa.and_(turns.c.model == job.model, turns.c.key_id == job.key_id)
-    kept = sa.select(turns.c.key_id).where(account, WAITING).with_for_update(read=True, key_share=True)
-    if tx.execute(kept).scalar() is None:
-        wake(tx, job.model, job.key_id)
-    noted = sa.select(waiting.c.job_id).where(waiting.c.job_id == job.job_id)
-    if tx.execute(noted.with_for_update(read=True, key_share=True)).scalar() is not None:
-        return
-    place: Any = 0
-    if served_before:
-        lane = turns.c[f"{_NAMES[job.priority]}_place"]
-        place = sa.select(sa.case((lane > 0, lane), else_=1)).where(account).scalar_subquery()
-    insert = _insert(tx, waiting).values(**job._asdict(), place=place).on_conflict_do_nothing()
-    if tx.execute(insert).rowcount == 0:
-        raise TransactionOutrun
-
-
-def wake(tx: Connection, model: str, key_id: int) -> None:
-    """The key waits from now on, beside those that wait already: `policy.woken`."""
-    of_model = turns.c.model == model
-    beside = sa.func.coalesce(
-        sa.select(sa.func.min(turns.c.tag)).where(of_model, WAITING).scalar_subquery(),
-        sa.select(sa.func.max(turns.c.tag)).where(of_model).scalar_subquery(),
-        0.0,
-    )
-    new = _insert(tx, turns).values(model=model, key_id=key_id, waiting=True, tag=beside)
-    ahead = sa.or_(turns.c.waiting, turns.c.tag > new.excluded.tag)
-    tx.execute(
-        new.on_conflict_do_update(
-            index_elements=[turns.c.model, turns.c.key_id],
-            set_={"waiting": True, "tag": sa.case((ahead, turns.c.tag), else_=new.excluded.tag)},
-        )
-    )
-
-
-def strike(tx: Connection, model: str, key_id: int, job_id: int) -> bool:
-    """Strike the job off if it has no pending shard, and its key if no job of it waits. Waits for nobody: what is
-    locked stays, and the next release tries again. Returns whether the job is said to wait no longer."""
-    row = waiting.c.job_id == job_id
-    held = sa.select(waiting.c.job_id).where(row).with_for_update(skip_locked=True)
-    if tx.execute(held).scalar() is None:
-        gone = tx.execute(sa.select(waiting.c.job_id).where(row)).scalar() is None
-    else:
-        nothing = sa.not_(sa.exists().where(shards.c.job_id == job_id, PENDING))
-        gone = tx.execute(sa.delete(waiting).where(row, nothing)).rowcount == 1
-    rest(tx, model, key_id)
-    return gone
-
-
-def forget(tx: Connection, model: str, key_id: int, job_id: int) -> None:
-    """The job has no pending shard any more, as its shards are locked and fenced. Call it before its row is locked."""
-    tx.execute(sa.delete(waiting).where(waiting.c.job_id == job_id))
-    rest(tx, model, key_id)
-
-
-def rest(tx: Connection, model: str, key_id: int) -> None:
-    """The key waits no longer, if none of its jobs does. Waits for nobody."""
-    account = sa.and_(turns.c.model == model, turns.c.key_id == key_id)
-    # Looked at before it is locked: most often another job of the key waits.
-    nothing = sa.not_(sa.exists().where(waiting.c.model == model, waiting.c.key_id == key_id))
-    held = sa.select(turns.c.key_id).where(account, WAITING, nothing).with_for_update(skip_locked=True)
-    if tx.execute(held).scalar() is not None:
-        tx.execute(sa.update(turns).where(account, nothing).values(waiting=False))
-
-
-def _insert(tx: Connection, table: sa.Table) -> Any:
-    return (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 # --- who is served ----------------------------------------------------------------------------------------------------
@@ -196,7 +108,7 @@ class _Books:
 
 
 def _turn(row: Any) -> Turn:
-    lanes = {priority: Lane(row[f"{name}_tag"], row[f"{name}_place"]) for priority, name in _NAMES.items()}
+    lanes = {priority: Lane(row[f"{name}_tag"], row[f"{name}_place"]) for priority, name in NAMES.items()}
     return Turn(row["key_id"], row["tag"], lanes)
 
 
@@ -212,8 +124,8 @@ def _write(tx: Connection, model: str, filled: Filled) -> set[int]:
             "in_model": model,
             "of_key": turn.key_id,
             "tag": turn.tag,
-            **{f"{name}_tag": turn.lanes[priority].tag for priority, name in _NAMES.items()},
-            **{f"{name}_place": turn.lanes[priority].place for priority, name in _NAMES.items()},
+            **{f"{name}_tag": turn.lanes[priority].tag for priority, name in NAMES.items()},
+            **{f"{name}_place": turn.lanes[priority].place for priority, name in NAMES.items()},
         }
         for turn in filled.turns.values()
     ]
@@ -245,7 +157,6 @@ def _to_publish(tx: Connection, shard_ids: Sequence[int]) -> list[Released]:
 
 # --- statements -------------------------------------------------------------------------------------------------------
 
-_NAMES = {number: name for name, number in PRIORITY.items()}
 _COUNT = sa.bindparam("count", type_=sa.Integer)
 _OF_MODEL = turns.c.model == sa.bindparam("model")
 _OF_KEY = sa.bindparam("key_id", type_=sa.BigInteger)

@@ -15,16 +15,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, retrying, sharding, workers
-from store.dispatch import Newcomer, Released
+from store import bulk, dispatch, line, retrying, sharding, workers
+from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
+from store.line import Newcomer
 from store.queue import PRIORITY
 from store.retrying import Retried as Retried
 from store.retrying import retry as retry
 from store.session import db_time
 from store.tables import ACTIVE, RUNNING, jobs, shards
-from store.views import owned, to_wire, view
+from store.views import owned, view
 from textmill.errors import (
     IdempotencyMismatch,
     JobClosed,
@@ -32,7 +33,7 @@ from textmill.errors import (
     JobNotFound,
     UploadOffsetMismatch,
 )
-from textmill.wire import ENDED_STATES, Job, JobState, Priority
+from textmill.wire import ENDED_STATES, Job, Priority
 
 NewDocument = tuple[str | None, str]
 """The producer's id, or None for the document's position, and the text."""
@@ -104,7 +105,7 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
     _add_documents(tx, job, 0, batch)
     if batch:
-        dispatch.wait(tx, job)
+        line.wait(tx, job)
     end_if_finished(tx, job_id)
     released = dispatch.release(tx, new.model, job)
     return Submitted(view(tx, jobs.c.id == job_id), True, released)
@@ -140,7 +141,7 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
     job = Newcomer(*row[:4])
     if batch:
-        dispatch.wait(tx, job, served_before=row.total > 0)
+        line.wait(tx, job, served_before=row.total > 0)
     at_the_end = sa.true() if offset is None else jobs.c.total == offset
     grow = (
         sa.update(jobs)
@@ -185,22 +186,6 @@ def get(tx: Connection, key_id: int, job_id: str) -> Job:
     return job
 
 
-def list_jobs(
-    tx: Connection, key_id: int, state: JobState | None, task: str | None, limit: int, before: int | None
-) -> tuple[list[Job], int | None]:
-    """The key's jobs, newest first, and what to pass as `before` for the next page (None: there is none)."""
-    query = sa.select(jobs, db_time().label("now")).where(jobs.c.key_id == key_id, jobs.c.deleted_at.is_(None))
-    if state is not None:
-        query = query.where(jobs.c.state == state)
-    if task is not None:
-        query = query.where(jobs.c.task == task)
-    if before is not None:
-        query = query.where(jobs.c.id < before)
-    rows = tx.execute(query.order_by(jobs.c.id.desc()).limit(limit + 1)).mappings().all()
-    page = rows[:limit]
-    return [to_wire(row) for row in page], page[-1]["id"] if len(rows) > limit else None
-
-
 def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
     """Those of the jobs that have ended or are gone."""
     active = sa.select(jobs.c.uuid).where(jobs.c.uuid.in_(job_ids), ACTIVE)
@@ -228,7 +213,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     # By job and state, not by the ids that were locked: a statement takes 65,535 parameters, and a job has more shards.
     _lock(tx, unfinished)
     fenced = tx.execute(fence).rowcount
-    dispatch.forget(tx, row.model, row.key_id, row.id)
+    line.forget(tx, row.model, row.key_id, row.id)
     running = sa.select(jobs.c.remaining_shards).where(jobs.c.id == row.id, RUNNING)
     remaining = tx.execute(running.with_for_update()).scalar()
     if remaining is None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings
+from store import dispatch, endings, tallies
 from store.bulk import DocumentOutcome, insert_results
 from store.dispatch import Released, mark_published
 from store.session import db_time, settings_of
@@ -184,6 +184,7 @@ def settle(tx: Connection, lease: Lease, outcomes: Sequence[DocumentOutcome], cl
     if close:
         _require_all_decided(tx, lease)
         released = dispatch.release(tx, lease.model)
+    tallies.count(tx, lease.job_id, lease.key_id, lease.worker_id, new)
     ended = endings.count_settled(tx, lease.job_id, new, closed=int(close))
     return Settled(ended, released)
 

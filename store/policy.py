@@ -3,8 +3,10 @@
 Work is measured in characters of text, which are time once divided by a model's speed. For each model:
 
 - *Between keys*: start-time fair queueing (Goyal, Vin and Cheng 1996). A key's tag grows by the characters released to
-  it, and the waiting key with the lowest tag is next. A key that comes back starts at the tag of the others: having
-  been idle earns nothing and costs nothing. While two keys both wait, neither gets more than two shards ahead.
+  it, and the waiting key with the lowest tag is next. A key that comes back starts level with what the others have
+  *received*, their tags less what they have out: having been idle earns nothing and costs nothing. Not at their tags:
+  all that is out when a key comes may be another one's, which would stay ahead by that for good. While two keys both
+  wait, neither gets more than two shards ahead, and what the other had out when it came.
 - *Within a key*: the same between its priorities, whose tags grow by characters divided by `SHARES`. While all three
   wait, `high` gets 16 of 21 characters, `normal` 4, `low` 1; one that waits alone gets all. One that starts to wait is
   next: before it come at most the few characters by which it is ahead from just before.
@@ -93,10 +95,13 @@ class Turn:
         lane.place += 2 if lane.place % 2 == newcomer else 1
 
 
-def woken(tag: float, waiting: Iterable[float], resting: Iterable[float]) -> float:
-    """The tag with which a key that rested starts to wait, by its own last tag, those of the keys that wait and those
-    of the others. `dispatch.wake` says the same in SQL."""
-    return max(tag, min(waiting, default=max(resting, default=0.0)))
+def woken(tag: float, out: float, waiting: Iterable[float], resting: Iterable[float]) -> float:
+    """The tag with which a key that rested starts to wait, level with the others: `tag` is its last one, `out` what it
+    has out itself, `waiting` and `resting` what the keys that wait and the others have received (tag less out).
+
+    What it starts level with never decreases, so that coming and going gains nothing. `line.wake` says the same in
+    SQL."""
+    return max(tag, min(waiting, default=max(resting, default=0.0)) + out)
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""How long PostgreSQL may take, on both ends of a connection: nothing waits without a bound.
+"""How a transaction of PostgreSQL begins, and how long it may take, on both ends of a connection: nothing waits without
+a bound.
 
 The server's own limits come first: they end a statement, a wait for a lock, and a transaction whose client has vanished
 and would otherwise keep its locks until TCP gives up, after hours. Against a server that has itself gone silent there
@@ -17,6 +18,10 @@ from store.settings import StoreSettings
 
 READ, WRITE, LONG = "read", "write", "long"
 """Kinds of transaction. A long one has no limit: a migration, which moves every row."""
+
+BEGIN = {READ: "BEGIN ISOLATION LEVEL REPEATABLE READ", WRITE: "BEGIN", LONG: "BEGIN"}
+"""A read is several statements, and has to see one moment: under READ COMMITTED a job could be retried between two of
+them, and its documents be read as cancelled. A transaction of SQLite sees one moment anyhow."""
 
 KEEPALIVES = 3
 """Keepalives without an answer after which a connection is given up."""
@@ -54,12 +59,13 @@ def connect_args(settings: StoreSettings) -> dict[str, Any]:
 
 
 def bound(engine: sa.Engine, settings: StoreSettings) -> None:
-    """Set the limits of every connection and every transaction of the engine."""
+    """Begin every transaction of the engine with its limits, and set those of every connection."""
     between = settings.database_connect_seconds
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, args: Any, parameters: Any) -> psycopg.Connection[Any]:
-        connection = BoundedConnection.connect(*args, **parameters)
+        # Autocommit: the driver begins no transaction by itself, which would be a round trip before our own.
+        connection = BoundedConnection.connect(*args, autocommit=True, **parameters)
         connection.answer_seconds = between
         return connection
 
@@ -67,14 +73,14 @@ def bound(engine: sa.Engine, settings: StoreSettings) -> None:
     def begin(connection: Connection) -> None:
         kind = connection.get_execution_options().get("textmill_kind", WRITE)
         seconds = {READ: settings.database_read_seconds, WRITE: settings.database_write_seconds, LONG: 0.0}[kind]
-        # LOCAL, a round trip each time, and not once for the connection: a pooler that shares connections between
-        # clients would mix up what was set, and it refuses settings in the start-up packet.
+        # LOCAL, each time, and not once for the connection: a pooler that shares connections between clients would mix
+        # up what was set, and it refuses settings in the start-up packet. All in one round trip.
         limits = {
             "statement_timeout": seconds,
             "lock_timeout": settings.database_lock_seconds if kind != LONG else 0,
             "idle_in_transaction_session_timeout": settings.database_idle_seconds if kind != LONG else 0,
         }
-        first = [f"SET LOCAL {name} = {round(s * 1000)}" for name, s in limits.items()]
+        first = [BEGIN[kind], *(f"SET LOCAL {name} = {round(s * 1000)}" for name, s in limits.items())]
         if token := connection.get_execution_options().get("textmill_receipt"):
             first.append(receipts.statement("postgresql", token))
         connection.exec_driver_sql("; ".join(first))

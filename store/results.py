@@ -24,10 +24,12 @@ class ResultRow(NamedTuple):
     model: str
     finished_at: str | None
     outcome: DocumentOutcome
+    text: str | None = None
+    """The document's text, where it was asked for."""
 
     def size(self) -> int:
         """Bytes of the texts in it; the rest of the result object is some hundred more."""
-        return sum(len(text.encode()) for text in (self.document_id, *self.outcome[1:4]) if text)
+        return sum(len(text.encode()) for text in (self.document_id, self.text, *self.outcome[1:4]) if text)
 
     def json(self) -> bytes:
         """The result object of the HTTP contract."""
@@ -39,6 +41,8 @@ class ResultRow(NamedTuple):
             **dict(zip(_AS_RECORDED, recorded, strict=True)),
             "finished_at": self.finished_at,
         }
+        if self.text is not None:
+            tail["text"] = self.text
         return f'{_dump(head)[:-1]},"output":{output or "null"},{_dump(tail)[1:]}'.encode()
 
 
@@ -74,24 +78,28 @@ def page(
     limit: int,
     state: ResultState | None = None,
     max_bytes: int | None = None,
+    *,
+    code: str | None = None,
+    text: bool = False,
 ) -> Page:
     """Outcomes from position `start` on, until there are `limit` of them or their texts reach `max_bytes`. While the
     job runs they end before the first undecided document, so that a reader who goes on from `next` sees every outcome
-    once, in order.
+    once, in order. `code`: those that failed with it, whatever the state. `text`: with the texts of the documents.
 
     Raises JobNotFound.
     """
     job = _find(tx, key_id, job_id)
     ended = job.state in ENDED_STATES
     end = job.total if ended else _first_undecided(tx, job)
-    query, position = _select_state(job, state)
+    query, position = _select_asked(job, state, code)
+    query = query.add_columns(documents.c.text) if text else query
     query = query.where(position >= start, position < end).order_by(position).limit(limit)
     rows: list[ResultRow] = []
     size = 0
     # Without a cursor on the server all of the rows would be in this process before the first one is looked at.
     with tx.execute(query.execution_options(yield_per=FETCHED)) as found:
         for row in found:
-            rows.append(_row(row, job))
+            rows.append(_row(row[: len(_COLUMNS)], job)._replace(text=row.text if text else None))
             size += rows[-1].size()
             if len(rows) == limit or (max_bytes is not None and size >= max_bytes):
                 after = rows[-1].outcome.position + 1
@@ -158,14 +166,18 @@ def _select(job: _JobFacts) -> sa.Select[Any]:
     return sa.select(*_COLUMNS).join_from(documents, results, DECIDED, isouter=True).where(documents.c.job_id == job.id)
 
 
-def _select_state(job: _JobFacts, state: ResultState | None) -> tuple[sa.Select[Any], sa.ColumnElement[int]]:
-    """Those of one state, or all, and the column that is their position."""
+def _select_asked(
+    job: _JobFacts, state: ResultState | None, code: str | None
+) -> tuple[sa.Select[Any], sa.ColumnElement[int]]:
+    """Those of one code, of one state, or all, and the column that is their position."""
+    # From the results, of which indexes hold the failed ones: SQLite would look at every document for them.
+    found = sa.select(*_COLUMNS).join_from(results, documents, DECIDED).where(results.c.job_id == job.id)
+    if code is not None:
+        return found.where(FAILED, results.c.error_code == code), results.c.position
     if state is None:
         return _select(job), documents.c.position
     if state == "cancelled":
         return _select(job).where(results.c.position.is_(None)), documents.c.position
-    # From the results, of which an index holds the failed ones: SQLite would look at every document for them.
-    found = sa.select(*_COLUMNS).join_from(results, documents, DECIDED).where(results.c.job_id == job.id)
     return found.where(FAILED if state == "failed" else results.c.state == state), results.c.position
 
 

@@ -7,6 +7,7 @@ cancelled, and only the ledger's purge removes them.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import dispatch, sharding
-from store.dispatch import Newcomer, Released
+from store import dispatch, line, sharding, tallies
+from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
+from store.line import Newcomer
 from store.tables import DECIDED, FAILED, RUNNING, documents, jobs, results, retries
 from store.views import owned, view
 from textmill.errors import JobNotEnded, JobNotFound, NothingToRetry
@@ -61,7 +63,8 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     if start is None:
         raise NothingToRetry
     job = Newcomer(*row[:4])
-    dispatch.wait(tx, job)
+    line.wait(tx, job)
+    tallies.hold_errors(tx, job.job_id)
     unchanged = (count == row._mapping[count.name] for count in _COUNTS)
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES), *unchanged)
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
@@ -96,7 +99,8 @@ def go_on(tx: Connection) -> Step:
         tx.execute(sa.delete(retries).where(retries.c.job_id == row.job_id))
         return Step([], True)
     job = Newcomer(*found[:4])
-    dispatch.wait(tx, job, served_before=True)
+    line.wait(tx, job, served_before=True)
+    tallies.hold_errors(tx, job.job_id)
     running = sa.select(jobs.c.id).where(jobs.c.id == job.job_id, RUNNING)
     if tx.execute(running.with_for_update()).scalar() is None:
         raise TransactionOutrun  # it was cancelled
@@ -121,8 +125,10 @@ def _prepare(tx: Connection, job: Newcomer) -> list[Released]:
     start, end = at.position, total if end is None else min(end, total)
     sizes = _sizes(tx, job.job_id, codes, at.undecided, start, end)
     in_window = sa.and_(results.c.job_id == job.job_id, results.c.position >= start, results.c.position < end)
-    dropped = tx.execute(sa.delete(results).where(in_window, _to_retry(codes))).rowcount
-    counts = {"failed": jobs.c.failed - dropped, "remaining_shards": jobs.c.remaining_shards - int(last)}
+    gone = sa.delete(results).where(in_window, _to_retry(codes)).returning(results.c.error_code)
+    dropped = Counter(tx.execute(gone).scalars())
+    tallies.uncount_errors(tx, job.job_id, dropped)
+    counts = {"failed": jobs.c.failed - dropped.total(), "remaining_shards": jobs.c.remaining_shards - int(last)}
     tx.execute(sa.update(jobs).where(jobs.c.id == job.job_id).values(**counts))
     sharding.add_sized(tx, job.job_id, job.model, sizes)
     if last:

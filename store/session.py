@@ -52,6 +52,11 @@ class Timestamp(sa.types.TypeDecorator[datetime]):
             return dialect.type_descriptor(sa.String(23))
         return dialect.type_descriptor(sa.DateTime(timezone=True))
 
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
+
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
@@ -84,6 +89,29 @@ def _db_time_postgresql(element: db_time, compiler: Any, **kw: Any) -> str:
 @compiles(db_time, "sqlite")
 def _db_time_sqlite(element: db_time, compiler: Any, **kw: Any) -> str:
     return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds')"
+
+
+class db_minute(FunctionElement[int]):  # noqa: N801 - as db_time
+    """The minute of the database's own time, now or some seconds from now, counted from 1970."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+    name = "db_minute"
+
+    def __init__(self, seconds: float = 0) -> None:
+        super().__init__(sa.literal(float(seconds), sa.Float))
+
+
+@compiles(db_minute, "postgresql")
+def _db_minute_postgresql(element: db_minute, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"CAST(floor((extract(epoch FROM clock_timestamp()) + {seconds}) / 60) AS BIGINT)"
+
+
+@compiles(db_minute, "sqlite")
+def _db_minute_sqlite(element: db_minute, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"CAST(strftime('%s', 'now', {seconds} || ' seconds') AS INTEGER) / 60"
 
 
 def engine_url(url: str) -> sa.URL:
@@ -122,17 +150,12 @@ class Store:
                 parsed,
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                pool_pre_ping=True,
+                # No ping before each transaction: a dead connection fails at its BEGIN, and that is tried again.
                 pool_timeout=settings.database_patience_seconds,
                 connect_args=postgresql.connect_args(settings),
             )
             postgresql.bound(self.engine, settings)
         self.engine = self.engine.execution_options(textmill_settings=settings)
-        # A read is several statements, and has to see one moment: under READ COMMITTED a job could be retried between
-        # two of them, and its documents be read as cancelled. A transaction of SQLite sees one moment anyhow.
-        self._read_options: dict[str, Any] = {"textmill_kind": READ}
-        if self.dialect == "postgresql":
-            self._read_options["isolation_level"] = "REPEATABLE READ"
         # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
         self._writer = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
 
@@ -179,7 +202,7 @@ class Store:
 
     @contextlib.contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with self.engine.connect().execution_options(**self._read_options) as tx, tx.begin():
+        with self.engine.execution_options(textmill_kind=READ).begin() as tx:
             yield tx
 
     def _retried(

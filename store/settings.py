@@ -72,6 +72,9 @@ class StoreSettings(BaseSettings):
     retention_seconds: float | None = Field(default=None, gt=0)
     """Ended jobs are deleted, with their texts and results, this long after their end. Unset: kept."""
 
+    stats_hours: float = Field(default=24, gt=0, le=168)
+    """How far back `GET /v1/stats` can look: so long are the counts of each minute kept."""
+
     purge_rows: int = Field(default=5_000, ge=1)
     """Documents, or shards, of a deleted job that are removed in one transaction."""
 

@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, retrying, workers
+from store import dispatch, endings, leases, line, retrying, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -77,7 +77,7 @@ class Sweeper:
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
-        for step in (endings.close_abandoned, retire, workers.forget_dead):
+        for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes):
             self._store.write(step)
         self._in_steps(self._retry)
         self._in_steps(functools.partial(self._store.write, purge))
@@ -181,7 +181,7 @@ def adopt(tx: Connection, count: int = 200) -> bool:
     columns = (jobs_table.c.id, jobs_table.c.key_id, jobs_table.c.model, jobs_table.c.priority)
     theirs = jobs_table.c.id.in_(sa.select(shards.c.job_id).where(shards.c.id.in_(ids)))
     for row in tx.execute(sa.select(*columns).where(theirs, ACTIVE).order_by(jobs_table.c.id)).all():
-        dispatch.wait(tx, dispatch.Newcomer(*row))
+        line.wait(tx, line.Newcomer(*row))
     return True
 
 
@@ -241,6 +241,7 @@ def purge(tx: Connection) -> bool:
     tx.execute(sa.delete(shards).where(shards.c.id.in_(some)))
     if tx.execute(some.limit(1)).scalar() is not None:
         return True
+    tallies.forget_errors(tx, job_id)
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
     return True
 

@@ -73,6 +73,11 @@ jobs = sa.Table(
 RUNNING = _in(jobs.c.state, "queued", "running")
 ACTIVE = sa.and_(RUNNING, jobs.c.deleted_at.is_(None))
 sa.Index("ix_jobs_key_newest", jobs.c.key_id, jobs.c.id)
+# What `search.py` looks jobs up by. Counts are in none of them: settling rewrites them all the time.
+for _column in ("state", "task", "model"):
+    sa.Index(f"ix_jobs_key_{_column}", jobs.c.key_id, jobs.c[_column], jobs.c.id)
+for _column in ("created_at", "finished_at"):
+    sa.Index(f"ix_jobs_key_{_column}", jobs.c.key_id, jobs.c[_column])
 sa.Index(
     "ix_jobs_active",
     jobs.c.model,
@@ -132,6 +137,46 @@ sa.Index(
     results.c.position,
     postgresql_where=FAILED,
     sqlite_where=FAILED,
+)
+sa.Index(
+    "ix_results_code",
+    results.c.job_id,
+    results.c.error_code,
+    results.c.position,
+    postgresql_where=FAILED,
+    sqlite_where=FAILED,
+)
+
+# Failed documents of a job by their code: what `results` says, counted.
+error_counts = sa.Table(
+    "error_counts",
+    metadata,
+    sa.Column("job_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("documents", sa.Integer, nullable=False),
+)
+
+# What was settled in a minute (counted from 1970). A row for each worker process, so that workers never wait for each
+# other's counts; the outcome is an error's code, or nothing for documents that succeeded.
+minutes = sa.Table(
+    "minutes",
+    metadata,
+    sa.Column("key_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("worker_id", sa.String(36), primary_key=True),
+    sa.Column("outcome", sa.Text, primary_key=True),
+    sa.Column("documents", sa.Integer, nullable=False),
+)
+sa.Index("ix_minutes_minute", minutes.c.minute)
+
+# Tokens of the batches that a worker process ran in a minute, without padding and with it.
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("worker_id", sa.String(36), primary_key=True),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("padded", sa.BigInteger, nullable=False),
 )
 
 shards = sa.Table(

@@ -1,11 +1,13 @@
 """A job's row as producers see it."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from store import tallies
 from store.queue import PRIORITY
 from store.session import db_time
 from store.tables import jobs
@@ -25,11 +27,16 @@ def view(tx: Connection, which: sa.ColumnElement[bool]) -> Job:
     row = tx.execute(sa.select(jobs, db_time().label("now")).where(which)).mappings().one_or_none()
     if row is None:
         raise JobNotFound
-    return to_wire(row)
+    return all_to_wire(tx, [row])[0]
 
 
-def to_wire(row: RowMapping) -> Job:
-    """A row of `jobs` with the database's time as `now`."""
+def all_to_wire(tx: Connection, rows: Sequence[RowMapping]) -> list[Job]:
+    """Rows of `jobs`, each with the database's time as `now`."""
+    errors = tallies.errors_of(tx, [row["id"] for row in rows if row["failed"]])
+    return [_to_wire(row, errors.get(row["id"], {})) for row in rows]
+
+
+def _to_wire(row: RowMapping, errors: dict[str, int]) -> Job:
     done = row["succeeded"] + row["failed"]
     pending = row["total"] - done - row["cancelled"]
     rate = eta = None
@@ -62,4 +69,5 @@ def to_wire(row: RowMapping) -> Job:
         documents_per_second=None if rate is None else round(rate, 3),
         eta_seconds=eta,
         error=error,
+        errors=errors,
     )

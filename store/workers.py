@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from store import tallies
 from store.session import db_time, settings_of
 from store.tables import speeds as last_speeds
 from store.tables import workers
@@ -57,10 +58,12 @@ def heartbeat(
     load: float,
     speeds: Mapping[str, float] | None = None,
     failed: Sequence[str] = (),
+    filled: tuple[int, int] = (0, 0),
 ) -> bool:
     """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
     of text per second that it does of each model it has run, while it does nothing else; `failed`: models that it could
-    not open or load, for which its slots do not count.
+    not open or load, for which its slots do not count; `filled`: tokens of its batches since the last heartbeat,
+    without padding and with it.
 
     False where the registry has forgotten it: then it registers again.
     """
@@ -69,6 +72,7 @@ def heartbeat(
     values |= {"failed": json.dumps(failed), "heartbeat_at": db_time()}
     alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
     _remember(tx, told)
+    tallies.count_batches(tx, worker_id, *filled)
     return alive
 
 
@@ -103,10 +107,16 @@ def pids(tx: Connection, machine: str) -> list[int]:
 def live(tx: Connection) -> list[WorkerInfo]:
     """The live workers, oldest first."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
-    rows = tx.execute(sa.select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)).mappings()
+    rows = tx.execute(sa.select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)).mappings().all()
     return [
         WorkerInfo.model_validate({**row, **{name: json.loads(row[name] or "[]") for name in _LISTS}}) for row in rows
     ]
+
+
+def shown(tx: Connection) -> list[WorkerInfo]:
+    """The live workers with how full their batches were over the last minutes, and how fast they were."""
+    recent = tallies.recent(tx)
+    return [worker.model_copy(update=recent.get(worker.id, {})) for worker in live(tx)]
 
 
 _LISTS = ("models", "resident", "failed")

@@ -145,6 +145,12 @@ class NothingToRetry(TextmillError):
     code = "nothing_to_retry"
 
 
+class MatchChanged(TextmillError):
+    """Other jobs match than were expected: nothing was done."""
+
+    code = "match_changed"
+
+
 class UploadOffsetMismatch(TextmillError):
     """The upload offset is not the job's number of documents: continue from the total in this answer."""
 

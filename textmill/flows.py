@@ -7,12 +7,12 @@ written and tested once.
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from textmill import errors, wire
 from textmill.documents import Chunk
@@ -23,7 +23,10 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 PAGE = 500
 LONG_POLL_SECONDS = 30.0
 
+RECONNECT_SECONDS = 0.5
+
 _WORKERS = TypeAdapter(list[wire.WorkerInfo])
+_TASKS = TypeAdapter(list[wire.TaskInfo])
 
 
 class Flows(Requests):
@@ -173,11 +176,11 @@ class Flows(Requests):
 
     # --- results ------------------------------------------------------------------------------------------------------
 
-    def results(self, job_id: str, cursor: str | None, state: wire.ResultState | None) -> Flow[wire.ResultsPage]:
+    def results(self, job_id: str, cursor: str | None, asked: Mapping[str, Any]) -> Flow[wire.ResultsPage]:
         """The next page that has something in it, or the last one. While the job runs it waits for more."""
         pause = 0.25
         while True:
-            page = yield from self.page(job_id, cursor, state)
+            page = yield from self.page(job_id, cursor, asked)
             if page.results or page.next_cursor is None:
                 return page
             if page.next_cursor == cursor:
@@ -185,9 +188,9 @@ class Flows(Requests):
                 yield from self.look(job_id, pause)
             cursor = page.next_cursor
 
-    def page(self, job_id: str, cursor: str | None, state: wire.ResultState | None) -> Flow[wire.ResultsPage]:
-        """One page as it is now."""
-        content = yield from self.get(f"{_path(job_id)}/results", cursor=cursor, state=state, limit=PAGE)
+    def page(self, job_id: str, cursor: str | None, asked: Mapping[str, Any]) -> Flow[wire.ResultsPage]:
+        """One page as it is now. asked: which of them, as `results_asked` has it."""
+        content = yield from self.get(f"{_path(job_id)}/results", cursor=cursor, limit=PAGE, **asked)
         return wire.ResultsPage.model_validate_json(content)
 
     def look(self, job_id: str, seconds: float) -> Flow[wire.Job]:
@@ -201,16 +204,81 @@ class Flows(Requests):
 
     def result(self, job_id: str, document_id: str) -> Flow[wire.Result]:
         """The result of one document. Raises ResultNotReady."""
-        # Dots too: "." and ".." would be taken for steps in the path.
-        name = quote(document_id, safe="").replace(".", "%2E")
-        return wire.Result.model_validate_json((yield from self.get(f"{_path(job_id)}/results/{name}")))
+        content = yield from self.get(f"{_path(job_id)}/results/{_segment(document_id)}")
+        return wire.Result.model_validate_json(content)
+
+    def documents(self, job_id: str, cursor: str | None) -> Flow[wire.DocumentsPage]:
+        """A page of the documents as they were submitted."""
+        content = yield from self.get(f"{_path(job_id)}/documents", cursor=cursor, limit=PAGE)
+        return wire.DocumentsPage.model_validate_json(content)
+
+    def document(self, job_id: str, document_id: str) -> Flow[wire.StoredDocument]:
+        """One document as it was submitted."""
+        content = yield from self.get(f"{_path(job_id)}/documents/{_segment(document_id)}")
+        return wire.StoredDocument.model_validate_json(content)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def events(self, job_id: str | None, last_id: str | None, again: bool) -> Flow[httpx.Response]:
+        """A stream of events, not read yet: of the job, or of all of the key's; behind the event of that id. `again`:
+        there was one before, and a server that closes each at once must not be asked in a rush."""
+        if again:
+            yield Pause(RECONNECT_SECONDS)
+        path = "/v1/events" if job_id is None else f"{_path(job_id)}/events"
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        return (yield from self.ask(Call("GET", path, headers=headers, streamed=True)))
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def jobs(self, state: str | None, task: str | None, cursor: str | None, limit: int) -> Flow[wire.JobsPage]:
-        """A page of the key's jobs, newest first."""
-        content = yield from self.get("/v1/jobs", state=state, task=task, cursor=cursor, limit=limit)
+    def jobs(self, filters: Mapping[str, Any], cursor: str | None, limit: int) -> Flow[wire.JobsPage]:
+        """A page of the key's jobs, newest first; it may be empty, and yet not be the last one."""
+        asked = {name: value for name, value in filters.items() if name != "metadata"}
+        asked["state"] = ",".join(_states(filters.get("state"))) or None
+        for name in ("created_after", "created_before"):
+            if asked.get(name) is not None:
+                asked[name] = asked[name].isoformat()
+        asked |= {f"metadata.{name}": value for name, value in (filters.get("metadata") or {}).items()}
+        content = yield from self.get("/v1/jobs", cursor=cursor, limit=limit, **asked)
         return wire.JobsPage.model_validate_json(content)
+
+    def cancel_matching(self, filters: Mapping[str, Any], expected: int | None) -> Flow[wire.Acted]:
+        """Cancel all jobs that match, if they are as many as expected."""
+        return (yield from self._act_on_matching("cancel", wire.CancelMatching, filters, expected))
+
+    def retry_matching(
+        self, filters: Mapping[str, Any], codes: list[str] | None, expected: int | None
+    ) -> Flow[wire.Acted]:
+        """Process failed documents of all jobs that match again, if they are as many as expected."""
+        return (yield from self._act_on_matching("retry", wire.RetryMatching, {**filters, "codes": codes}, expected))
+
+    def _act_on_matching(
+        self, what: str, body: type[wire.CancelMatching], filters: Mapping[str, Any], expected: int | None
+    ) -> Flow[wire.Acted]:
+        """Step by step, as far as each call of the server's goes, until nothing is left."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        try:
+            asked = body.model_validate({**given, "state": _states(filters.get("state"))})
+        except ValidationError as error:
+            raise errors.InvalidRequest(f"{what}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+        matched: int | None = None
+        done: list[str] = []
+        while True:
+            content = asked.model_copy(update={"expected": expected}).model_dump_json(exclude_none=True).encode()
+            response = yield from self.ask(Call("POST", f"/v1/jobs/{what}", {}, content, dict(JSON)))
+            answer = wire.Acted.model_validate_json(response.content)
+            matched = answer.matched if matched is None else matched
+            done += answer.done
+            if expected is None or answer.left == 0:
+                return wire.Acted(matched=matched, done=done, left=answer.left)
+            expected = answer.left
+
+    def stats(self, hours: float) -> Flow[wire.Stats]:
+        """What waits, and what was settled over the last hours."""
+        return wire.Stats.model_validate_json((yield from self.get("/v1/stats", hours=hours)))
+
+    def tasks(self) -> Flow[list[wire.TaskInfo]]:
+        """The tasks that the server knows."""
+        return _TASKS.validate_python(json.loads((yield from self.get("/v1/tasks")))["tasks"])
 
     def models(self) -> Flow[list[dict[str, Any]]]:
         """The catalogue."""
@@ -229,6 +297,22 @@ class Flows(Requests):
             code, message = (result.error.code, result.error.message) if result.error else ("document_error", None)
             raise errors.by_code().get(code, errors.DocumentError)(message, job_id=job.id)
         return result.output
+
+
+def results_asked(state: str | None, code: str | None, text: bool) -> dict[str, Any]:
+    """Which results, as the server is asked for them."""
+    return {"state": state, "code": code, "include": "text" if text else None}
+
+
+def _states(given: str | Iterable[str] | None) -> list[str]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _segment(name: str) -> str:
+    # Dots too: "." and ".." would be taken for steps in the path.
+    return quote(name, safe="").replace(".", "%2E")
 
 
 def _path(job_id: str) -> str:

@@ -34,6 +34,8 @@ class Call:
     """How much longer than usual the answer may take."""
     hurried: bool = False
     """Somebody has pressed Ctrl-C: the answer has a second."""
+    streamed: bool = False
+    """The body of a good answer is not read yet: it comes bit by bit, and whoever asked closes it."""
 
 
 @dataclass(frozen=True)

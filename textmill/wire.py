@@ -19,16 +19,18 @@ from textmill.output import Output
 from textmill.tasks.ner import Entity
 
 __all__ = [
-    "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
-    "Accepted", "Counts", "Document", "DocumentsRequest", "Entity", "ErrorInfo", "Job", "JobRequest", "JobState",
-    "JobsPage", "Output", "Priority", "Problem", "Request", "Result", "ResultState", "ResultsPage", "RetryRequest",
-    "TaskName", "Wire", "WorkerInfo", "unstorable",
+    "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "JOB_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
+    "Accepted", "Acted", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest", "Entity",
+    "ErrorInfo", "Job", "JobRequest", "JobState", "JobsPage", "Output", "Priority", "Problem", "Queued", "Request",
+    "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats", "StatsBucket", "StoredDocument",
+    "TaskInfo", "TaskName", "Wire", "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 JobState = Literal["queued", "running", "completed", "completed_with_errors", "failed", "cancelled"]
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 ENDED_STATES: tuple[JobState, ...] = ("completed", "completed_with_errors", "failed", "cancelled")
 
 ResultState = Literal["succeeded", "failed", "cancelled"]
@@ -109,6 +111,27 @@ class RetryRequest(Request):
     codes: list[str] | None = None
 
 
+class CancelMatching(Request):
+    """`POST /v1/jobs/cancel`: the filters of `GET /v1/jobs`, all of which hold together."""
+
+    state: list[JobState] = Field(default_factory=list)
+    task: TaskName | None = None
+    model: str | None = None
+    id: str = ""
+    """The beginning of the id."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    expected: Annotated[int, Field(ge=0)] | None = None
+    """How many jobs match: with another number nothing is done. Null: nothing is done, and the answer says how many."""
+
+
+class RetryMatching(CancelMatching):
+    """`POST /v1/jobs/retry`."""
+
+    codes: list[str] | None = None
+
+
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +172,8 @@ class Job(Wire):
     error: ErrorInfo | None
     notice: str | None = None
     """Why the job waits, where that is not its turn alone. Only where one job is asked for."""
+    errors: dict[str, int] = Field(default_factory=dict)
+    """Failed documents by the code of their error."""
 
     @property
     def ended(self) -> bool:
@@ -183,6 +208,23 @@ class Result(Wire):
     truncated: bool
     attempts: int
     finished_at: datetime | None
+    text: str | None = None
+    """The document's text, where it was asked for with `include=text`."""
+
+
+class StoredDocument(Wire):
+    """A document as it was submitted."""
+
+    id: str
+    position: int
+    text: str
+
+
+class DocumentsPage(Wire):
+    """`GET /v1/jobs/{id}/documents`: in document order. `next_cursor` is null at the end of what the job has now."""
+
+    documents: list[StoredDocument]
+    next_cursor: str | None
 
 
 class ResultsPage(Wire):
@@ -193,10 +235,68 @@ class ResultsPage(Wire):
 
 
 class JobsPage(Wire):
-    """`GET /v1/jobs`: newest first."""
+    """`GET /v1/jobs`: newest first. A page may be shorter than was asked for, even empty: the next one goes on."""
 
     jobs: list[Job]
     next_cursor: str | None
+
+
+class Acted(Wire):
+    """Answer to `POST /v1/jobs/cancel` and `/v1/jobs/retry`."""
+
+    matched: int
+    done: list[str]
+    """The ids of the jobs on which it was done. One that has changed meanwhile is left alone."""
+    left: int
+    """Those that this call had no time for, or that were only counted: ask again, expecting so many."""
+
+
+class Queued(Wire):
+    """What of a model and task is not decided yet."""
+
+    model: str
+    task: str
+    documents: int
+    shards: int
+    oldest_seconds: float
+    """Since the oldest of the jobs was accepted."""
+
+
+class StatsBucket(Wire):
+    """What was settled in a stretch of time."""
+
+    start: datetime
+    documents_succeeded: int
+    documents_failed: int
+    documents_per_second: float
+    batch_fill: float | None
+    """Share of the tokens in all workers' batches that was no padding."""
+    errors: dict[str, int]
+    """Documents that failed, by code."""
+
+
+class Stats(Wire):
+    """`GET /v1/stats`: this key's work, oldest bucket first; the last one has only begun."""
+
+    now: datetime
+    key: str
+    """The name of the key whose work it is."""
+    bucket_seconds: int
+    queued: list[Queued]
+    buckets: list[StatsBucket]
+    flower_url: str | None = None
+    """Where people find Flower, if the server was told."""
+
+
+class TaskInfo(Wire):
+    """One task, described for whoever builds a form: JSON schemas of what goes in and what comes out."""
+
+    name: str
+    title: str
+    aliases: list[str]
+    document: dict[str, Any]
+    options: dict[str, Any]
+    output: dict[str, Any]
 
 
 class WorkerInfo(Wire):
@@ -211,6 +311,10 @@ class WorkerInfo(Wire):
     failed: list[str] = Field(default_factory=list)
     slots: int
     load: float
+    batch_fill: float | None = None
+    """Share of the tokens in its batches that was no padding, over the last minutes; null while it did nothing."""
+    documents_per_second: float | None = None
+    """Of all keys, over the last minutes; null while it did nothing."""
     started_at: datetime
     heartbeat_at: datetime
 

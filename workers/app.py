@@ -94,6 +94,7 @@ class ProcessStep(bootsteps.StartStopStep):
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_port)
         signals.worker_shutting_down.connect(self._shutting_down)
+        signals.worker_ready.connect(self._ready)
         self.process.start()
         signals.task_postrun.connect(lambda task_id, **_: _wake_for(worker, task_id), weak=False)
 
@@ -102,6 +103,9 @@ class ProcessStep(bootsteps.StartStopStep):
 
     def terminate(self, worker: WorkController) -> None:
         self.process.stop()
+
+    def _ready(self, **_: Any) -> None:
+        self.process.ready()
 
     def _shutting_down(self, **_: Any) -> None:
         # Called inside the signal's handler: an Event and nothing else.

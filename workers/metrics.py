@@ -29,12 +29,14 @@ WAITING = Gauge("textmill_inbox_items", "Items that wait for the engine")
 
 
 class Throughput:
-    """Busy share and padding share of the engine. `batch` is called by the engine, `load` by the keeper."""
+    """Busy share and padding share of the engine. `batch` is called by the engine, `load` and `filled` by the
+    keeper."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._busy = 0.0
         self._tokens = self._padded = self._items = self._batches = 0
+        self._filled = self._told = (0, 0)
         self._logged_at = self._asked_at = clock()
         self._logged_busy = self._asked_busy = 0.0
 
@@ -50,6 +52,7 @@ class Throughput:
         self._items += items
         self._tokens += tokens
         self._padded += padded
+        self._filled = (self._filled[0] + tokens, self._filled[1] + padded)  # both in one, for the other thread
         if self._clock() - self._logged_at >= LOG_SECONDS:
             self.report()
 
@@ -59,6 +62,11 @@ class Throughput:
         share = (busy - self._asked_busy) / max(now - self._asked_at, 1e-9)
         self._asked_at, self._asked_busy = now, busy
         return min(share, 1.0)
+
+    def filled(self) -> tuple[int, int]:
+        """Tokens that were run since the last call, without padding and with it: how full the batches were."""
+        before, self._told = self._told, self._filled
+        return self._told[0] - before[0], self._told[1] - before[1]
 
     def report(self) -> None:
         """One line in the log about what was done since the last one."""

@@ -26,6 +26,7 @@ from store.sweep import Sweeper
 from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
+from workers.ahead import ImportAhead
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
@@ -89,6 +90,7 @@ class DeviceProcess:
         self.residency = Residency(
             self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds
         )
+        self._ahead = ImportAhead(models, self._make)
         self._watch = Watch()
         self._surroundings = contextlib.ExitStack()
         self._surrounded: set[str] = set()
@@ -116,6 +118,7 @@ class DeviceProcess:
             overdue=lambda: self._watch.overdue,
             resident=lambda: self.residency.resident,
             load=self.engine.throughput.load,
+            filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
             failed=lambda: self._serving.failed,
         )
@@ -144,6 +147,10 @@ class DeviceProcess:
         self._sweeper.start()
         log.info("worker %s on %s serves %s", self.worker.id, self.worker.device, ", ".join(self.worker.models))
 
+    def ready(self) -> None:
+        """Messages are being taken. May be called again, when they are taken again."""
+        self._ahead.start()
+
     def stop(self) -> None:
         """End the threads, when no task is running any more."""
         self._drained.set()
@@ -156,10 +163,10 @@ class DeviceProcess:
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
-        if not in_time:
-            # A pass is still running and nobody waits for it; a thread inside a device driver would crash the
+        if not in_time or self._ahead.running:
+            # A pass or an import is going on and nobody waits for it; a thread inside a device driver would crash the
             # interpreter's own way out.
-            log.info("ending in the middle of a pass")
+            log.info("ending in the middle of %s", "an import" if in_time else "a pass")
             os._exit(0)
 
     def run_shard(self, shard_id: int) -> str:

@@ -80,6 +80,9 @@ class Backend(Protocol):
     def adapt(self, rule: "type[TaskRule]", spec: ModelSpec, model: Any) -> "Rule":
         """The rule over an opened model: the task's own, or one that stands in for it."""
 
+    def import_ahead(self) -> None:
+        """Import what `open` would import at its first call. Called from any thread. Raises what imports raise."""
+
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """Read configuration and tokenizer -> a Model of that kind. From a task thread. Raises ModelUnavailable."""
 

@@ -40,5 +40,7 @@ BODIES: dict[tuple[str, str], dict[str, type]] = {
         "application/x-ndjson": wire.Document,
     },
     ("/v1/jobs/{job_id}/retry", "post"): {"application/json": wire.RetryRequest},
+    ("/v1/jobs/cancel", "post"): {"application/json": wire.CancelMatching},
+    ("/v1/jobs/retry", "post"): {"application/json": wire.RetryMatching},
 }
 """Bodies that FastAPI does not know of, because `door.py` parses them: (path, method) -> media type -> type."""

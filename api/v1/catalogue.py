@@ -1,12 +1,12 @@
-"""What this installation offers, and who is at work."""
+"""What this installation offers, who is at work, and how the key's own work goes."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from api.services import Key, Services
-from store import workers
-from textmill import wire
+from store import stats, workers
+from textmill import tasks, wire
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
@@ -20,4 +20,34 @@ def models(services: Services, _key: Key) -> dict[str, list[dict[str, Any]]]:
 @router.get("/workers")
 def live_workers(services: Services, _key: Key) -> dict[str, list[wire.WorkerInfo]]:
     """The live workers: device, models, which of them are resident, load, last heartbeat."""
-    return {"workers": services.store.read(workers.live)}
+    return {"workers": services.store.read(workers.shown)}
+
+
+@router.get("/tasks")
+def described_tasks(_services: Services, _key: Key) -> dict[str, list[wire.TaskInfo]]:
+    """The tasks: what each takes and gives, as JSON schemas with the meaning and the limits of every option."""
+    return {
+        "tasks": [
+            wire.TaskInfo(
+                name=task.name,
+                title=task.title,
+                aliases=list(task.aliases),
+                document=wire.Document.model_json_schema(),
+                options=task.options.model_json_schema(by_alias=False),
+                output=task.output.model_json_schema(),
+            )
+            for task in tasks.TASKS
+        ]
+    }
+
+
+@router.get("/stats")
+def look_at_stats(
+    services: Services,
+    key: Key,
+    hours: Annotated[float, Query(gt=0, le=168, description="Hours back; cut to what the server keeps")] = 1,
+) -> wire.Stats:
+    """What waits of this key's work, and what was settled in each stretch of the last hours."""
+    flower = services.settings.flower_url
+    found = services.store.read(stats.look, key, hours)
+    return found.model_copy(update={"flower_url": None if flower is None else str(flower)})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from textmill.errors import InvalidCursor
 
-Kind = Literal["results", "jobs"]
+Kind = Literal["results", "documents", "jobs"]
 
 DIGITS = 18
 

@@ -59,6 +59,13 @@ def parse_retry(body: bytes) -> list[str] | None:
     return codes
 
 
+def parse_matching(model: type[M], body: bytes) -> M:
+    """The filters of a call that acts on all jobs that match. Raises InvalidRequest, InvalidText."""
+    asked = parse(model, body)
+    _refuse_unstorable(asked.model_dump(mode="json"), "body")
+    return asked
+
+
 def parse_documents(body: bytes, limit: int) -> Texts:
     """`{"documents": [...]}`, at most `limit` of them. Raises InvalidRequest and its kin."""
     documents = parse(DocumentsRequest, body).documents

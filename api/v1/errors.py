@@ -20,6 +20,7 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.JobClosed: 409,
     errors.JobNotEnded: 409,
     errors.NothingToRetry: 409,
+    errors.MatchChanged: 409,
     errors.UploadOffsetMismatch: 409,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from api.faces import Face
-from api.v1 import catalogue, jobs, results
+from api.v1 import catalogue, events, jobs, results, search
 from api.v1.bodies import BODIES
 from api.v1.errors import problem
+from api.v1.examples import EXAMPLES
 from textmill import wire
 
 PREFIX = "/v1"
@@ -22,6 +23,8 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
     )
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])
+    for name, example in EXAMPLES.items():
+        components["schemas"][name]["examples"] = [example]
     components.setdefault("securitySchemes", {})["key"] = {"type": "http", "scheme": "bearer"}
     problem_content = {"application/problem+json": {"schema": refs[wire.Problem, "validation"]}}
     for path in paths:
@@ -32,8 +35,8 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
                 operation["security"] = [{"key": []}]
             if body := BODIES.get((path, method)):
                 content = {kind: {"schema": refs[model, "validation"]} for kind, model in body.items()}
-                operation["requestBody"] = {"content": content, "required": not path.endswith("/retry")}
+                operation["requestBody"] = {"content": content, "required": path != "/v1/jobs/{job_id}/retry"}
 
 
 # Results before jobs: FastAPI takes the first route that fits.
-FACE = Face(PREFIX, (results.router, jobs.router, catalogue.router), problem, describe)
+FACE = Face(PREFIX, (results.router, search.router, events.router, jobs.router, catalogue.router), problem, describe)

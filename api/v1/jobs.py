@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.services import JobId, Key, Services
-from api.v1 import cursors, door, limits
+from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs
 from textmill import tasks, wire
@@ -99,22 +99,6 @@ async def get(
         return job
     await services.waiters.wait(job_id, min(wait, services.settings.max_wait_seconds))
     return await run_in_threadpool(services.store.read, jobs.get, key, job_id)
-
-
-@router.get("")
-def list_jobs(
-    services: Services,
-    key: Key,
-    state: wire.JobState | None = None,
-    task: wire.TaskName | None = None,
-    limit: Annotated[int, Query(ge=1)] = 100,
-    cursor: str | None = None,
-) -> wire.JobsPage:
-    """The key's jobs, newest first."""
-    check_page(limit, services.settings.max_page)
-    before = None if cursor is None else cursors.decode("jobs", cursor)
-    found, older = services.store.read(jobs.list_jobs, key, state, task, limit, before)
-    return wire.JobsPage(jobs=found, next_cursor=None if older is None else cursors.encode("jobs", older))
 
 
 @router.post("/{job_id}/cancel")

@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 from benchmarks.fairness.report import Row, share_deviation, spread
 from benchmarks.fairness.system import BULK_TASK, TASKS, Bulk, Installation, Mill, bundled, many
+from textmill.client import Job
 from textmill.wire import Priority
 
 LOADED_TASK = "summarization"
 """Of the small job whose model must be loaded first."""
+
+RESTARTED_TASK = "ner"
+"""Of the small job right after a restart, which waits for the framework's import as well."""
 
 SHARED_TASK = "ner"
 """Of the ten keys' jobs: the quickest, so that a minute is many turns."""
@@ -99,33 +103,47 @@ def small(installation: Installation, sizes: Sizes) -> list[Row]:
 
 
 def load(installation: Installation, sizes: Sizes) -> list[Row]:
-    """A small job right after a restart of the workers beside a bulk job that waits; no model is preloaded."""
+    """Small jobs after a restart of the workers beside a bulk job that waits; no model is preloaded. One at once, when
+    torch is not imported yet, and one of another model when it is."""
     with installation.running("calibration"):
         pass  # its results are kept: a load is a load, and no calibration
-    waits, loads = [], []
+    tasks = {"restart": RESTARTED_TASK, "load": LOADED_TASK}
+    waits: dict[str, list[float]] = {part: [] for part in tasks}
+    loads: dict[str, list[float]] = {part: [] for part in tasks}
     with installation.running("load", preload=False) as mill:
         bulk = Bulk(mill, sizes.documents, sizes.settle_seconds)
         for _ in range(sizes.repeats):
             bulk.ensure()
             offset = mill.log.stat().st_size
             mill.restart_workers()
-            waits.append(mill.small(LOADED_TASK))
-            loads.append(mill.load_seconds(bundled()[LOADED_TASK], offset))
-            print(f"{LOADED_TASK} after a restart: {waits[-1]:.2f} s, load {loads[-1]:.1f} s", flush=True)
+            for part, task in tasks.items():
+                waits[part].append(mill.small(task))
+                loads[part].append(mill.load_seconds(bundled()[task], offset))
+                print(f"{part}, {task}: {waits[part][-1]:.2f} s, load {loads[part][-1]:.1f} s", flush=True)
+                mill.imported(offset, installation.processes)
             bulk.progress()
         bulk.job.cancel()
-    beyond = [round(max(0.0, wait - load), 3) for wait, load in zip(waits, loads, strict=True)]
-    return [{"part": "load", "task": LOADED_TASK, **spread(beyond), "waits": waits, "loads": loads, "beyond": beyond}]
+    rows: list[Row] = []
+    for part, task in tasks.items():
+        beyond = [round(max(0.0, wait - load), 3) for wait, load in zip(waits[part], loads[part], strict=True)]
+        rows.append({"part": part, "task": task, "waits": waits[part], "loads": loads[part], "beyond": beyond})
+        rows[-1] |= spread(beyond)
+    return rows
 
 
 def shares(installation: Installation, sizes: Sizes) -> list[Row]:
-    """What each of ten keys with a bulk job of one model gets of the work (characters), from when all are there."""
+    """What each of ten keys with a bulk job of one model gets of the work (characters), from when the second came: the
+    first pays back what it received while the others were still being submitted, which a count from the last one's
+    arrival would take for a share that is too small. `since_all` is that count."""
     with installation.running("shares") as mill, contextlib.ExitStack() as stack:
-        jobs = []
+        jobs: list[Job] = []
+        alone = 0
         for number in range(KEYS):
             client = stack.enter_context(mill.client(f"key {number}"))
             # Another document first for each key, so that no two have the same text in work at once.
             texts = many(sizes.share_documents, number * sizes.share_documents // KEYS)
+            if number == 1:
+                alone = mill.characters(jobs[0])
             jobs.append(client.submit(SHARED_TASK, texts))
         before = [mill.characters(job) for job in jobs]
         time.sleep(sizes.share_seconds)
@@ -134,8 +152,10 @@ def shares(installation: Installation, sizes: Sizes) -> list[Row]:
             raise RuntimeError("a key's job ended within the window: give it more --share-documents")
         for job in jobs:
             job.cancel()
-    got = [last - first for first, last in zip(before, after, strict=True)]
+    got = [after[0] - alone, *after[1:]]
+    since_all = [last - first for first, last in zip(before, after, strict=True)]
     row = {"part": "shares", "task": SHARED_TASK, "seconds": sizes.share_seconds, "characters": got}
+    row["since_all"] = since_all
     return [row | share_deviation(got)]
 
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.fairness.report import TARGETS, Row, label
+from benchmarks.fairness.report import LOADS, TARGETS, Row, label
 
 mpl.rcParams["svg.hashsalt"] = "textmill"  # the same numbers give the same file
 
@@ -21,7 +21,7 @@ BESIDE, IDLE, AIM = "tab:blue", "0.6", "tab:red"
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Write the plot (SVG) of the rows of `small` and `load`; nothing where there are none."""
-    shown = [row for row in rows if row["part"] in ("small", "load")]
+    shown = [row for row in rows if row["part"] in ("small", *LOADS)]
     if not shown:
         return
     figure = Figure(figsize=(9, 1.2 + 0.55 * len(shown)), layout="constrained")
@@ -65,8 +65,8 @@ def _row(axes: Axes, at: int, row: Row) -> None:
 
 def _aim(row: Row) -> str:
     """The name of the aim that the row has."""
-    if row["part"] == "load":
-        return "beyond load"
+    if row["part"] in LOADS:
+        return "beyond load" if row["part"] == "load" else "beyond load after a restart"
     if row["priority"] == "high":
         return "high"
     return "same model" if row["same_model"] else "another model"

@@ -133,6 +133,17 @@ class Mill:
             raise RuntimeError(f"{model} was not loaded after the restart")
         return max(map(float, found))
 
+    def imported(self, since: int, processes: int) -> None:
+        """Return when so many worker processes have imported what their models need, by their log from this offset on
+        (bytes)."""
+
+        def all_have() -> bool:
+            with self.log.open("rb") as log:
+                log.seek(since)
+                return log.read().count(b"imported ahead") >= processes
+
+        servers.wait_until(all_have, "the workers' imports")
+
     def _workers(self) -> list[WorkerInfo]:
         return self.bulk.workers()
 

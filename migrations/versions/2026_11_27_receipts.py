@@ -2,14 +2,14 @@
 
 Processes of the previous release write none.
 
-Revises: 2026_11_24_workers_machine
+Revises: 2026_11_27_search_and_counts
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_receipts"
-down_revision = "2026_11_24_workers_machine"
+down_revision = "2026_11_27_search_and_counts"
 branch_labels = None
 depends_on = None
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from store.session import Store
+from store.session import Store, engine_url
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Contender(Generic[T]):
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         deadline = time.monotonic() + PATIENCE
-        observer = self._store.engine.execution_options(isolation_level="AUTOCOMMIT")
+        observer = sa.create_engine(engine_url(self._store.url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with observer.connect() as connection:
             while not connection.execute(waits).scalar_one():
                 assert self._thread.is_alive(), "the call did not have to wait: " + repr(self._error or self._result)

@@ -266,3 +266,108 @@ def test_both_clients_have_the_same_methods() -> None:
     for blocking, awaiting in ((Client, AsyncClient), (Job, AsyncJob)):
         names = [{name for name in vars(cls) if not name.startswith("_")} for cls in (blocking, awaiting)]
         assert names[0] == names[1]
+
+
+def test_searching_acting_and_looking_by_python(api: Running, mill: Client) -> None:
+    texts = ["fail", ("x/.", "ok")]
+    jobs = [mill.submit("summarization", texts, model="echo", metadata={"batch": batch}) for batch in "aab"]
+    assert [job.id for job in mill.jobs("queued", metadata={"batch": "a"})] == [jobs[1].id, jobs[0].id]
+    assert [job.id for job in mill.jobs(["queued", "running"], id=jobs[2].id[:9], model="echo")] == [jobs[2].id]
+    assert list(mill.jobs(created_before=jobs[0].info.created_at)) == []
+    assert mill.cancel_jobs(None, metadata={"batch": "a"}).matched == 2
+    with pytest.raises(errors.MatchChanged):
+        mill.cancel_jobs(1, metadata={"batch": "a"})
+    assert sorted(mill.cancel_jobs(2, metadata={"batch": "a"}).done) == sorted(job.id for job in jobs[:2])
+    with pytest.raises(errors.InvalidRequest):
+        mill.cancel_jobs(None, state="lost")  # type: ignore[arg-type]
+    job = jobs[2]
+    assert [(document.id, document.text) for document in job.documents()] == [("0", "fail"), ("x/.", "ok")]
+    assert job.document("x/.").position == 1
+    work(api.store)
+    assert [result.text for result in job.results(code="processing_failed", text=True)] == ["fail"]
+    assert [result.text for result in job.page().results] == [None, None]
+    assert job.refresh().info.errors == {"processing_failed": 1}
+    assert mill.retry_jobs(1, "completed_with_errors", codes=["processing_failed"]).done == [job.id]
+    stats = mill.stats(hours=2)
+    assert sum(bucket.documents_failed for bucket in stats.buckets) == 1
+    assert stats.queued[0].documents == 1
+    assert [task.name for task in mill.tasks()] == ["summarization", "translation", "ner"]
+
+
+class Breaking(httpx.BaseTransport):
+    """A real connection whose streams break in the middle of their second event."""
+
+    def __init__(self) -> None:
+        self.real = httpx.HTTPTransport()
+        self.asked_from: list[str | None] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self.real.handle_request(request)
+        if request.url.path.endswith("/events"):
+            self.asked_from.append(request.headers.get("Last-Event-ID"))
+            assert isinstance(answer.stream, httpx.SyncByteStream)
+            answer.stream = Broken(answer.stream)
+        return answer
+
+    def close(self) -> None:
+        self.real.close()
+
+
+class Broken(httpx.SyncByteStream):
+    def __init__(self, whole: httpx.SyncByteStream) -> None:
+        self.whole = whole
+
+    def __iter__(self) -> Iterator[bytes]:
+        events = 0
+        for part in self.whole:
+            events += b"data:" in part
+            if events == 2:
+                yield part[: len(part) // 2]
+                raise httpx.ReadError("lost")
+            yield part
+
+    def close(self) -> None:
+        self.whole.close()
+
+
+def test_events_go_on_over_connections_that_break(api: Running) -> None:
+    network = Breaking()
+    with Client(api.url, api.secret, transport=network) as mill:
+        job = mill.submit("summarization", (f"text {n}" for n in range(1_500)), model="echo")
+        told = []
+        for info in job.events():
+            told.append(info.counts.succeeded)
+            work(api.store, most=1)
+        assert job.ended
+        assert told == sorted(told)
+        assert told[-1] == 1_500
+        assert len(network.asked_from) > 1
+        assert network.asked_from[0] is None
+        assert all(network.asked_from[1:])
+        assert list(job.events()), "of a job that has ended, its end is told"
+        of_key = mill.events()
+        other = mill.submit("summarization", ["one"], model="echo")
+        assert next(info.id for info in of_key if info.id == other.id) == other.id
+        of_key.close()  # type: ignore[attr-defined]
+
+
+def test_the_awaited_client_listens_and_searches_too(api: Running) -> None:
+    async def produce() -> None:
+        async with AsyncClient(api.url, api.secret) as mill:
+            job = await mill.submit("summarization", ["fail", "ok"], model="echo")
+            told = []
+            async for info in job.events():
+                told.append(info.state)
+                if info.state == "queued":
+                    await anyio.to_thread.run_sync(work, api.store)
+            assert (told[0], told[-1]) == ("queued", "completed_with_errors")
+            assert [r.text async for r in job.results("failed", text=True)] == ["fail"]
+            assert [document.text async for document in job.documents()] == ["fail", "ok"]
+            assert (await job.document("0")).text == "fail"
+            assert (await mill.retry_jobs(1, codes=["processing_failed"])).done == [job.id]
+            assert (await mill.cancel_jobs(1, "queued")).done == [job.id]
+            assert [other.id async for other in mill.jobs("cancelled", "summarization")] == [job.id]
+            assert (await mill.stats()).queued == []
+            assert len(await mill.tasks()) == 3
+
+    anyio.run(produce)

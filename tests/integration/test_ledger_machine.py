@@ -4,7 +4,7 @@ One database for each backend in a run. Each example has keys and a model of its
 """
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from store import dispatch, endings, jobs, leases, retrying, sweep
+from store import dispatch, endings, jobs, leases, retrying, sweep, tallies
 from store.jobs import NewJob
 from store.leases import Lease
 from store.session import Store, db_time
@@ -60,6 +60,7 @@ class Seen(NamedTuple):
     """Those that wait."""
     retrying: set[int]
     """Jobs whose retry is under way."""
+    errors: dict[int, dict[str, int]]
 
 
 def read_everything(tx: sa.Connection, model: str) -> Seen:
@@ -78,7 +79,16 @@ def read_everything(tx: sa.Connection, model: str) -> Seen:
     waiting = tx.execute(sa.select(waiting_table).where(waiting_table.c.model == model)).mappings()
     keys = tx.execute(sa.select(turns_table.c.key_id).where(turns_table.c.model == model, WAITING)).scalars()
     under_way = tx.execute(sa.select(retries_table.c.job_id).where(retries_table.c.job_id.in_(mine))).scalars()
-    return Seen(mine, shards, there, decided, {row["job_id"]: row for row in waiting}, set(keys), set(under_way))
+    return Seen(
+        mine,
+        shards,
+        there,
+        decided,
+        {row["job_id"]: row for row in waiting},
+        set(keys),
+        set(under_way),
+        dict(tallies.errors_of(tx, mine)),
+    )
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -299,6 +309,8 @@ class LedgerMachine(RuleBasedStateMachine):
             if job["deleted_at"] is None:
                 retried = job_id in seen.retrying
                 self._check_counts(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id], retried)
+                codes = [row["error_code"] for row in seen.results[job_id].values() if row["error_code"]]
+                assert seen.errors.get(job_id, {}) == Counter(codes)
                 self._check_nothing_orphaned(job, seen.shards[job_id], seen.documents[job_id], seen.results[job_id])
         self._check_what_waits(seen)
         self._check_ended_stays_ended(seen)
@@ -396,7 +408,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for uuid, key in self.owner.items():
             self.store.write(jobs.delete, key, uuid)
         self._purge()
-        assert self._see() == ({}, {}, {}, {}, {}, set(), set()), "rows are left behind"
+        assert self._see() == ({}, {}, {}, {}, {}, set(), set(), {}), "rows are left behind"
 
     # --- looking ---
 

@@ -1,18 +1,22 @@
 """The statements of the hot path find their rows by an index, so that a ledger of millions of rows is not slower."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, jobs, leases, results, retrying, sweep
+from store import dispatch, endings, events, jobs, leases, results, retrying, search, stats, sweep, tallies, texts
 from store.bulk import DocumentOutcome, insert_results
+from store.search import Wanted
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
-LARGE = ("documents", "jobs", "receipts", "results", "shards", "turns", "waiting")
+LARGE = (
+    "batches", "documents", "error_counts", "jobs", "minutes", "receipts", "results", "shards", "turns", "waiting",
+)  # fmt: skip
 
 Statement = tuple[str, Any]
 
@@ -38,7 +42,7 @@ def work(store: Store, key_id: int) -> None:
     store.read(sweep.models_that_wait)
     store.read(jobs.get, key_id, job.id)
     store.read(jobs.ended, [job.id])
-    store.read(jobs.list_jobs, key_id, None, None, 10, None)
+    look(store, key_id, job.id)
     store.read(results.page, key_id, job.id, 0, 10)
     store.read(results.one, key_id, job.id, "0")
     store.write(jobs.close, key_id, job.id)
@@ -52,6 +56,33 @@ def work(store: Store, key_id: int) -> None:
     store.write(jobs.retry, key_id, failed.id, ["processing_failed"])
     store.write(retrying.go_on)
     store.write(sweep.forget_receipts)
+
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+SEARCHES = {
+    "ix_jobs_key_newest": Wanted(metadata={"a": "b"}),
+    "ix_jobs_key_state": Wanted(states=["queued", "failed"]),
+    "ix_jobs_key_model": Wanted(model=MODEL, states=["completed"]),
+    "ix_jobs_key_task": Wanted(task="ner", id_prefix="a"),
+    "ix_jobs_key_created_at": Wanted(created_after=MOMENT, created_before=MOMENT),
+    "uuid": Wanted(id_prefix="0123"),
+    "error_counts": Wanted(states=["failed"], to_retry=True, codes=["worker_lost"]),
+}
+"""What a search is for, and what of the plans of its statements says that it goes that way."""
+
+
+def look(store: Store, key_id: int, job_id: str) -> None:
+    """What whoever watches asks for again and again."""
+    for wanted in SEARCHES.values():
+        store.read(search.find, key_id, wanted, 10, 5)
+    store.read(texts.page, key_id, job_id, 0, 10, 1_000)
+    store.read(texts.one, key_id, job_id, "0")
+    store.read(results.page, key_id, job_id, 0, 10, code="processing_failed", text=True)
+    store.read(stats.look, key_id, 2)
+    store.read(tallies.recent)
+    store.read(events.look, {key_id: events.Ask(1, [1, 2], MOMENT)}, [job_id])
+    store.write(tallies.forget_minutes)
 
 
 def plan(tx: sa.Connection, statement: Statement) -> list[str]:
@@ -83,7 +114,7 @@ def noting(store: Store, work: Callable[[], object]) -> list[Statement]:
     statements: dict[str, Statement] = {}
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
-        if statement.split()[0] in ("SELECT", "UPDATE", "DELETE") and not many:
+        if statement.split()[0] in ("SELECT", "WITH", "UPDATE", "DELETE") and not many:
             statements.setdefault(statement, (statement, parameters))
 
     sa.event.listen(store.engine, "before_cursor_execute", note)
@@ -109,6 +140,18 @@ def test_no_statement_reads_a_whole_table(seen: tuple[Store, list[Statement]]) -
     with store.engine.begin() as tx:
         offenders = {s[0]: steps for s in statements if any(map(reads_everything, steps := plan(tx, s)))}
     assert not offenders, list(offenders.items())
+
+
+@pytest.mark.parametrize("way", SEARCHES)
+def test_a_search_takes_the_way_that_is_made_for_it(store: Store, key_id: int, way: str) -> None:
+    submit(store, key_id, 1)
+    store.write(lambda tx: tx.exec_driver_sql("ANALYZE"))
+    statements = noting(store, lambda: store.read(search.find, key_id, SEARCHES[way], 10, 100))
+    with store.engine.begin() as tx:
+        if tx.dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL enable_sort = off")  # a handful of jobs is sorted sooner than looked up
+        steps = [step for statement in statements for step in plan(tx, statement)]
+    assert any(way in step for step in steps), steps
 
 
 def test_a_page_costs_neither_by_the_shards_that_are_done_nor_by_the_documents_that_succeeded(

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from store import endings, jobs, leases, results, sweep
+from store import endings, jobs, leases, results, search, sweep
 from store.jobs import NewJob
+from store.search import Wanted
 from store.session import Store, db_time
 from store.tables import documents as documents_table
 from store.tables import jobs as jobs_table
@@ -274,7 +275,7 @@ def test_a_deleted_job_is_hidden_at_once_and_purged_in_steps(make_store: MakeSto
         store.read(results.page, key_id, job.id, 0, 10)
     with pytest.raises(JobNotFound):
         store.write(jobs.delete, key_id, job.id)
-    assert [j.id for j in store.read(jobs.list_jobs, key_id, None, None, 10, None)[0]] == [kept.id]
+    assert [j.id for j in store.read(search.find, key_id, Wanted(), 10, None)[0]] == [kept.id]
 
     internal_id = job_row(store, job)["id"]
     left = [rows_left(store, internal_id)]
@@ -298,7 +299,7 @@ def test_ended_jobs_are_retired_when_the_retention_is_over(make_store: MakeStore
     make_store().write(sweep.retire)  # no retention is set there
     assert store.read(jobs.get, key_id, old.id).state == "completed"
     store.write(sweep.retire)
-    assert {j.id for j in store.read(jobs.list_jobs, key_id, None, None, 10, None)[0]} == {young.id, running.id}
+    assert {j.id for j in store.read(search.find, key_id, Wanted(), 10, None)[0]} == {young.id, running.id}
 
 
 def test_an_idempotency_key_is_free_again_after_a_delete(store: Store, key_id: int) -> None:

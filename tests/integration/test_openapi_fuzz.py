@@ -40,6 +40,7 @@ def test_every_answer_is_described(store: Store) -> None:
         tried = [
             try_one(operation.ok(), job, api.url, {"Authorization": f"Bearer {api.secret}"})
             for operation in described.get_all_operations()
+            if not operation.ok().path.endswith("/events")  # streams without an end
         ]
     assert len(tried) >= 14
     assert sum(map(len, tried)) > EXAMPLES * len(tried)

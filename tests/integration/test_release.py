@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, jobs, leases, policy, workers
-from store.dispatch import Newcomer
+from store import dispatch, jobs, leases, line, policy, workers
+from store.line import Newcomer
 from store.session import Store, db_time
 from store.tables import WAITING, shards, turns, waiting
 from store.tables import workers as workers_table
@@ -191,7 +191,7 @@ def test_a_row_that_should_be_gone_is_removed_by_the_release_that_finds_it(make_
     """A process of the previous release cancels, releases and purges without a look at what is said to wait."""
     store = make_store(shard_documents=1, unserved_shards=2)
     for gone in range(10_000, 10_005):
-        store.write(dispatch.wait, Newcomer(gone, key_id, MODEL, 3))
+        store.write(line.wait, Newcomer(gone, key_id, MODEL, 3))
     job, released = submit(store, new_key(store), 3)
     assert [r.job for r in released] == [job.id] * 2, "past all of them"
     store.write(dispatch.release, MODEL)
@@ -205,17 +205,28 @@ def test_a_row_that_should_be_gone_is_removed_by_the_release_that_finds_it(make_
 def test_a_key_wakes_beside_those_that_wait(
     store: Store, key_id: int, tags: list[tuple[bool, float]], tag: float
 ) -> None:
-    assert tag == policy.woken(0, [t for waits, t in tags if waits], [t for waits, t in tags if not waits])
+    assert tag == policy.woken(0, 0, [t for waits, t in tags if waits], [t for waits, t in tags if not waits])
     for waits, other in tags:
         other_key = new_key(store)
-        store.write(dispatch.wake, MODEL, other_key)
+        store.write(line.wake, MODEL, other_key)
         change(store, turns, turns.c.key_id == other_key, waiting=waits, tag=other)
-    store.write(dispatch.wake, MODEL, key_id)
+    store.write(line.wake, MODEL, key_id)
     mine = sa.select(turns.c.waiting, turns.c.tag).where(turns.c.key_id == key_id)
     assert tuple(store.read(lambda tx: tx.execute(mine).one())) == (True, tag)
     change(store, turns, turns.c.key_id == key_id, waiting=False, tag=100)
-    store.write(dispatch.wake, MODEL, key_id)
+    store.write(line.wake, MODEL, key_id)
     assert tuple(store.read(lambda tx: tx.execute(mine).one())) == (True, 100), "its last place was just before"
+
+
+def test_a_key_wakes_level_with_what_the_others_have_received(make_store: MakeStore, key_id: int) -> None:
+    store = make_store(shard_documents=1, unserved_shards=2)
+    tags = sa.select(turns.c.tag).order_by(turns.c.key_id)
+    _, released = submit(store, key_id, 4)
+    submit(store, new_key(store), 3)
+    assert list(store.read(lambda tx: tx.execute(tags).scalars())) == [200, 0], "both that the first was given are out"
+    run(store, released[0].shard_id)  # the second key has its place
+    submit(store, new_key(store), 3)
+    assert list(store.read(lambda tx: tx.execute(tags).scalars())) == [200, 100, 0], "the least that one has received"
 
 
 @row_locks

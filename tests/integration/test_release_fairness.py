@@ -62,6 +62,17 @@ def test_keys_share_alike_however_many_jobs_they_have(make_store: MakeStore, key
     assert 8 <= sum(served[job] for job in crowd) <= 12
 
 
+def test_ten_keys_share_alike_though_one_had_all_that_was_out(make_store: MakeStore, key_id: int) -> None:
+    """Within a tenth of equal: each was due ten shards, and four of the first key's were out when the others came."""
+    worker = small_window(make_store)
+    jobs = worker.submit(key_id, 40)
+    worker.run(3)
+    for _ in range(9):
+        jobs += worker.submit(new_key(worker.store), 40)
+    served = worker.run(100)
+    assert all(9 <= served[job] <= 11 for job in jobs), served
+
+
 def test_jobs_of_a_key_take_turns(make_store: MakeStore, key_id: int) -> None:
     worker = small_window(make_store)
     jobs = worker.submit(key_id, 12, jobs=3)

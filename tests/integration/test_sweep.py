@@ -7,10 +7,11 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from store import dispatch, jobs, leases, sweep, workers
+from store import dispatch, jobs, leases, search, sweep, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
+from store.search import Wanted
 from store.session import Store, db_time
 from store.sweep import Sweeper
 from store.tables import documents, duties, shards, turns, waiting
@@ -274,7 +275,7 @@ def test_a_sweep_closes_and_purges(make_store: MakeStore, key_id: int, publisher
     sweeper.sweep()
     assert store.read(jobs.get, key_id, abandoned.id).state == "completed"
     assert submit(store, new_key(store))[0]
-    assert [job.id for job in store.read(jobs.list_jobs, key_id, None, None, 9, None)[0]] == [abandoned.id]
+    assert [job.id for job in store.read(search.find, key_id, Wanted(), 9, None)[0]] == [abandoned.id]
 
 
 def test_removing_much_does_not_keep_a_sweep_from_the_rest(

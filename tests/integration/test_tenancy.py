@@ -16,14 +16,18 @@ from tests.integration.serving import Running, serving, work
 TEXT = "a text that only its owner may read"
 DOCUMENT = "the-owners-document"
 
-OPEN = {"/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
+OPEN = {"/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{path}"}
 """Answered without a key: nothing of any job is in there."""
 
-SHARED = {("GET", "/v1/models"), ("GET", "/v1/workers")}
+SHARED = {("GET", "/v1/models"), ("GET", "/v1/tasks"), ("GET", "/v1/workers")}
 """The same for every key: nothing of any job is in there."""
 
-OWN = {("GET", "/v1/jobs"), ("POST", "/v1/jobs")}
-"""They name no job, and are about the caller's alone: each has a test below."""
+OWN = {
+    ("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("POST", "/v1/jobs/cancel"), ("POST", "/v1/jobs/retry"),
+    ("GET", "/v1/stats"), ("GET", "/v1/events"),
+}  # fmt: skip
+"""They name no job, and are about the caller's alone: each has a test below (the events, which have no end, in
+test_api_events.py)."""
 
 BODIES = {("POST", "/v1/jobs/{job_id}/documents"): {"documents": [{"text": "put in by a stranger"}]}}
 """What a call is sent that would be refused without a body."""
@@ -70,7 +74,7 @@ def calls(api: Running) -> list[tuple[str, str]]:
 
 
 def filled(path: str, job: str) -> str:
-    return path.replace("{job_id}", job).replace("{document_id}", DOCUMENT)
+    return path.replace("{job_id}", job).replace("{document_id}", DOCUMENT).replace("{path}", "swagger-ui.css")
 
 
 def seen(owner: httpx.Client, job: str) -> dict[str, object]:
@@ -85,7 +89,7 @@ def test_every_call_is_accounted_for(api: Running) -> None:
     assert len([path for _, path in found if "{job_id}" in path]) >= 9
     unknown = [call for call in found if "{job_id}" not in call[1] and call not in SHARED | OWN and call[1] not in OPEN]
     assert unknown == [], "what may these show, and to whom?"
-    parameters = {part for _, path in found for part in path.split("/") if part.startswith("{")}
+    parameters = {part for _, path in found if path not in OPEN for part in path.split("/") if part.startswith("{")}
     assert parameters <= {"{job_id}", "{document_id}"}, "an id that nobody tries here"
 
 
@@ -122,7 +126,7 @@ def test_without_a_good_key_nothing_is_told_of_ids(api: Running, jobs: list[str]
 def test_what_is_open_or_shared_shows_no_job(api: Running, jobs: list[str]) -> None:
     stranger = api.store.write(keys.create, "stranger").secret
     with api.http(stranger) as other, httpx.Client(base_url=api.url) as nobody:
-        asked = [other.get(path) for _, path in SHARED] + [nobody.get(path) for path in OPEN]
+        asked = [other.get(path) for _, path in SHARED] + [nobody.get(filled(path, "")) for path in OPEN]
     for answer in asked:
         assert answer.status_code == 200, answer.url
         assert not [told for told in (*jobs, TEXT, DOCUMENT, api.secret) if told in answer.text], answer.url
@@ -135,6 +139,21 @@ def test_a_list_shows_the_callers_jobs_whatever_it_is_asked(api: Running, jobs: 
         assert cursor is not None
         for asked in ({}, {"cursor": cursor}, {"state": "completed_with_errors"}, {"task": "summarization"}):
             assert other.get("/v1/jobs", params=asked).json()["jobs"] == [], asked
+
+
+def test_what_acts_on_all_that_match_and_what_counts_is_about_the_callers_jobs(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http() as owner, api.http(stranger) as other:
+        before = [seen(owner, job) for job in jobs]
+        for call in ("cancel", "retry"):
+            for asked in ({}, {"expected": 0}, {"id": jobs[0], "expected": 0}):
+                answer = other.post(f"/v1/jobs/{call}", json=asked).raise_for_status().json()
+                assert (answer["matched"], answer["done"]) == (0, []), (call, asked)
+        told, mine = other.get("/v1/stats"), owner.get("/v1/stats")
+        assert [seen(owner, job) for job in jobs] == before
+    assert told.status_code == mine.status_code == 200
+    assert '"documents_succeeded":2' in mine.text
+    assert '"documents_succeeded":2' not in told.text
 
 
 def test_idempotency_keys_are_a_keys_own(api: Running, jobs: list[str]) -> None:

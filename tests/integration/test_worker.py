@@ -1,6 +1,7 @@
 """A worker process, end to end but for HTTP: real Valkey, both databases, the echo model."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,7 @@ import sqlalchemy as sa
 from store import workers
 from store.session import Store
 from store.tables import results, shards
-from tests.worker_process import CATALOGUE, PLAIN, Producer, Worker, running, wait_until
-
-HEALTHY = f'{CATALOGUE}backend = "echo"\n'
-"""A catalogue by which the model that cannot be loaded can."""
+from tests.worker_process import BROKEN, PLAIN, Producer, Worker, running, wait_until
 
 
 @pytest.fixture
@@ -89,16 +87,38 @@ def test_a_model_that_fails_on_its_canary_is_an_error_of_the_job(worker: Worker,
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # it imports torch, which is slow: once is enough
-def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(worker: Worker, producer: Producer) -> None:
-    absent = producer.submit(["a", "b"], model="absent")
-    echo = producer.submit(["c"])
+def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    with running(store, tmp_path, entries=BROKEN) as worker:
+        wait_until(lambda: "imported ahead" in worker.log, "what the model needs is there", 200)
+        assert worker.log.index(" ready.") < worker.log.index("imported ahead"), "the start waits for nothing"
+        absent = producer.submit(["a", "b"], model="absent")
+        echo = producer.submit(["c"])
 
-    assert producer.wait(echo).state == "completed"
-    failed = producer.wait(absent, 200)
-    assert failed.state == "failed"
-    assert failed.error is not None
-    assert failed.error.code == "model_unavailable"
-    assert [row.error_code for row in producer.results(failed)] == ["model_unavailable"] * 2
+        assert producer.wait(echo).state == "completed"
+        failed = producer.wait(absent, 200)
+        assert failed.state == "failed"
+        assert failed.error is not None
+        assert failed.error.code == "model_unavailable"
+        assert [row.error_code for row in producer.results(failed)] == ["model_unavailable"] * 2
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_backend_that_cannot_be_imported_fails_the_jobs_of_its_models(
+    store: Store, producer: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libnothing.so: cannot open shared object')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with running(store, tmp_path, entries=BROKEN, model_unavailable_seconds=0) as worker:
+        wait_until(lambda: "absent: its backend cannot be imported: libnothing.so" in worker.log, "it says so")
+        failed = producer.wait(producer.submit(["a"], model="absent"))
+        assert failed.error is not None
+        assert "libnothing.so" in failed.error.message
+        assert producer.wait(producer.submit(["c"])).state == "completed"
+        assert worker.stop() == 0
 
 
 def losses(store: Store) -> list[int]:
@@ -110,8 +130,8 @@ def test_a_worker_that_cannot_load_a_model_leaves_it_to_one_that_can(
 ) -> None:
     """A broken worker is the quickest of all: it would fail most of the queue before the healthy one is half done."""
     with (
-        running(store, tmp_path / "healthy", entries=HEALTHY) as second,
-        running(store, tmp_path / "broken", model_unavailable_seconds=0) as first,
+        running(store, tmp_path / "healthy") as second,
+        running(store, tmp_path / "broken", entries=BROKEN, model_unavailable_seconds=0) as first,
     ):
         wait_until(lambda: len(store.read(workers.live)) == 2, "both are registered")
         job = producer.wait(producer.submit(["[[echo:sleep=0.01]]"] * 4000, model="absent"), 200)
@@ -124,11 +144,12 @@ def test_a_worker_that_cannot_load_a_model_leaves_it_to_one_that_can(
 
 def test_a_model_that_failed_is_tried_again(store: Store, producer: Producer, tmp_path: Path) -> None:
     """Its documents wait meanwhile, as far as `model_unavailable_seconds` goes."""
-    with running(store, tmp_path / "broken", model_retry_seconds=1, model_unavailable_seconds=600) as broken:
+    patience = {"model_retry_seconds": 1, "model_unavailable_seconds": 600}
+    with running(store, tmp_path / "broken", entries=BROKEN, **patience) as broken:
         job = producer.submit(["a"], model="absent")
         wait_until(lambda: broken.log.count("could not be opened") > 1, "it is tried again", 100)
         assert producer.get(job).counts.failed == 0
-        with running(store, tmp_path / "healthy", entries=HEALTHY) as healthy:
+        with running(store, tmp_path / "healthy") as healthy:
             assert producer.wait(job).state == "completed"
             assert healthy.stop() == 0
         assert broken.stop() == 0

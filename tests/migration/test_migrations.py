@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
-from store import dispatch, jobs, keys, sweep
+from store import dispatch, jobs, keys, sweep, tallies
 from store.jobs import NewJob
 from store.session import Store, engine_url, migrate
 from store.settings import StoreSettings
@@ -171,6 +171,23 @@ def test_what_waits_in_a_ledger_of_the_first_release_is_released_after_it(empty_
     migrate(empty_url)
     assert [(shard.job, shard.first) for shard in store.write(dispatch.release, "echo")] == [("u", 0), ("u", 1)]
     store.close()
+
+
+def test_errors_of_before_are_counted_by_the_upgrade(empty_url: str) -> None:
+    command.upgrade(alembic(empty_url), "2026_11_24_workers_machine")
+    store = Store(empty_url)
+    store.write(_failed_before)
+    migrate(empty_url)
+    assert store.read(tallies.errors_of, [1, 2]) == {1: {"late": 2, "long": 1}}
+    store.close()
+
+
+def _failed_before(tx: sa.Connection) -> None:
+    columns = "job_id, position, state, output, error_code, truncated, attempts, finished_at"
+    for number, code in enumerate(("late", "long", None, "late")):
+        state, output = ("failed", "NULL") if code else ("succeeded", "'{}'")
+        values = f"1, {number}, '{state}', {output}, {repr(code) if code else 'NULL'}, false, 1, '2026-11-24 00:00:00'"
+        tx.exec_driver_sql(f"INSERT INTO results ({columns}) VALUES ({values})")
 
 
 ALTERING = """

@@ -5,6 +5,7 @@ On PostgreSQL alone: SQLite's locks end with the process that holds them, and no
 
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -243,6 +244,29 @@ def test_long_work_has_no_limits(make_store: MakeStore) -> None:
     idle = {"idle": "idle_in_transaction_session_timeout"}
     assert store.write_long(lambda tx: set(tx.execute(sa.text(limits), idle).scalars())) == {0}
     assert store.write_long(lambda tx: tx.exec_driver_sql("SELECT 7 FROM pg_sleep(0.2)").scalar_one()) == 7
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_transaction_takes_two_round_trips_besides_its_statements(make_store: MakeStore, kind: str) -> None:
+    """One to begin it and set its limits, one to commit: by the driver's own log of what goes over the wire."""
+    store = make_store(database_pool=1)
+    transaction = getattr(store, kind)
+
+    def raw(tx: Connection) -> BoundedConnection:
+        found = tx.connection.driver_connection
+        assert isinstance(found, BoundedConnection)
+        return found
+
+    same = transaction(raw)
+    with tempfile.TemporaryFile("w+b") as log:
+        same.pgconn.trace(log.fileno())
+        shown = transaction(lambda tx: (raw(tx) is same, tx.exec_driver_sql("SHOW statement_timeout").scalar_one()))
+        same.pgconn.untrace()
+        log.seek(0)
+        lines = log.read().decode().splitlines()
+    assert shown == (True, "20s")
+    assert sum("ReadyForQuery" in line for line in lines) == 3, lines
+    assert same.execute("SHOW statement_timeout").fetchone() == ("0",), "a pooler's next client finds nothing of it"
 
 
 def test_tcp_gives_a_silent_machine_up(far: tuple[Store, Proxy]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from textmill import errors, wire
 from textmill.documents import Chunk, Chunker, chunks
+from textmill.events import EventReader
 from textmill.flows import Flows
 from textmill.request import Call, Flow, NextChunk, Pause, error_of
 
@@ -278,7 +279,7 @@ def test_results_wait_for_more_while_the_job_runs() -> None:
     empty = {"results": [], "next_cursor": "c"}
     running, ended = ok(JOB | {"state": "running"}), ok(JOB | {"state": "completed"})
     play = Play(scripted(ok(empty), running, ok(empty), ended, ok({"results": [], "next_cursor": None})))
-    assert play(play.flows.results("j", "c", None)).next_cursor is None
+    assert play(play.flows.results("j", "c", {})).next_cursor is None
     waits = [call.params.get("wait") for call in play.calls]
     assert waits == [None, "0.5", None, "1.0", None]
 
@@ -333,3 +334,42 @@ def test_whoever_watches_an_upload_sees_each_chunk_before_it_is_sent() -> None:
     watch = lambda chunk: seen.append((len(chunk.lines), len(server.texts)))  # noqa: E731
     play(play.flows.upload(job, chunks(TEXTS[:25], Chunker(max_documents=10)), [], watch))
     assert seen == [(10, 15), (10, 15), (5, 20)]
+
+
+def test_acting_on_many_goes_on_until_nothing_is_left() -> None:
+    steps = [{"matched": 3, "done": ["a", "b"], "left": 1}, {"matched": 1, "done": ["c"], "left": 0}]
+    play = Play(scripted(*map(ok, steps)))
+    acted = play(play.flows.cancel_matching({"state": "queued", "task": None}, 3))
+    assert (acted.matched, acted.done, acted.left) == (3, ["a", "b", "c"], 0)
+    asked = [json.loads(call.content or b"") for call in play.calls]
+    assert [body["expected"] for body in asked] == [3, 1]
+    assert asked[0]["state"] == ["queued"]
+    assert "codes" not in asked[0]
+
+
+def test_a_stream_is_opened_again_behind_its_last_event_and_not_in_a_rush() -> None:
+    play = Play(scripted(REFUSED, ok({}), ok({})))
+    play(play.flows.events("j", None, again=False))
+    play(play.flows.events(None, "7", again=True))
+    assert [call.streamed for call in play.calls] == [True] * 3
+    assert [call.headers for call in play.calls] == [{}, {}, {"Last-Event-ID": "7"}]
+    assert len(play.pauses) == 2, "after the refused one, and before the second stream"
+
+
+LINES: list[tuple[str, list[str], str | None]] = [
+    ("a comment and an event", [":", "", "event: job", "id: 1", "data: JOB", ""], "1"),
+    ("only the last of several has an id", ["data: JOB", "", "id:2", "data:JOB", ""], "2"),
+    ("without an id the last one holds", ["id: 3", "data: JOB", "", "data: JOB", ""], "3"),
+    ("an event that breaks off leaves its id behind", ["id: 4", "data: JOB", "", "id: 5", "data: {"], "4"),
+    ("an id without data is no event", ["id: 6", "", "retry: 5", ""], None),
+]
+
+
+@pytest.mark.parametrize(("_what", "lines", "last"), LINES)
+def test_events_are_read_line_by_line(_what: str, lines: list[str], last: str | None) -> None:
+    reader = EventReader()
+    read = [reader.read(line.replace("JOB", json.dumps(JOB))) for line in lines]
+    assert len([job for job in read if job]) == sum("JOB" in line for line in lines)
+    reader.broken()
+    assert reader.last_id == last
+    assert reader.read("") is None, "nothing of an event that broke off is left"

@@ -219,7 +219,7 @@ def test_containers_set_known_variables() -> None:
 
 def test_the_image_copies_every_room_that_runs() -> None:
     copied = set(re.findall(r"^COPY (\w+) \./\w+$", read("Dockerfile"), re.MULTILINE))
-    assert copied == {"textmill", "store", "api", "workers", "standalone", "migrations", "models"}
+    assert copied == {"textmill", "store", "api", "workers", "standalone", "migrations", "models", "web"}
 
 
 def test_the_cpu_overlay_changes_only_what_a_machine_without_gpus_lacks() -> None:

@@ -27,6 +27,7 @@ ROWS = [
     small("translation", "normal", [1.0, 1.0, 1.5]),
     small("translation", "high", [0.3, 0.7, 0.8]),
     {"part": "load", "task": "summarization", **spread([0.5, 2.0]), "waits": [2.5, 4.0], "loads": [2.0, 2.0]},
+    {"part": "restart", "task": "ner", **spread([3.0]), "waits": [3.5], "loads": [0.5]},
     {"part": "shares", "task": "ner", "seconds": 60, "characters": [95, 105], **share_deviation([95, 105])},
     *throughput(9.6, 9.12),
 ]
@@ -40,6 +41,7 @@ ROWS = [
         ("same model, worst", 1.5, True),  # at most, not less than
         ("high, p50", 0.7, False),
         ("beyond load, p50", 1.25, False),
+        ("beyond load after a restart, p50", 3.0, False),
         ("ten keys, deviation from equal", 0.05, True),
         ("bulk alone, loss against", 0.04, False),
         ("bulk beside small jobs, loss", 0.05, True),
@@ -68,6 +70,7 @@ def test_the_table_has_each_part_and_each_aim() -> None:
     assert "| ner, another key | 0.38 s, 0.50 s | 0.60 s, >= 9.00 s | 1.6 |" in lines
     assert "| translation, high, another key | 0.38 s, 0.50 s | 0.70 s, 0.80 s | 1.9 |" in lines
     assert "| summarization | 3.25 s, 4.00 s | 2.00 s | 1.25 s, 2.00 s |" in lines
+    assert "| ner, right after a restart | 3.50 s, 3.50 s | 0.50 s | 3.00 s, 3.00 s |" in lines
     assert "| 2, ner, 60 s | 200 | 0.95 | 1.05 |" in lines
     assert "| beside | 9.12 (9.12) | 0.950 |" in lines
     assert "| another model, worst | 2.5 | 9 | no |" in lines

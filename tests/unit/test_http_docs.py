@@ -1,5 +1,6 @@
 """docs/http.md names every call, every error code that a call can answer, and every limit."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from fastapi import FastAPI
 
 from api import health
 from api.settings import ApiSettings
-from api.v1 import catalogue, jobs, results
+from api.v1 import catalogue, events, jobs, results, search
 from api.v1.errors import STATUS, status_of
-from textmill import errors, tasks
+from api.v1.examples import EXAMPLES
+from textmill import errors, tasks, wire
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 
@@ -23,7 +25,7 @@ NOT_ANSWERED = {
 
 def test_every_call_is_documented() -> None:
     app = FastAPI()
-    for router in (results.router, jobs.router, catalogue.router, health.router):
+    for router in (results.router, search.router, events.router, jobs.router, catalogue.router, health.router):
         app.include_router(router)
     for path, methods in app.openapi()["paths"].items():
         shown = path.replace("{job_id}", "{id}")
@@ -55,3 +57,12 @@ def test_every_option_is_documented() -> None:
     for task in tasks.TASKS:
         for option in task.options.model_fields:
             assert f"`{option}`" in PAGE, (task.name, option)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_of_the_contract_and_whole(name: str) -> None:
+    model = getattr(wire, name)
+    read = model.model_validate_json(json.dumps(EXAMPLES[name]))
+    if issubclass(model, wire.Wire):
+        assert set(EXAMPLES[name]) == set(model.model_fields)
+    assert json.loads(read.model_dump_json(exclude_unset=True)) == EXAMPLES[name]

@@ -9,8 +9,10 @@ import anyio.to_thread
 import httpx
 
 from textmill import wire
-from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
+from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
+from textmill.events import EventReader
+from textmill.flows import results_asked
 from textmill.progress import Bar
 from textmill.request import Call, Effect, Flow, NextChunk, Source
 
@@ -46,20 +48,54 @@ class AsyncJob(JobView):
         with Bar(self.info) if progress else Bar.none() as seen:
             return await self._updated(self._client._flows.wait(self.id, timeout, seen))
 
-    async def results(self, state: wire.ResultState | None = None) -> AsyncIterator[wire.Result]:
-        """All results in document order, page by page. While the job runs, it waits for what is missing."""
-        cursor: str | None = None
+    async def results(
+        self, state: wire.ResultState | None = None, *, code: str | None = None, text: bool = False
+    ) -> AsyncIterator[wire.Result]:
+        """All results in document order, page by page. While the job runs, it waits for what is missing.
+
+        code: those that failed with it. text: each with its document's text.
+        """
+        asked, cursor = results_asked(state, code, text), None
         while True:
-            page = await self._client._run(self._client._flows.results(self.id, cursor, state))
+            page = await self._client._run(self._client._flows.results(self.id, cursor, asked))
             for result in page.results:
                 yield result
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    async def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+    async def page(
+        self,
+        cursor: str | None = None,
+        state: wire.ResultState | None = None,
+        *,
+        code: str | None = None,
+        text: bool = False,
+    ) -> wire.ResultsPage:
         """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
-        return await self._client._run(self._client._flows.page(self.id, cursor, state))
+        asked = results_asked(state, code, text)
+        return await self._client._run(self._client._flows.page(self.id, cursor, asked))
+
+    async def documents(self) -> AsyncIterator[wire.StoredDocument]:
+        """The documents as they were submitted, in their order: those that the job has now."""
+        cursor: str | None = None
+        while True:
+            page = await self._client._run(self._client._flows.documents(self.id, cursor))
+            for document in page.documents:
+                yield document
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def document(self, document_id: str) -> wire.StoredDocument:
+        """One document as it was submitted. Raises DocumentNotFound."""
+        return await self._client._run(self._client._flows.document(self.id, document_id))
+
+    async def events(self) -> AsyncIterator[wire.Job]:
+        """The job as it is, then whenever its state or progress has changed, until it has ended."""
+        async for info in self._client._listen(self.id):
+            self.info = info
+            yield info
 
     async def result(self, document_id: str) -> wire.Result:
         """The result of one document. Raises ResultNotReady, DocumentNotFound."""
@@ -141,16 +177,61 @@ class AsyncClient(ClientBase):
         """The job of that id. Raises JobNotFound."""
         return AsyncJob(self, await self._run(self._flows.job(job_id)))
 
-    async def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> AsyncIterator[AsyncJob]:
-        """This key's jobs, newest first."""
-        cursor: str | None = None
+    async def jobs(
+        self,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> AsyncIterator[AsyncJob]:
+        """This key's jobs, newest first; those that fit, where something is asked."""
+        asked, cursor = {"state": state, "task": task, **filters}, None
         while True:
-            page = await self._run(self._flows.jobs(state, task, cursor, 100))
+            page = await self._run(self._flows.jobs(asked, cursor, 100))
             for info in page.jobs:
                 yield AsyncJob(self, info)
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def cancel_jobs(
+        self,
+        expected: int | None,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> wire.Acted:
+        """Cancel all jobs that match and have not ended, if they are as many as expected: else MatchChanged is raised,
+        and nothing is done. None: nothing is done, and the answer says how many they are."""
+        asked = {"state": state, "task": task, **filters}
+        return await self._run(self._flows.cancel_matching(asked, expected))
+
+    async def retry_jobs(
+        self,
+        expected: int | None,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        *,
+        codes: Iterable[str] | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> wire.Acted:
+        """Process failed documents of all ended jobs that match again: all, or those that failed with one of the codes.
+        `expected` as in `cancel_jobs`."""
+        asked = {"state": state, "task": task, **filters}
+        return await self._run(self._flows.retry_matching(asked, None if codes is None else list(codes), expected))
+
+    async def events(self) -> AsyncIterator[wire.Job]:
+        """This key's newest active jobs as they are, then each new job and each change, without an end; through
+        restarts of the server. A job may come twice."""
+        async for info in self._listen(None):
+            yield info
+
+    async def stats(self, hours: float = 1) -> wire.Stats:
+        """What waits of this key's work, and what was settled over the last hours."""
+        return await self._run(self._flows.stats(hours))
+
+    async def tasks(self) -> list[wire.TaskInfo]:
+        """The tasks that the server knows, with the meaning of their options."""
+        return await self._run(self._flows.tasks())
 
     async def models(self) -> list[dict[str, Any]]:
         """The models that the server offers."""
@@ -181,6 +262,25 @@ class AsyncClient(ClientBase):
         head = head_of(task, options.pop("model", None), "high", None, options)
         return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 
+    async def _listen(self, job_id: str | None) -> AsyncIterator[wire.Job]:
+        """The events of a job until its end, or of the key without one; a stream that breaks goes on behind its last
+        event."""
+        reader, again = EventReader(), False
+        while True:
+            response = await self._run(self._flows.events(job_id, reader.last_id, again))
+            again = True
+            try:
+                async for line in response.aiter_lines():
+                    if (job := reader.read(line)) is not None:
+                        yield job
+            except httpx.TransportError:
+                pass  # asked for again; the flow's patience decides how long
+            finally:
+                await response.aclose()
+            reader.broken()
+            if response.status_code == httpx.codes.NO_CONTENT or (job_id and reader.latest and reader.latest.ended):
+                return
+
     async def _run(self, flow: Flow[T]) -> T:
         """Do what the flow asks for until it returns."""
         try:
@@ -197,7 +297,10 @@ class AsyncClient(ClientBase):
 
     async def _do(self, effect: Effect) -> httpx.Response | Chunk | None:
         if isinstance(effect, Call):
-            return await self._client.send(request_of(self._client, effect))
+            response = await self._client.send(request_of(self._client, effect), stream=effect.streamed)
+            if effect.streamed and response.is_error:
+                await response.aread()
+            return response
         if isinstance(effect, NextChunk):
             if isinstance(effect.source, AsyncIterator):
                 return await anext(effect.source, None)

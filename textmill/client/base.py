@@ -1,6 +1,8 @@
 """What both clients are made of: their settings, how a request is built, a job as the server last described it."""
 
 import os
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -31,6 +33,19 @@ class Settings(TypedDict, total=False):
     """Documents in one upload request: 1,000, which is also the server's limit unless it is set otherwise."""
     chunk_bytes: int
     """Bytes of documents in one upload request: a little under 4 MiB, the server's limit."""
+
+
+class JobFilters(TypedDict, total=False):
+    """By what jobs are found, besides their state and task. All conditions hold together."""
+
+    model: str
+    id: str
+    """The beginning of the id."""
+    metadata: Mapping[str, str]
+    """Top-level values, as text: a string as it is, others as JSON."""
+    created_after: datetime
+    """Then or later."""
+    created_before: datetime
 
 
 class ClientBase:

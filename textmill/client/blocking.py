@@ -8,8 +8,10 @@ from typing import Any, Self, TypeVar, Unpack, cast
 import httpx
 
 from textmill import wire
-from textmill.client.base import ClientBase, JobView, Settings, head_of, request_of
+from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
+from textmill.events import EventReader
+from textmill.flows import results_asked
 from textmill.progress import Bar
 from textmill.request import Call, Effect, Flow, NextChunk
 
@@ -43,19 +45,52 @@ class Job(JobView):
         with Bar(self.info) if progress else Bar.none() as seen:
             return self._updated(self._client._flows.wait(self.id, timeout, seen))
 
-    def results(self, state: wire.ResultState | None = None) -> Iterator[wire.Result]:
-        """All results in document order, page by page. While the job runs, it waits for what is missing."""
-        cursor: str | None = None
+    def results(
+        self, state: wire.ResultState | None = None, *, code: str | None = None, text: bool = False
+    ) -> Iterator[wire.Result]:
+        """All results in document order, page by page. While the job runs, it waits for what is missing.
+
+        code: those that failed with it. text: each with its document's text.
+        """
+        asked, cursor = results_asked(state, code, text), None
         while True:
-            page = self._client._run(self._client._flows.results(self.id, cursor, state))
+            page = self._client._run(self._client._flows.results(self.id, cursor, asked))
             yield from page.results
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    def page(self, cursor: str | None = None, state: wire.ResultState | None = None) -> wire.ResultsPage:
+    def page(
+        self,
+        cursor: str | None = None,
+        state: wire.ResultState | None = None,
+        *,
+        code: str | None = None,
+        text: bool = False,
+    ) -> wire.ResultsPage:
         """One page of results as it is now, for readers who keep their place: go on from its `next_cursor`."""
-        return self._client._run(self._client._flows.page(self.id, cursor, state))
+        asked = results_asked(state, code, text)
+        return self._client._run(self._client._flows.page(self.id, cursor, asked))
+
+    def documents(self) -> Iterator[wire.StoredDocument]:
+        """The documents as they were submitted, in their order: those that the job has now."""
+        cursor: str | None = None
+        while True:
+            page = self._client._run(self._client._flows.documents(self.id, cursor))
+            yield from page.documents
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def document(self, document_id: str) -> wire.StoredDocument:
+        """One document as it was submitted. Raises DocumentNotFound."""
+        return self._client._run(self._client._flows.document(self.id, document_id))
+
+    def events(self) -> Iterator[wire.Job]:
+        """The job as it is, then whenever its state or progress has changed, until it has ended."""
+        for info in self._client._listen(self.id):
+            self.info = info
+            yield info
 
     def result(self, document_id: str) -> wire.Result:
         """The result of one document. Raises ResultNotReady, DocumentNotFound."""
@@ -146,15 +181,59 @@ class Client(ClientBase):
         """The job of that id. Raises JobNotFound."""
         return Job(self, self._run(self._flows.job(job_id)))
 
-    def jobs(self, state: wire.JobState | None = None, task: str | None = None) -> Iterator[Job]:
-        """This key's jobs, newest first."""
-        cursor: str | None = None
+    def jobs(
+        self,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> Iterator[Job]:
+        """This key's jobs, newest first; those that fit, where something is asked."""
+        asked, cursor = {"state": state, "task": task, **filters}, None
         while True:
-            page = self._run(self._flows.jobs(state, task, cursor, 100))
+            page = self._run(self._flows.jobs(asked, cursor, 100))
             yield from (Job(self, info) for info in page.jobs)
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def cancel_jobs(
+        self,
+        expected: int | None,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> wire.Acted:
+        """Cancel all jobs that match and have not ended, if they are as many as expected: else MatchChanged is raised,
+        and nothing is done. None: nothing is done, and the answer says how many they are."""
+        asked = {"state": state, "task": task, **filters}
+        return self._run(self._flows.cancel_matching(asked, expected))
+
+    def retry_jobs(
+        self,
+        expected: int | None,
+        state: wire.JobState | Iterable[wire.JobState] | None = None,
+        task: str | None = None,
+        *,
+        codes: Iterable[str] | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> wire.Acted:
+        """Process failed documents of all ended jobs that match again: all, or those that failed with one of the codes.
+        `expected` as in `cancel_jobs`."""
+        asked = {"state": state, "task": task, **filters}
+        return self._run(self._flows.retry_matching(asked, None if codes is None else list(codes), expected))
+
+    def events(self) -> Iterator[wire.Job]:
+        """This key's newest active jobs as they are, then each new job and each change, without an end; through
+        restarts of the server. A job may come twice."""
+        yield from self._listen(None)
+
+    def stats(self, hours: float = 1) -> wire.Stats:
+        """What waits of this key's work, and what was settled over the last hours."""
+        return self._run(self._flows.stats(hours))
+
+    def tasks(self) -> list[wire.TaskInfo]:
+        """The tasks that the server knows, with the meaning of their options."""
+        return self._run(self._flows.tasks())
 
     def models(self) -> list[dict[str, Any]]:
         """The models that the server offers."""
@@ -180,6 +259,25 @@ class Client(ClientBase):
         head = head_of(task, options.pop("model", None), "high", None, options)
         return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
 
+    def _listen(self, job_id: str | None) -> Iterator[wire.Job]:
+        """The events of a job until its end, or of the key without one; a stream that breaks goes on behind its last
+        event."""
+        reader, again = EventReader(), False
+        while True:
+            response = self._run(self._flows.events(job_id, reader.last_id, again))
+            again = True
+            try:
+                for line in response.iter_lines():
+                    if (job := reader.read(line)) is not None:
+                        yield job
+            except httpx.TransportError:
+                pass  # asked for again; the flow's patience decides how long
+            finally:
+                response.close()
+            reader.broken()
+            if response.status_code == httpx.codes.NO_CONTENT or (job_id and reader.latest and reader.latest.ended):
+                return
+
     def _run(self, flow: Flow[T]) -> T:
         """Do what the flow asks for until it returns."""
         try:
@@ -196,7 +294,10 @@ class Client(ClientBase):
 
     def _do(self, effect: Effect) -> httpx.Response | Chunk | None:
         if isinstance(effect, Call):
-            return self._client.send(request_of(self._client, effect))
+            response = self._client.send(request_of(self._client, effect), stream=effect.streamed)
+            if effect.streamed and response.is_error:
+                response.read()
+            return response
         if isinstance(effect, NextChunk):
             return next(cast(Iterator[Chunk], effect.source), None)
         time.sleep(effect.seconds)

@@ -96,10 +96,14 @@ def result_row(result: wire.Result, task: str, kind: str) -> str:
     return _row([_cell(shown.get(column)) for column in _columns(task)], kind)
 
 
+NOT_COLUMNS = ("id", "position", "state", "output", "error", "text")
+"""Fields of a result that have columns of their own, and the text, which whoever writes a file has already."""
+
+
 def _columns(task: str) -> list[str]:
     # The output of a task that is newer than this client is one column, as JSON.
     fields = tasks.get(task).output.model_fields if task in tasks.NAMES else ("output",)
-    after = [name for name in wire.Result.model_fields if name not in ("id", "position", "state", "output", "error")]
+    after = [name for name in wire.Result.model_fields if name not in NOT_COLUMNS]
     return ["id", "position", "state", *fields, "error_code", "error_message", *after]
 
 

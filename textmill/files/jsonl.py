@@ -23,8 +23,8 @@ def document_lines(file: IO[str], name: str) -> Iterator[tuple[int, str | None, 
 
 
 def result_line(result: wire.Result) -> str:
-    """A result as a line of JSON, its output as the server gave it."""
-    return result.model_dump_json() + "\n"
+    """A result as a line of JSON, its output as the server gave it; with its document's text if it was asked for."""
+    return result.model_dump_json(exclude={"text"} if result.text is None else None) + "\n"
 
 
 def first_problem(error: ValidationError) -> str:

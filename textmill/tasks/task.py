@@ -17,7 +17,10 @@ from textmill.errors import InvalidOptions
 class TaskOptions(Request):
     """Options that every task has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
+    # The docstring below a field is its description: in JSON schemas, and in the tables of the pages.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, strict=True, use_attribute_docstrings=True
+    )
 
     long_documents: Literal["auto", "error"] | None = None
     """A text beyond the model's window: handled by the task's rule (`auto`), or failed with `document_too_long`."""

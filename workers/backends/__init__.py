@@ -1,5 +1,5 @@
 """What runs models: one folder a backend, found by its name. Each has `BACKEND`, an object of `workers.runner.Backend`,
-and imports its framework only when it opens a model."""
+and imports its framework only when it opens a model, or is asked to ahead of that."""
 
 import importlib
 import pkgutil

@@ -29,7 +29,7 @@ class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`, `failed()`: what the heartbeat tells.
+    `speeds()`, `failed()`, `filled()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Keeper:
         load: Callable[[], float],
         speeds: Callable[[], Mapping[str, float]] = dict,
         failed: Callable[[], list[str]] = list,
+        filled: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._store = store
         self._worker = worker
@@ -51,6 +52,7 @@ class Keeper:
         self._told: set[str] = set()
         """Models whose speed the ledger knows from this process."""
         self._failed = failed
+        self._filled = filled
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -108,7 +110,7 @@ class Keeper:
     def report(self) -> None:
         """Tell the registry how things are."""
         speeds = self._speeds()
-        told = (self._resident(), self._load(), speeds, self._failed())
+        told = (self._resident(), self._load(), speeds, self._failed(), self._filled())
         if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
         self._told = set(speeds)

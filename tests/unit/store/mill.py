@@ -32,12 +32,19 @@ class Account:
     turn: Turn
     jobs: dict[int, Job] = field(default_factory=dict)
     cost: int = 0
+    done: int = 0
+    """Of that, what is finished."""
     of_priority: collections.Counter[int] = field(default_factory=collections.Counter)
     places: collections.Counter[int] = field(default_factory=collections.Counter)
     before: float = 0
     """What others of the model had since it began to wait, while it has had nothing yet."""
     began: bool = True
     """Whether it has had something since it began to wait."""
+
+    @property
+    def out(self) -> int:
+        """Released and not finished."""
+        return self.cost - self.done
 
 
 class Lists:
@@ -82,6 +89,10 @@ class Mill:
         self.running: list[tuple[float, int]] = []
         self.free_at = [[0.0] * server.slots for server in servers]
         self.now = 0.0
+        self.level = dict.fromkeys(self.models, 0.0)
+        """What a key that comes starts level with."""
+        self.most_out = 0
+        """The most that one key ever had out, in characters."""
         self.ids = iter(range(1, 10**9))
 
     @property
@@ -94,21 +105,27 @@ class Mill:
         return sum(speeds) / len(speeds)
 
     def ahead(self, model: str) -> int:
-        """Characters by which one waiting key may be ahead of another: a shard, and one at once."""
-        return 2 * self.longest + bite(self.speed(model), self.settings)
+        """Characters by which one waiting key may be ahead of another: a shard, and one at once, and what the one had
+        out when the other came."""
+        return 2 * self.longest + bite(self.speed(model), self.settings) + self.most_out
 
     def waiting(self, model: str) -> dict[int, Account]:
         return {key: account for key, account in self.accounts[model].items() if account.jobs}
+
+    def received(self, model: str) -> tuple[list[float], list[float]]:
+        """What the keys that wait have received, and the others."""
+        waiting: list[float] = []
+        resting: list[float] = []
+        for account in self.accounts[model].values():
+            (waiting if account.jobs else resting).append(account.turn.tag - account.out)
+        return waiting, resting
 
     def submit(self, model: str, key: int, priority: int, sizes: Sequence[int]) -> Job:
         shards = collections.deque(Pending(next(self.ids), size) for size in sizes)
         job = Job(next(self.ids), model, key, priority, shards)
         account = self.accounts[model][key]
         if not account.jobs:
-            others = self.accounts[model].values()
-            account.turn.tag = policy.woken(
-                account.turn.tag, [a.turn.tag for a in others if a.jobs], [a.turn.tag for a in others if not a.jobs]
-            )
+            account.turn.tag = policy.woken(account.turn.tag, account.out, *self.received(model))
             account.before, account.began = 0, False
         newcomers = sum(j.priority == priority and j.place == 0 for j in account.jobs.values())
         job.ahead = account.places[priority] + 2 * (newcomers + 1)
@@ -120,7 +137,8 @@ class Mill:
         """Time goes on to the next shard that is done; it is settled, and its place filled."""
         if self.running:
             self.now, shard_id = heapq.heappop(self.running)
-            job, _ = self.out.pop(shard_id)
+            job, shard = self.out.pop(shard_id)
+            self.accounts[job.model][job.key].done += shard.cost
             self.release(job.model)
 
     def release(self, model: str, newcomer: Job | None = None) -> None:
@@ -172,6 +190,7 @@ class Mill:
         job.ahead = account.places[job.priority] + 2 * (waiting + 1)
         job.place = job.place or 1  # until `write` comes to what the policy says
         account.cost += cost
+        self.most_out = max(self.most_out, account.out)
         account.of_priority[job.priority] += cost
         account.began = True
         for other in self.waiting(job.model).values():
@@ -196,6 +215,9 @@ class Mill:
         longest = self.longest
         assert len(self.out) <= self.slots + len(self.models), "more than the task slots hold, and one for each model"
         for model in self.models:
+            level = policy.woken(0, 0, *self.received(model))
+            assert level >= self.level[model], "who comes later finds less"
+            self.level[model] = level
             waiting = self.waiting(model)
             tags = [account.turn.tag for account in waiting.values()]
             if tags:

@@ -41,16 +41,18 @@ def test_a_priority_that_rests_earns_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "waiting", "resting", "woken"),
+    ("tag", "out", "waiting", "resting", "woken"),
     [
-        (0, [], [], 0),
-        (0, [7, 5], [90], 5),  # beside those that wait
-        (6, [7, 5], [90], 6),  # its last place was just before
-        (0, [], [3, 90], 90),  # nobody waits: beside the last that did
+        (0, 0, [], [], 0),
+        (0, 0, [7, 5], [90], 5),  # level with those that wait
+        (6, 0, [7, 5], [90], 6),  # its last place was just before
+        (0, 0, [], [3, 90], 90),  # nobody waits: level with the last that did
+        (2, 2, [7, 5], [90], 7),  # what it has out is received on top of that
+        (8, 2, [7, 5], [90], 8),
     ],
 )
-def test_waking(tag: float, waiting: list[float], resting: list[float], woken: float) -> None:
-    assert policy.woken(tag, waiting, resting) == woken
+def test_waking(tag: float, out: float, waiting: list[float], resting: list[float], woken: float) -> None:
+    assert policy.woken(tag, out, waiting, resting) == woken
 
 
 @pytest.mark.parametrize(
@@ -260,6 +262,25 @@ def test_high_normal_and_low_share_sixteen_to_four_to_one() -> None:
     got = served(mill, mill.accounts["m"][0], 2100)
     whole = sum(got.values())
     assert [round(21 * got[priority] / whole, 1) for priority in SHARES] == [16, 4, 1]
+
+
+@pytest.mark.parametrize("longest", [100, 1000])
+def test_ten_keys_share_alike_though_one_had_all_that_was_out(longest: int) -> None:
+    """Within a tenth of equal, once each was due twice what was out when they came."""
+    mill = one_worker(keys=10)
+    mill.submit("m", 0, NORMAL, [longest] * 5000)
+    for _ in range(50):
+        mill.finish_one()
+    accounts = mill.accounts["m"]
+    for key in range(1, 10):
+        mill.submit("m", key, NORMAL, [longest] * 5000)
+    before = {key: account.done for key, account in accounts.items()}
+    due = 2 * accounts[0].out
+    assert due
+    while sum(account.done - before[key] for key, account in accounts.items()) < 10 * due:
+        mill.finish_one()
+    shares = [(account.done - before[key]) / due for key, account in accounts.items()]
+    assert all(0.9 <= share <= 1.1 for share in shares), shares
 
 
 def test_another_keys_high_takes_nothing_from_an_older_normal() -> None:

@@ -29,6 +29,9 @@ class EchoBackend:
         """The task's echo answer instead of its rule: texts are not cut."""
         return EchoRule(model, rule.echo)
 
+    def import_ahead(self) -> None:
+        """Nothing."""
+
     def open(self, spec: ModelSpec, kind: Kind) -> Mirror:
         """There is nothing to read."""
         return Mirror()

@@ -1,22 +1,18 @@
 """Models on PyTorch, by the transformers library: any architecture of its sequence-to-sequence and token-classification
 classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
 
-Torch is imported when the first model is opened, so that a worker that only echoes never pays for it.
+Torch is imported when the first model is opened, or ahead of that by a worker that serves one, so that a worker that
+only echoes never pays for it.
 """
 
-import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
 from workers.backends.torch.faults import fault
+from workers.checkpoint import IMPORTING
 from workers.faults import Fault
 from workers.kinds import Kind, ModelSpec
 from workers.runner import Rule, TaskRule
-
-_importing = threading.Lock()
-"""transformers imports its parts when their names are first asked for. Where several threads do that at once, Python
-breaks the deadlock of their import locks by handing out a module that is half done, and a name is missing: seen when
-the first jobs of three models arrived together."""
 
 
 class TorchBackend:
@@ -35,9 +31,14 @@ class TorchBackend:
         """The task's own."""
         return rule(spec, model)
 
+    def import_ahead(self) -> None:
+        """Torch, transformers, and what makes models of them."""
+        with IMPORTING:
+            from workers.backends.torch import encoder_decoder, token_classifier  # noqa: F401
+
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer. Raises ModelUnavailable."""
-        with _importing:
+        with IMPORTING:
             from workers.backends.torch.encoder_decoder import TorchEncoderDecoder
             from workers.backends.torch.token_classifier import TorchTokenClassifier
         return TorchEncoderDecoder(spec) if kind is Kind.GENERATION else TorchTokenClassifier(spec)

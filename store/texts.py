@@ -1,0 +1,57 @@
+"""Reading a job's documents as they were submitted."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store.results import FETCHED
+from store.tables import documents, jobs
+from store.views import owned
+from textmill.errors import DocumentNotFound, JobNotFound
+from textmill.wire import StoredDocument
+
+
+class Page(NamedTuple):
+    """Documents in their order, and the position to go on from; None at the end of what the job has now."""
+
+    documents: list[StoredDocument]
+    next: int | None
+
+
+def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, max_bytes: int) -> Page:
+    """Documents from position `start` on, until there are `limit` of them or their texts reach `max_bytes`; one at
+    least. Raises JobNotFound."""
+    internal_id, total = _find(tx, key_id, job_id)
+    query = _documents(internal_id).where(documents.c.position >= start).order_by(documents.c.position).limit(limit)
+    found: list[StoredDocument] = []
+    size = 0
+    with tx.execute(query.execution_options(yield_per=FETCHED)) as rows:
+        for row in rows:
+            found.append(StoredDocument(id=row.document_id, position=row.position, text=row.text))
+            size += len(row.text.encode())
+            if size >= max_bytes:
+                break
+    after = found[-1].position + 1 if found else total
+    return Page(found, after if after < total else None)
+
+
+def one(tx: Connection, key_id: int, job_id: str, document_id: str) -> StoredDocument:
+    """One document. Raises JobNotFound, DocumentNotFound."""
+    internal_id, _ = _find(tx, key_id, job_id)
+    row = tx.execute(_documents(internal_id).where(documents.c.document_id == document_id)).one_or_none()
+    if row is None:
+        raise DocumentNotFound
+    return StoredDocument(id=row.document_id, position=row.position, text=row.text)
+
+
+def _find(tx: Connection, key_id: int, job_id: str) -> tuple[int, int]:
+    row = tx.execute(sa.select(jobs.c.id, jobs.c.total).where(owned(key_id, job_id))).one_or_none()
+    if row is None:
+        raise JobNotFound
+    return row.id, row.total
+
+
+def _documents(internal_id: int) -> sa.Select[tuple[str, int, str]]:
+    columns = (documents.c.document_id, documents.c.position, documents.c.text)
+    return sa.select(*columns).where(documents.c.job_id == internal_id)
