@@ -24,6 +24,7 @@ class Proxy:
         self._forwards = threading.Event()
         self._forwards.set()
         self._refuses = False
+        self._doomed: bytes | None = None
         self._closed = False
         self._delay = 0.0
         self._open: set[socket.socket] = set()
@@ -52,6 +53,16 @@ class Proxy:
     def drop(self) -> None:
         """End all connections. New ones are welcome."""
         self._end_all()
+
+    def lose_reply_to(self, words: bytes) -> None:
+        """End the next connection on which a client says these words, when the server has done what they ask for: its
+        answer is not forwarded."""
+        self._doomed = words
+
+    @property
+    def lost(self) -> bool:
+        """Whether such an answer was lost since."""
+        return self._doomed is None
 
     def mend(self) -> None:
         """Forward again. Connections that vanished go on where they were."""
@@ -114,6 +125,10 @@ class Proxy:
                             ends[end].sendall(data)
                             if end is client:
                                 self._act_on(heard, data)
+                            if end is client and self._doomed is not None and self._doomed in data:
+                                server.recv(65_536)
+                                self._doomed = None
+                                return
             finally:
                 self._open -= ends.keys()
 

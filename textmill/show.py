@@ -34,6 +34,7 @@ def job_line(job: wire.Job) -> str:
     parts += [f"{job.documents_per_second:.1f}/s"] if job.documents_per_second else []
     parts += [f"{duration(job.eta_seconds)} left"] if job.eta_seconds else []
     parts += [f"{job.error.code}: {job.error.message}"] if job.error else []
+    parts += [job.notice] if job.notice else []
     return f"{job.id}  {job.task}  {job.model}  {job.state}  {', '.join(parts)}"
 
 

@@ -184,6 +184,8 @@ class Job(Wire):
     documents_per_second: float | None
     eta_seconds: float | None
     error: ErrorInfo | None
+    notice: str | None = None
+    """Why the job waits, where that is not its turn alone. Only where one job is asked for."""
     errors: dict[str, int] = Field(default_factory=dict)
     """Failed documents by the code of their error."""
 

@@ -178,7 +178,8 @@ class DeviceProcess:
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
         # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
-        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id))
+        token = uuid.uuid4().hex  # the same for all tries: one may be done, and its answer lost
+        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id, token))
         if lease is None:
             return "nothing to do"
         ledger = Ledger(self._store, self.dispatcher, lease, self._patience)

@@ -59,7 +59,8 @@ class WorkerSettings(BaseSettings):
     serve it for this long. Longer than a healthy worker takes to start again."""
 
     batch_deadline_seconds: float = Field(default=60, gt=0)
-    """A batch that runs longer than this, and than 20 times a calibrated one, hangs: the process is started anew."""
+    """A batch that runs longer than this, and than 20 times a calibrated one (but five times this at most), hangs: the
+    process is started anew."""
 
     load_deadline_seconds: float = Field(default=900, gt=0)
     """The same for loading (and, where needed, downloading) a model."""

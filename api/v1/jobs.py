@@ -48,7 +48,9 @@ def submit(
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
     )
-    submitted = services.store.write(jobs.submit, new, documents)
+    # The idempotency key says by itself that the job is there.
+    write = services.store.write if idempotency_key else services.store.write_once
+    submitted = write(jobs.submit, new, documents)
     services.dispatcher.publish(submitted.released)
     if submitted.created:
         services.metrics.jobs.labels(task.name, model.name).inc()
@@ -77,7 +79,8 @@ def append(
     def check(task: str, options: dict[str, Any]) -> None:
         door.check_fields(task, options, documents)
 
-    appended = services.store.write(jobs.append, key, job_id, documents, upload_offset, check)
+    write = services.store.write_once if upload_offset is None else services.store.write
+    appended = write(jobs.append, key, job_id, documents, upload_offset, check)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
@@ -86,7 +89,7 @@ def append(
 @router.post("/{job_id}/close")
 def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
-    return services.store.write(jobs.close, key, job_id)
+    return services.store.write_once(jobs.close, key, job_id)
 
 
 @router.get("/{job_id}")
@@ -107,14 +110,14 @@ async def get(
 @router.post("/{job_id}/cancel")
 def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
-    return services.store.write(jobs.cancel, key, job_id)
+    return services.store.write_once(jobs.cancel, key, job_id)
 
 
 @router.post("/{job_id}/retry")
 def retry(request: Request, services: Services, key: Key, job_id: JobId, body: SmallBody) -> wire.Job:
     """Process the failed documents of an ended job again: all of them, or those that failed with one of `codes`."""
     codes = door.parse_retry(limits.decoded(request, body, limits.SMALL_BODY))
-    retried = services.store.write(jobs.retry, key, job_id, codes)
+    retried = services.store.write_once(jobs.retry, key, job_id, codes)
     services.dispatcher.publish(retried.released)
     return retried.job
 
@@ -122,7 +125,7 @@ def retry(request: Request, services: Services, key: Key, job_id: JobId, body: S
 @router.delete("/{job_id}", status_code=204)
 def delete(services: Services, key: Key, job_id: JobId) -> None:
     """Delete an ended job with its texts and results."""
-    services.store.write(jobs.delete, key, job_id)
+    services.store.write_once(jobs.delete, key, job_id)
 
 
 def check_page(limit: int, most: int) -> None:

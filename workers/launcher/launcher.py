@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -41,12 +41,11 @@ HEALTHY_SECONDS = 60
 KILL_AFTER_SECONDS = 15
 """A child that has not ended so long after its drain time is killed."""
 
-
 EXPIRE_AGAIN_SECONDS = 0.5
 """Between two tries to queue again what a dead child held."""
 
 LAST_WORDS_SECONDS = 5
-"""A launcher that ends waits so long for such a try."""
+"""A launcher that ends waits so long for such tries, all together."""
 
 
 @dataclass
@@ -92,7 +91,8 @@ class Launcher:
     dispatcher: Dispatcher
     _events: "SimpleQueue[tuple[str, Slot | None]]" = field(default_factory=SimpleQueue)
     _stopping: bool = False
-    _expiries: list[threading.Thread] = field(default_factory=list)
+    _expiries: set[threading.Thread] = field(default_factory=set)
+    """Threads that try to give leases back."""
     _ends: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> int:
@@ -100,7 +100,7 @@ class Launcher:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(("stop", None)))
         self.dispatcher.start()
-        self._expire_the_dead()
+        self._aside(self._expire_the_dead)
         for slot in self.slots:
             self._start(slot)
         while not (self._stopping and all(slot.child is None for slot in self.slots)):
@@ -170,20 +170,30 @@ class Launcher:
         timer.daemon = True
         timer.start()
 
-    def _expire(self, pid: int) -> None:
-        """Queue again, as soon as it can be done, what a dead process held; otherwise its leases would have to run out.
+    def _aside(self, work: Callable[..., None], *arguments: int) -> None:
+        """In a thread of its own: a database that does not answer keeps no child from being started or stopped."""
 
-        In a thread of its own: the database may be away, and the children are looked after meanwhile.
-        """
-        self._expiries = [thread for thread in self._expiries if thread.is_alive()]
-        self._expiries.append(threading.Thread(target=self._expire_all, args=(pid,), daemon=True))
-        self._expiries[-1].start()
+        def run() -> None:
+            work(*arguments)
+            self._expiries.discard(threading.current_thread())
+
+        thread = threading.Thread(target=run, name="expiry", daemon=True)
+        self._expiries.add(thread)
+        thread.start()
 
     def _end_expiries(self) -> None:
         """Let the tries that run at the moment end; there are no more of them."""
         self._ends.set()
-        for thread in self._expiries:
-            thread.join(LAST_WORDS_SECONDS)
+        end = time.monotonic() + LAST_WORDS_SECONDS
+        for thread in list(self._expiries):
+            thread.join(max(0, end - time.monotonic()))
+
+    def _expire(self, pid: int) -> None:
+        """Queue again, as soon as it can be done, what a dead process held; otherwise its leases would have to run out.
+
+        A thread for each: the shards of one may be locked while those of another are not.
+        """
+        self._aside(self._expire_all, pid)
 
     def _expire_all(self, pid: int) -> None:
         run_out = time.monotonic() + self.store.settings.lease_seconds

@@ -172,6 +172,15 @@ def test_shards_and_the_engine_tell_the_speeds(house: House) -> None:
     assert house.inbox.speeds()["echo"] > 0
 
 
+def test_the_deadline_has_a_bound_however_long_a_batch_took() -> None:
+    """59 seconds, a moment before it is taken for hung, would let the next one hang for twenty minutes."""
+    budgets = Budgets(default=1, deadline_seconds=60)
+    budgets.clean("m", 1, 59)
+    assert budgets.deadline("m") == 300
+    budgets.clean("m", 1, 299)
+    assert budgets.deadline("m") == 300
+
+
 def test_the_deadline_follows_what_batches_take() -> None:
     budgets = Budgets(default=1, deadline_seconds=60)
     assert budgets.deadline("m") == 60
