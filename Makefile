@@ -9,6 +9,8 @@ PIP_VERSION := 26.3
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Exported settings of the caller (DATABASE_URL, REDIS_URL, TEXTMILL_*) reach every target.
 ARGS ?=
+CHAOS_MINUTES ?= 5
+CHAOS_SEED ?=
 QUESTION ?=
 
 .DEFAULT_GOAL := help
@@ -53,8 +55,8 @@ bench-queue: $(VENV)/.ready-dev  ## Measure the queue: many small documents, no 
 bench-fairness: $(VENV)/.ready-bench  ## Measure how long small jobs wait beside a huge one, and what that one loses
 	$(BIN)/python -m benchmarks.fairness $(ARGS)
 
-chaos: $(VENV)/.ready-dev  ## Kill processes at random under load, and count every document afterwards
-	$(BIN)/python -m pytest tests/reliability $(ARGS)
+chaos: $(VENV)/.ready-dev  ## The whole system under load and random faults, checked (CHAOS_MINUTES=5, CHAOS_SEED)
+	$(BIN)/python -m tests.reliability.chaos --minutes $(CHAOS_MINUTES) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) $(ARGS)
 
 migrate: $(VENV)/.ready  ## Bring the database of DATABASE_URL to the newest schema
 	$(BIN)/alembic upgrade head

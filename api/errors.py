@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -33,12 +34,17 @@ def _handler(faces: Faces, known: Callable[[Request, Any], errors.TextmillError]
             response.headers.update(error.headers or {})  # 405 says what is allowed
         if isinstance(error, errors.Unavailable):
             # One line: every request fails, and a traceback says nothing about what is down.
-            log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, brief(error))
+            log.warning("%s: %s: %s", _asked(request), error.code, brief(error))
         elif isinstance(error, errors.TextmillError) and response.status_code >= 500:
-            log.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=error)
+            log.error("%s: %s: %s", _asked(request), error.code, error.message, exc_info=error)
         return response
 
     return handle
+
+
+def _asked(request: Request) -> str:
+    """Method and path as they came: decoded, a path could write lines of its own into the log."""
+    return f"{request.method} {quote(request.url.path)}"
 
 
 def _ours(_request: Request, error: errors.TextmillError) -> errors.TextmillError:

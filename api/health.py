@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.services import Services
 from store import jobs, sweep
 from store.faults import brief
+from store.schema import MIGRATE
 from textmill.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,10 @@ def ready(services: Services) -> dict[str, bool]:
     """
     try:
         services.store.read(jobs.ended, [])
-    except (Unavailable, SQLAlchemyError) as error:
+    except Unavailable as error:
         raise Unavailable("the database does not answer") from error
+    except SQLAlchemyError as error:
+        raise Unavailable(f"the database lacks tables: {MIGRATE}") from error
     return {"database": True, "broker": services.dispatcher.healthy}
 
 

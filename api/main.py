@@ -8,15 +8,17 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.protocol import BoundedHeads
 from api.settings import ApiSettings
-from store import keys
+from store import keys, schema
 from store.catalogue import load
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.queue import celery_app
 from store.session import Store
 from store.settings import StoreSettings
 from store.sweep import Sweeper
-from textmill.errors import TextmillError
+from textmill.errors import TextmillError, Unavailable
 
 log = logging.getLogger("api")
 
@@ -50,7 +52,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeads,
         ws="none",
         access_log=settings.access_log,
         log_config=None,  # main() configures logging, once for all of the process
@@ -69,10 +71,18 @@ def main(context: click.Context) -> None:
         try:
             settings = ApiSettings()
             app = build(settings, StoreSettings())
-        except (TextmillError, ValueError) as error:
+            _check(app.state.parts.store)
+        except (TextmillError, ValueError, schema.NotMigrated) as error:
             raise click.ClickException(str(error)) from error
         server(app, settings).run()
         app.state.parts.store.close()
+
+
+def _check(store: Store) -> None:
+    try:
+        schema.check(store)
+    except Unavailable as error:
+        log.warning("serving without a database: %s", brief(error))  # 503 until it answers
 
 
 @main.group("keys")
@@ -80,13 +90,22 @@ def keys_group() -> None:
     """Make and revoke API keys, straight in the database."""
 
 
+def _opened() -> Store:
+    store = Store(StoreSettings().database_url)
+    try:
+        schema.check(store)
+    except (schema.NotMigrated, Unavailable) as error:
+        raise click.ClickException(str(error)) from error
+    return store
+
+
 @keys_group.command("create")
 @click.argument("name")
 def create_key(name: str) -> None:
     """Make a key and print it; it cannot be shown again."""
-    store = Store(StoreSettings().database_url)
+    store = _opened()
     try:
-        key = store.write(keys.create, name)
+        key = store.write_once(keys.create, name)
     finally:
         store.close()
     click.echo(f"key {key.id} ({name}), shown this once:", err=True)
@@ -97,9 +116,9 @@ def create_key(name: str) -> None:
 @click.argument("key_id", type=int)
 def revoke_key(key_id: int) -> None:
     """Refuse a key from now on. Its jobs go on."""
-    store = Store(StoreSettings().database_url)
+    store = _opened()
     try:
-        revoked = store.write(keys.revoke, key_id)
+        revoked = store.write_once(keys.revoke, key_id)
     finally:
         store.close()
     if not revoked:

@@ -21,11 +21,12 @@ PAGE = ROOT / "docs" / "http.md"
 
 
 def task_table() -> str:
-    """A Markdown table: task, title, fields of its output."""
-    lines = ["| task | what it does | `output` |", "|---|---|---|"]
+    """A Markdown table: task, title, fields of its documents and of its output."""
+    lines = ["| task | what it does | a document has | `output` |", "|---|---|---|---|"]
     for task in TASKS:
         fields = ", ".join(f"`{name}`" for name in task.output.model_fields)
-        lines.append(f"| {_names(task.name, task.aliases)} | {task.title} | {fields} |")
+        beside = ", ".join(f"`{name}`" for name in ("text", *task.fields.model_fields))
+        lines.append(f"| {_names(task.name, task.aliases)} | {task.title} | {beside} | {fields} |")
     return "\n".join(lines)
 
 

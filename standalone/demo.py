@@ -43,14 +43,15 @@ def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> 
     """Run all tasks, write and show their results. Returns the number of documents that did not succeed."""
     output.mkdir(parents=True, exist_ok=True)
     # Models that come with this installation: the demo downloads nothing.
-    bundled = {model["task"] for model in mill.models() if model["source"] is None}
+    here = {str(model["task"]): model["name"] for model in reversed(mill.models()) if model["source"] is None}
     jobs = {}
-    for task in (task.name for task in TASKS):
-        model = None if task in bundled else "echo"
-        if model:
-            console.print(f"No bundled model for {task}: the stand-in shows a document's way; its output is its input.")
-        jobs[task] = mill.submit(
-            task, ({"id": key, "text": text} for key, text in texts.items()), model=model, **OPTIONS.get(task, {})
+    for task in (task.name for task in TASKS if task.name in here):
+        documents = ({"id": key, "text": text} for key, text in texts.items())
+        jobs[task] = mill.submit(task, documents, model=here[task], **OPTIONS.get(task, {}))
+    if missing := [task.name for task in TASKS if task.name not in here]:
+        console.print(
+            f"Without a model in this repository, and so not shown: {', '.join(missing)}. `textmill models` lists those"
+            " of the hub; `python -m workers models pull NAME` fetches one.\n"
         )
     bad = 0
     for task, job in jobs.items():

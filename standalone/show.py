@@ -1,6 +1,5 @@
 """Results for human eyes: source and result beside each other. What is shown how depends on what the output has."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from textmill.show import output_text
 from textmill.wire import Entity, Job, Output, Result
 
 SHOWN_CHARACTERS = 900
@@ -53,19 +53,12 @@ def _marked(title: str, text: str, output: Output) -> Panel:
     return Panel(mark_entities(shown, [entity for entity in output.entities if entity.end <= len(shown)]), title=title)
 
 
-RENDERERS: dict[str, Renderer] = {
-    "summary_text": lambda title, text, output: _beside(title, ("document", "summary"), text, output.summary_text),
-    "translation_text": lambda title, text, output: _beside(
-        title, ("source", "translation"), text, output.translation_text
-    ),
-    "entities": _marked,
-}
-"""By a field of the output."""
+RENDERERS: dict[str, Renderer] = {"entities": _marked}
+"""By a field of the output, where more can be shown than the task's own words for it (`textmill.show.output_text`)."""
 
 
-def _as_json(title: str, text: str, output: Output) -> Table:
-    """What no renderer knows."""
-    return _beside(title, ("text", "output"), text, json.dumps(dict(output), ensure_ascii=False, indent=1))
+def _as_told(title: str, text: str, output: Output, task: str) -> Table:
+    return _beside(title, ("document", "output"), text, output_text(task, output))
 
 
 def show_sample(console: Console, task: str, text: str, result: Result) -> None:
@@ -75,8 +68,9 @@ def show_sample(console: Console, task: str, text: str, result: Result) -> None:
         reason = result.error.message if result.error else result.state
         console.print(Panel(Text(f"{shorten(text, 200)}\n\n{result.state}: {reason}"), title=title))
         return
-    renderer = next((RENDERERS[field] for field in result.output if field in RENDERERS), _as_json)
-    console.print(renderer(title, text, result.output))
+    found = next((RENDERERS[field] for field in result.output if field in RENDERERS), None)
+    shown = found(title, text, result.output) if found else _as_told(title, text, result.output, task)
+    console.print(shown)
 
 
 def show_summary(console: Console, job: Job, results: list[Result], path: Path) -> None:

@@ -121,7 +121,7 @@ class System:
                     return secret
                 except Unauthorized:
                     pass  # another database, or the key was revoked
-            secret = store.write(keys.create, "standalone").secret
+            secret = store.write_once(keys.create, "standalone").secret
             write_private(path, secret + "\n")
             return secret
         finally:

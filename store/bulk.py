@@ -40,6 +40,10 @@ class DocumentOutcome(NamedTuple):
     dtype: str | None = None
 
 
+NewDocument = tuple[str | None, str] | tuple[str | None, str, str]
+"""(the producer's id or None, text), and what the document has beside, as a JSON object, where it has anything."""
+
+
 class Inserted(NamedTuple):
     """Rows that were really new: how many succeeded, and how many failed with each code."""
 
@@ -52,34 +56,38 @@ class Inserted(NamedTuple):
         return sum(self.errors.values())
 
 
-def insert_documents(tx: Connection, job_id: int, first: int, batch: Sequence[tuple[str | None, str]]) -> None:
-    """Store (id or None, text) at the positions first, first + 1, ... of the job.
+_INSERT_DOCUMENTS = "INSERT INTO documents (job_id, position, document_id, text, fields) VALUES (?, ?, ?, ?, ?)"
+_COPY_DOCUMENTS = "COPY documents (job_id, position, document_id, text, fields) FROM STDIN (FORMAT BINARY)"
+
+
+def insert_documents(tx: Connection, job_id: int, first: int, batch: Sequence[NewDocument]) -> None:
+    """Store documents at the positions first, first + 1, ... of the job.
 
     Raises DuplicateDocument where the job has a document with such an id already.
     """
     rows = [
-        (job_id, position, str(position) if document_id is None else document_id, text)
-        for position, (document_id, text) in enumerate(batch, first)
+        (job_id, position, str(position) if document_id is None else document_id, text, fields[0] if fields else None)
+        for position, (document_id, text, *fields) in enumerate(batch, first)
     ]
     try:
         if tx.dialect.name == "postgresql":
             _copy(tx, rows)
         else:
-            tx.exec_driver_sql("INSERT INTO documents (job_id, position, document_id, text) VALUES (?, ?, ?, ?)", rows)
+            tx.exec_driver_sql(_INSERT_DOCUMENTS, rows)
     except sa.exc.IntegrityError as error:
         raise DuplicateDocument from error
 
 
-def _copy(tx: Connection, rows: list[tuple[int, int, str, str]]) -> None:
+def _copy(tx: Connection, rows: list[tuple[int, int, str, str, str | None]]) -> None:
     import psycopg
 
     assert tx.connection.driver_connection is not None
     try:
         with (
             tx.connection.driver_connection.cursor() as cursor,
-            cursor.copy("COPY documents (job_id, position, document_id, text) FROM STDIN (FORMAT BINARY)") as copy,
+            cursor.copy(_COPY_DOCUMENTS) as copy,
         ):
-            copy.set_types(["int8", "int4", "text", "text"])
+            copy.set_types(["int8", "int4", "text", "text", "text"])
             for row in rows:
                 copy.write_row(row)
     except psycopg.errors.UniqueViolation as error:

@@ -26,11 +26,17 @@ class Server:
 
 @dataclass
 class Out:
-    """What is released and unfinished: shards of each model, and of the model in question more."""
+    """What is released and unfinished: shards of each model, and of the model in question characters by key."""
 
     shards: Counter[str] = field(default_factory=Counter)
-    characters: int = 0
+    characters: Counter[int] = field(default_factory=Counter)
     keys: set[int] = field(default_factory=set)
+
+    def counted(self, most: float) -> float:
+        """Characters, with those of each key up to its share of `most`: what one took while it was alone keeps nobody
+        else out."""
+        share = most / max(1, len(self.characters))
+        return sum(min(characters, share) for characters in self.characters.values())
 
 
 def bite(speed: float | None, settings: StoreSettings) -> int:
@@ -45,7 +51,7 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     size = bite(speed, settings)
     mine = [server for server in servers if model in server.models]
     most = settings.unserved_shards
-    found = Window(most, most, 0, size, out.shards[model], out.characters, most - out.shards[model])
+    found = Window(most, most, 0, size, out.shards[model], free=most - out.shards[model])
     if not mine:
         return found
     usual = size / settings.shard_seconds if speed is None else speed
@@ -58,7 +64,10 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     allowed = max(1, int(slots * (1 - settings.slot_reserve)) // len(busy | {model}))
     found.least = 2 * len(mine)
     found.shards = max(allowed, found.least) if busy <= {model} else allowed
-    found.characters = settings.release_seconds * sum(server.speeds.get(model, usual) for server in mine)
+    is_alone = busy <= {model} and len(out.keys) <= 1
+    seconds = settings.release_alone_seconds if is_alone else settings.release_seconds
+    found.characters = seconds * sum(server.speeds.get(model, usual) for server in mine)
+    found.out_characters = out.counted(found.characters)
     return found
 
 
@@ -107,7 +116,7 @@ def _out(tx: Connection, model: str, size: int) -> Out:
     for of_model, key_id, count, characters in tx.execute(_OUT, {"size": size}):
         out.shards[of_model] += count
         if of_model == model:
-            out.characters += characters
+            out.characters[key_id] += characters
             out.keys.add(key_id)
     return out
 

@@ -48,8 +48,8 @@ class Declared(BaseModel):
     """Tokens of input that the model takes at once, special tokens included; also the most that it may generate."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Defaults of this model's options; a job's own win. What neither says comes from generation_config.json."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """What the weights are loaded as; auto: bfloat16 where the device is fast at it, float32 elsewhere."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int8_float16", "int8_bfloat16"] = "auto"
+    """The number format; auto: bfloat16 where the device is fast at it, float32 elsewhere. int8 is CTranslate2's."""
     backend: Annotated[str, Field(min_length=1)] = "auto"
     """What runs the model; auto: the fastest that the worker has and that can. The workers know their names."""
     licence: Annotated[str, Field(min_length=1)]

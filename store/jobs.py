@@ -1,12 +1,13 @@
 """What a producer does to a job: submit, append, close, look, cancel, retry, delete.
 
-Lock order: shards by id, then the rows that say what waits, a job's row last. `submit`, `append` and `retry` add shards
-after they have locked the job's row, but lock none that anybody else can hold: they wait for nothing afterwards.
+Lock order: shards by id, then the rows that say what waits, a job's row last. `submit`, `append` and `retry` (in
+`store/retrying.py`) add shards after they have locked the job's row, but lock none that anybody else can hold: they
+wait for nothing afterwards.
 """
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,27 +15,30 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, capacity, dispatch, line, sharding, tallies
+from store import bulk, dispatch, line, retrying, sharding, workers
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.line import Newcomer
 from store.queue import PRIORITY
-from store.session import db_time, settings_of
-from store.tables import ACTIVE, FAILED, RUNNING, documents, jobs, results, shards
+from store.retrying import Retried as Retried
+from store.retrying import retry as retry
+from store.session import db_time
+from store.tables import ACTIVE, RUNNING, jobs, shards
 from store.views import owned, view
 from textmill.errors import (
     IdempotencyMismatch,
     JobClosed,
     JobNotEnded,
     JobNotFound,
-    NothingToRetry,
     UploadOffsetMismatch,
 )
 from textmill.wire import ENDED_STATES, Job, Priority
 
-NewDocument = tuple[str | None, str]
-"""The producer's id, or None for the document's position, and the text."""
+NewDocument = bulk.NewDocument
+
+Check = Callable[[str, dict[str, Any]], None]
+"""Gets a job's task and canonical options, and raises where what is to be appended does not fit them."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,6 @@ class Appended(NamedTuple):
 
     accepted: int
     total: int
-    released: list[Released]
-
-
-class Retried(NamedTuple):
-    """The job, running again."""
-
-    job: Job
     released: list[Released]
 
 
@@ -126,15 +123,22 @@ def _submitted_before(tx: Connection, new: NewJob) -> Submitted:
     return Submitted(view(tx, same), False, [])
 
 
-def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument], offset: int | None) -> Appended:
+def append(
+    tx: Connection,
+    key_id: int,
+    job_id: str,
+    batch: Sequence[NewDocument],
+    offset: int | None,
+    check: Check | None = None,
+) -> Appended:
     """Store documents at `offset`, the job's total so far (None: wherever the job ends now).
 
     A range that is stored already is accepted again with no effect, so that a lost answer can be asked for again.
-    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument.
+    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument, and what `check` raises.
     """
     count = len(batch)
     mine = owned(key_id, job_id)
-    columns = (jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.priority, jobs.c.total, jobs.c.open)
+    columns = [jobs.c[name] for name in ("id", "key_id", "model", "priority", "total", "open", "task", "options")]
     row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
@@ -144,6 +148,8 @@ def append(tx: Connection, key_id: int, job_id: str, batch: Sequence[NewDocument
         raise JobClosed
     if offset is not None and offset != row.total:
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
+    if check is not None:
+        check(row.task, json.loads(row.options))
     job = Newcomer(*row[:4])
     if batch:
         line.wait(tx, job, served_before=row.total > 0)
@@ -165,12 +171,8 @@ def _add_documents(tx: Connection, job: Newcomer, first: int, batch: Sequence[Ne
     if not batch:
         return
     bulk.insert_documents(tx, job.job_id, first, batch)
-    _add_shards(tx, job, [(position, len(text)) for position, (_, text) in enumerate(batch, first)])
-
-
-def _add_shards(tx: Connection, job: Newcomer, sizes: Sequence[tuple[int, int]]) -> None:
-    characters = capacity.read_bite(tx, job.model)
-    sharding.add(tx, job.job_id, sharding.cut(sizes, characters, settings_of(tx).shard_documents))
+    sizes = [(position, sum(map(len, texts))) for position, (_, *texts) in enumerate(batch, first)]
+    sharding.add_sized(tx, job.job_id, job.model, sizes)
 
 
 def close(tx: Connection, key_id: int, job_id: str) -> Job:
@@ -187,8 +189,12 @@ def close(tx: Connection, key_id: int, job_id: str) -> Job:
 
 
 def get(tx: Connection, key_id: int, job_id: str) -> Job:
-    """The job. Raises JobNotFound."""
-    return view(tx, owned(key_id, job_id))
+    """The job, with a notice where it waits for somebody who is not there. Raises JobNotFound."""
+    job = view(tx, owned(key_id, job_id))
+    if job.state not in ENDED_STATES and job.counts.pending and not workers.served(tx, job.model):
+        notice = f"no live worker serves {job.model}: the job waits until one does"
+        return job.model_copy(update={"notice": notice})
+    return job
 
 
 def ended(tx: Connection, job_ids: Collection[str]) -> set[str]:
@@ -223,6 +229,7 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     remaining = tx.execute(running.with_for_update()).scalar()
     if remaining is None:
         raise TransactionOutrun  # the job has just ended
+    remaining -= retrying.stop(tx, row.id)
     # From here on no append adds shards. Those of appends that came in between are fenced out of order, and therefore
     # not waited for; to begin again each time instead would never end while a job is uploaded.
     if remaining > fenced:
@@ -244,60 +251,6 @@ def _lock(tx: Connection, which: sa.ColumnElement[bool], skip_locked: bool = Fal
     """Lock shards in the order of their ids. Returns how many; the ids themselves, maybe millions, stay there."""
     in_order = sa.select(shards.c.id).where(which).order_by(shards.c.id).with_for_update(skip_locked=skip_locked)
     return tx.execute(sa.select(sa.func.count()).select_from(in_order.subquery())).scalar_one()
-
-
-def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | None) -> Retried:
-    """Run failed documents again: all, or those that failed with one of the codes. Documents of a cancelled job that
-    have no outcome run again as well, since the job would otherwise stay without one.
-
-    Raises JobNotFound, JobNotEnded, NothingToRetry.
-    """
-    mine = owned(key_id, job_id)
-    columns = (jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.priority, jobs.c.state)
-    row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
-    if row is None:
-        raise JobNotFound
-    if row.state not in ENDED_STATES:
-        raise JobNotEnded("only a job that has ended can be retried")
-    job = Newcomer(*row[:4])
-    line.wait(tx, job)
-    still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES))
-    if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
-        raise TransactionOutrun  # by another retry, or a deletion
-    failed = sa.and_(results.c.job_id == row.id, FAILED)
-    if codes is not None:
-        failed = sa.and_(failed, results.c.error_code.in_(list(codes)))
-    dropped = tx.execute(sa.delete(results).where(failed)).rowcount
-    tallies.forget_errors(tx, row.id, codes)
-    sizes = _undecided_sizes(tx, row.id)
-    if not sizes:
-        raise NothingToRetry
-    tx.execute(sa.delete(shards).where(shards.c.job_id == row.id))
-    mended = {
-        "state": "queued",
-        "failed": jobs.c.failed - dropped,
-        "cancelled": 0,
-        "remaining_shards": 0,
-        "finished_at": None,
-        "started_at": None,
-        "error_code": None,
-        "error_message": None,
-    }
-    tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**mended))
-    _add_shards(tx, job, sizes)
-    released = dispatch.release(tx, row.model, job)
-    return Retried(view(tx, mine), released)
-
-
-def _undecided_sizes(tx: Connection, internal_id: int) -> list[tuple[int, int]]:
-    decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
-    query = (
-        sa.select(documents.c.position, sa.func.length(documents.c.text))
-        .join_from(documents, results, decided, isouter=True)
-        .where(documents.c.job_id == internal_id, results.c.position.is_(None))
-        .order_by(documents.c.position)
-    )
-    return [(position, size) for position, size in tx.execute(query)]
 
 
 def delete(tx: Connection, key_id: int, job_id: str) -> None:

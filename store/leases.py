@@ -6,7 +6,7 @@ so a worker that was given up for dead writes nothing when it comes back.
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from store import dispatch, endings, tallies
 from store.bulk import DocumentOutcome, insert_results
 from store.dispatch import Released, mark_published
 from store.session import db_time, settings_of
-from store.tables import ACTIVE, LEASED, documents, results, shards, workers
+from store.tables import ACTIVE, DECIDED, LEASED, documents, results, shards, workers
 from store.tables import jobs as jobs_table
 from textmill.errors import LeaseLost
 
@@ -66,6 +66,15 @@ class Text(NamedTuple):
 
     position: int
     text: str
+    fields: Mapping[str, Any]
+    """What it has beside the text."""
+
+
+class Expired(NamedTuple):
+    """The shards that were taken from a worker, and whether those are all that it held."""
+
+    released: list[Released]
+    all: bool
 
 
 class Settled(NamedTuple):
@@ -75,20 +84,23 @@ class Settled(NamedTuple):
     released: list[Released]
 
 
-def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
+def claim(tx: Connection, shard_id: int, worker_id: str, token: str | None = None) -> Lease | None:
     """Take the shard, if it is queued or its lease has expired, and its job is active. None: there is nothing to do.
 
-    Taking an expired lease counts as a loss, exactly as `expire` does.
+    Taking an expired lease counts as a loss, exactly as `expire` does. With a token that the caller has made, and gives
+    again with the next try, a claim whose answer was lost is found and returned.
     """
+    token = token or uuid.uuid4().hex
+    mine = sa.and_(shards.c.state == "leased", shards.c.token == token)
     expired = sa.and_(shards.c.state == "leased", shards.c.lease_expires_at < db_time())
-    free = sa.or_(shards.c.state == "queued", expired)
+    free = sa.or_(shards.c.state == "queued", expired, mine)
     active = sa.exists().where(jobs_table.c.id == shards.c.job_id, ACTIVE)
-    token = uuid.uuid4().hex
+    lost = sa.and_(shards.c.state == "leased", shards.c.token != token)
     taken = (
         sa.update(shards)
         .where(shards.c.id == shard_id, free, active)
         .values(
-            losses=shards.c.losses + sa.case((shards.c.state == "leased", 1), else_=0),
+            losses=shards.c.losses + sa.case((lost, 1), else_=0),
             state="leased",
             token=token,
             worker_id=worker_id,
@@ -126,16 +138,15 @@ def claim(tx: Connection, shard_id: int, worker_id: str) -> Lease | None:
 
 def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text]:
     """Documents of the shard that have no result, at positions above `after`, in order."""
-    decided = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
     query = (
-        sa.select(documents.c.position, documents.c.text)
-        .join_from(documents, results, decided, isouter=True)
+        sa.select(documents.c.position, documents.c.text, documents.c.fields)
+        .join_from(documents, results, DECIDED, isouter=True)
         .where(documents.c.job_id == lease.job_id, results.c.position.is_(None))
         .where(documents.c.position.between(max(lease.first, after + 1), lease.last))
         .order_by(documents.c.position)
         .limit(limit)
     )
-    return [Text(position, text) for position, text in tx.execute(query)]
+    return [Text(position, text, json.loads(fields) if fields else {}) for position, text, fields in tx.execute(query)]
 
 
 def renew(tx: Connection, worker_id: str, tokens: Collection[str]) -> set[str]:
@@ -159,10 +170,10 @@ def attempt(tx: Connection, lease: Lease, position: int) -> int:
     Noted beforehand and not when the lease is lost: another shard may wait in the same process for its turn, and its
     first undecided document is innocent. Raises LeaseLost.
     """
-    again = sa.case((shards.c.suspect == position, shards.c.suspect_attempts + 1), else_=1)
-    noted = sa.update(shards).where(_held(lease)).values(suspect=position, suspect_attempts=again)
-    number: int | None = tx.execute(noted.returning(shards.c.suspect_attempts)).scalar()
-    if number is None:
+    # From what the claim found and not from the row: noted a second time, as the answer was lost, it is the same one.
+    number = 1 + (lease.suspect_attempts if lease.suspect == position else 0)
+    noted = sa.update(shards).where(_held(lease)).values(suspect=position, suspect_attempts=number)
+    if tx.execute(noted).rowcount == 0:
         raise LeaseLost
     return number
 
@@ -241,12 +252,15 @@ def expire_worker(tx: Connection, worker_id: str) -> list[Released]:
     return _lose(tx, shards.c.worker_id == worker_id)
 
 
-def expire_process(tx: Connection, machine: str, pid: int) -> list[Released]:
-    """Queue again, at once, what a process held that is known to be dead, and strike it off the registry."""
+def expire_process(tx: Connection, machine: str, pid: int) -> Expired:
+    """Queue again, at once, what a process held that is known to be dead, and strike it off the registry when that is
+    all: shards that the dead process itself has locked wait until the server notices its end."""
     dead = tx.execute(sa.select(workers.c.id).where(workers.c.machine == machine, workers.c.pid == pid)).scalars().all()
     lost = _lose(tx, shards.c.worker_id.in_(dead)) if dead else []
+    if tx.execute(sa.select(shards.c.id).where(LEASED, shards.c.worker_id.in_(dead)).limit(1)).scalar() is not None:
+        return Expired(lost, False)
     tx.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
-    return lost
+    return Expired(lost, True)
 
 
 def _lose(tx: Connection, which: sa.ColumnElement[bool]) -> list[Released]:

@@ -115,13 +115,13 @@ class Window:
     """Shards that may be out however large they are, so that no worker idles between a settle and the next message."""
 
     characters: float
-    """What the live workers do in `release_seconds`."""
+    """What the live workers do in `release_seconds`, or `release_alone_seconds`."""
 
     bite: int
     """Characters of a usual shard."""
 
     out: int = 0
-    out_characters: int = 0
+    out_characters: float = 0
     free: int = 0
     """Task slots of the model's workers in which nothing of any model is."""
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from psycopg.abc import PQGen
 from sqlalchemy.engine import Connection
 
+from store import receipts
 from store.settings import StoreSettings
 
 READ, WRITE, LONG = "read", "write", "long"
@@ -80,6 +81,8 @@ def bound(engine: sa.Engine, settings: StoreSettings) -> None:
             "idle_in_transaction_session_timeout": settings.database_idle_seconds if kind != LONG else 0,
         }
         first = [BEGIN[kind], *(f"SET LOCAL {name} = {round(s * 1000)}" for name, s in limits.items())]
+        if token := connection.get_execution_options().get("textmill_receipt"):
+            first.append(receipts.statement("postgresql", token))
         connection.exec_driver_sql("; ".join(first))
         # The server's limit comes first, where there is still a server.
         _raw(connection).answer_seconds = seconds + between if seconds else None

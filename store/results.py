@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.bulk import DocumentOutcome
-from store.tables import FAILED, OUT, PENDING, documents, jobs, results, shards
+from store.tables import DECIDED, FAILED, OUT, PENDING, documents, jobs, results, retries, shards
 from textmill.errors import DocumentNotFound, JobNotFound, ResultNotReady
 from textmill.wire import ENDED_STATES, ResultState
 
@@ -127,11 +127,11 @@ def _find(tx: Connection, key_id: int, job_id: str) -> _JobFacts:
     return _JobFacts(*row)
 
 
-_DECIDED = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
-
-
 def _first_undecided(tx: Connection, job: _JobFacts) -> int:
     """The position of the first document without an outcome, or the job's total."""
+    # What a retry has not come to yet may be about to lose its outcome.
+    retried = tx.execute(sa.select(retries.c.position).where(retries.c.job_id == job.id)).scalar()
+    end = job.total if retried is None else retried
     ranges = sa.select(shards.c.first, shards.c.last).where(shards.c.job_id == job.id)
     # Not all unfinished shards in one statement, for which no index leaves out those that are done: up to all of them.
     out = tx.execute(ranges.where(OUT)).all()
@@ -141,7 +141,7 @@ def _first_undecided(tx: Connection, job: _JobFacts) -> int:
     for first, last in sorted((first, last) for first, last in (*out, *pending)):
         undecided = (
             sa.select(documents.c.position)
-            .join_from(documents, results, _DECIDED, isouter=True)
+            .join_from(documents, results, DECIDED, isouter=True)
             .where(documents.c.job_id == job.id, documents.c.position.between(first, last))
             .where(results.c.position.is_(None))
             .order_by(documents.c.position)
@@ -149,8 +149,8 @@ def _first_undecided(tx: Connection, job: _JobFacts) -> int:
         )
         position: int | None = tx.execute(undecided).scalar()
         if position is not None:
-            return position
-    return job.total
+            return min(position, end)
+    return end
 
 
 _COLUMNS = (
@@ -163,9 +163,7 @@ _COLUMNS = (
 
 
 def _select(job: _JobFacts) -> sa.Select[Any]:
-    return (
-        sa.select(*_COLUMNS).join_from(documents, results, _DECIDED, isouter=True).where(documents.c.job_id == job.id)
-    )
+    return sa.select(*_COLUMNS).join_from(documents, results, DECIDED, isouter=True).where(documents.c.job_id == job.id)
 
 
 def _select_asked(
@@ -173,7 +171,7 @@ def _select_asked(
 ) -> tuple[sa.Select[Any], sa.ColumnElement[int]]:
     """Those of one code, of one state, or all, and the column that is their position."""
     # From the results, of which indexes hold the failed ones: SQLite would look at every document for them.
-    found = sa.select(*_COLUMNS).join_from(results, documents, _DECIDED).where(results.c.job_id == job.id)
+    found = sa.select(*_COLUMNS).join_from(results, documents, DECIDED).where(results.c.job_id == job.id)
     if code is not None:
         return found.where(FAILED, results.c.error_code == code), results.c.position
     if state is None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from store import postgresql
+from store import postgresql, receipts
 from store.faults import READ_ONLY, Meaning, TransactionOutrun, meaning
 from store.postgresql import LONG, READ
 from store.settings import StoreSettings
@@ -167,6 +167,12 @@ class Store:
         """
         return self._retried(self._write_transaction, work, args, kwargs)
 
+    def write_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, for what a second try would do again: one that follows a COMMIT whose answer was lost finds out
+        whether it was done, and then returns what was returned there."""
+        once = receipts.Once(work)
+        return self._retried(lambda: self._once_transaction(once), once, args, kwargs)
+
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, ...)`, which only reads and sees one moment, in a short transaction. Errors as in `write`."""
         return self._retried(self._read_transaction, work, args, kwargs)
@@ -182,6 +188,11 @@ class Store:
     @contextlib.contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
         with self._writer, self.engine.begin() as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _once_transaction(self, once: receipts.Once[Any]) -> Iterator[Connection]:
+        with self._writer, self.engine.execution_options(textmill_receipt=once.token).begin() as tx:
             yield tx
 
     @contextlib.contextmanager
@@ -244,8 +255,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that turns into a writer midway fails at once with SQLITE_BUSY; IMMEDIATE waits its turn.
-    kind = connection.get_execution_options().get("textmill_kind")
-    connection.exec_driver_sql("BEGIN" if kind == READ else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN" if options.get("textmill_kind") == READ else "BEGIN IMMEDIATE")
+    if token := options.get("textmill_receipt"):
+        connection.exec_driver_sql(receipts.statement("sqlite", token))
 
 
 def migrate(url: str) -> None:

@@ -51,6 +51,10 @@ class StoreSettings(BaseSettings):
     """Work of one model that is released and unfinished, in seconds of what its live workers do together; at least two
     shards for each worker process. More keeps Redis fuller and a newcomer waiting longer."""
 
+    release_alone_seconds: float = Field(default=6, gt=0)
+    """The same while only one key has something out and no other model is at work: from more texts batches are fuller
+    and less padded. Once another comes, what it may have out does not depend on what the first had taken alone."""
+
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""
 

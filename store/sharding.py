@@ -6,6 +6,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from store import capacity
+from store.session import settings_of
 from store.tables import jobs, shards
 
 
@@ -24,6 +26,12 @@ def add(tx: Connection, job_id: int, ranges: Sequence[Range]) -> None:
     tx.execute(
         sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
     )
+
+
+def add_sized(tx: Connection, job_id: int, model: str, sizes: Sequence[tuple[int, int]]) -> None:
+    """Cut documents, given as (position, characters), into bites of the model's workers, and store them."""
+    if sizes:
+        add(tx, job_id, cut(sizes, capacity.read_bite(tx, model), settings_of(tx).shard_documents))
 
 
 def cut(sizes: Sequence[tuple[int, int]], max_characters: int, max_documents: int) -> list[Range]:

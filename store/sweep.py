@@ -3,6 +3,7 @@
 Every process with a database runs a sweeper; one guarded row elects the one that does the work.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -14,18 +15,22 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, line, tallies, workers
+from store import dispatch, endings, leases, line, retrying, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
 from store.queue import redis_lists
+from store.receipts import KEPT_SECONDS
 from store.session import Store, db_time, settings_of
-from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, results, shards, turns
+from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, receipts, results, shards, turns
 from store.tables import jobs as jobs_table
 from textmill.errors import TextmillError
 from textmill.wire import ENDED_STATES
 
 log = logging.getLogger(__name__)
+
+LONELY_SWEEPS = 5
+"""Sweeps on which no live worker served a model that is asked for, after which the log says so."""
 
 
 class Sweeper:
@@ -37,6 +42,7 @@ class Sweeper:
         self._id = str(uuid.uuid4())
         self._redis = redis.Redis.from_url(store.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
         self._suspicious: set[str] = set()
+        self._unserved: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -67,20 +73,27 @@ class Sweeper:
             self._suspicious.clear()
             return False
         self._publish("expired", leases.expire)
-        self._in_steps(adopt)
+        self._in_steps(functools.partial(self._store.write, adopt))
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
         for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes):
             self._store.write(step)
-        self._in_steps(purge)
+        self._in_steps(self._retry)
+        self._in_steps(functools.partial(self._store.write, purge))
+        self._in_steps(functools.partial(self._store.write, forget_receipts))
         return True
 
-    def _in_steps(self, step: Callable[[Connection], bool]) -> None:
+    def _retry(self) -> bool:
+        step = self._store.write(retrying.go_on)
+        self._dispatcher.publish(step.released)
+        return step.more
+
+    def _in_steps(self, step: Callable[[], bool]) -> None:
         """One step after the other, so that deleting keeps up with submitting; each is short, and others write between.
         No longer than the settings say: leases run out meanwhile, and the next sweep goes on."""
         until = time.monotonic() + self._store.settings.sweep_step_seconds
-        while self._store.write(step) and time.monotonic() < until and not self._stopping.is_set():
+        while step() and time.monotonic() < until and not self._stopping.is_set():
             if not self._store.write(hold_duty, self._id):
                 return
 
@@ -94,6 +107,7 @@ class Sweeper:
         """Publish again where, on two sweeps running, Redis holds fewer messages than SQL has queued shards. One sweep
         is not enough: a message may be between Redis and its claim. Publishing twice is harmless."""
         queued = self._store.read(queued_shards)
+        self._say_what_nobody_serves(queued)
         try:
             short = {model for model, count in queued.items() if self._messages(model) < count}
         except redis.RedisError as error:
@@ -102,6 +116,13 @@ class Sweeper:
         for model in short & self._suspicious:
             self._publish("published again", stale, model)
         self._suspicious = short
+
+    def _say_what_nobody_serves(self, queued: Counter[str]) -> None:
+        """Once for each model, after some sweeps: workers that start or are replaced are not there for a moment."""
+        lonely = {model for model in queued if not self._store.read(workers.served, model)}
+        self._unserved = Counter({model: self._unserved[model] + 1 for model in lonely})
+        for model in (model for model, sweeps in self._unserved.items() if sweeps == LONELY_SWEEPS):
+            log.warning("%d shards of %s are queued, and no live worker serves that model", queued[model], model)
 
     def _messages(self, model: str) -> int:
         return sum(int(self._redis.llen(name)) for name in redis_lists(model))
@@ -223,3 +244,11 @@ def purge(tx: Connection) -> bool:
     tallies.forget_errors(tx, job_id)
     tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
     return True
+
+
+def forget_receipts(tx: Connection) -> bool:
+    """Remove a step's worth of receipts that nobody asks for any more. False: none are left."""
+    too_long_ago = sa.select(db_time(-KEPT_SECONDS)).scalar_subquery()
+    count = settings_of(tx).purge_rows
+    old = sa.select(receipts.c.token).where(receipts.c.written_at < too_long_ago).limit(count)
+    return tx.execute(sa.delete(receipts).where(receipts.c.token.in_(old))).rowcount == count

@@ -104,6 +104,8 @@ documents = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("document_id", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    # What the document has beside its text, as a JSON object; null where it has nothing.
+    sa.Column("fields", sa.Text),
     sa.UniqueConstraint("job_id", "document_id"),
 )
 
@@ -128,6 +130,8 @@ results = sa.Table(
     sa.Column("finished_at", Timestamp, nullable=False),
     sa.CheckConstraint("state IN ('succeeded', 'failed')", name="state"),
 )
+DECIDED = sa.and_(results.c.job_id == documents.c.job_id, results.c.position == documents.c.position)
+"""By this a document has its result."""
 FAILED = results.c.state == sa.literal_column("'failed'")
 sa.Index(
     "ix_results_failed",
@@ -288,3 +292,22 @@ duties = sa.Table(
     sa.Column("holder", sa.String(36)),
     sa.Column("held_until", Timestamp),
 )
+
+# Retries under way, of which the documents from `position` on are still to be prepared: `store/retrying.py`.
+retries = sa.Table(
+    "retries",
+    metadata,
+    sa.Column("job_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("codes", sa.Text),
+    sa.Column("undecided", sa.Boolean(name="undecided"), nullable=False),
+)
+
+# Of transactions that must not be done twice: `store/receipts.py`.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("token", sa.String(32), primary_key=True),
+    sa.Column("written_at", Timestamp, nullable=False),
+)
+sa.Index("ix_receipts_written", receipts.c.written_at)

@@ -78,12 +78,23 @@ def errors_of(tx: Connection, job_ids: Collection[int]) -> Mapping[int, dict[str
     return found
 
 
-def forget_errors(tx: Connection, job_id: int, codes: Collection[str] | None = None) -> None:
-    """The job has no failed documents of these codes any more, or none at all."""
-    gone = error_counts.c.job_id == job_id
-    if codes is not None:
-        gone = sa.and_(gone, error_counts.c.code.in_(list(codes)))
-    tx.execute(sa.delete(error_counts).where(gone))
+def hold_errors(tx: Connection, job_id: int) -> None:
+    """Lock the counts of the job's errors, in one order: before its row is locked, as settles do."""
+    mine = sa.select(error_counts.c.code).where(error_counts.c.job_id == job_id).order_by(error_counts.c.code)
+    tx.execute(mine.with_for_update()).all()
+
+
+def uncount_errors(tx: Connection, job_id: int, errors: Mapping[str, int]) -> None:
+    """So many documents of each code have failed no more."""
+    for code, number in sorted(errors.items()):
+        row = sa.and_(error_counts.c.job_id == job_id, error_counts.c.code == code)
+        tx.execute(sa.update(error_counts).where(row).values(documents=error_counts.c.documents - number))
+        tx.execute(sa.delete(error_counts).where(row, error_counts.c.documents <= 0))
+
+
+def forget_errors(tx: Connection, job_id: int) -> None:
+    """The job is gone."""
+    tx.execute(sa.delete(error_counts).where(error_counts.c.job_id == job_id))
 
 
 def forget_minutes(tx: Connection) -> None:

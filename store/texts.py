@@ -1,6 +1,7 @@
 """Reading a job's documents as they were submitted."""
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,8 +29,8 @@ def page(tx: Connection, key_id: int, job_id: str, start: int, limit: int, max_b
     size = 0
     with tx.execute(query.execution_options(yield_per=FETCHED)) as rows:
         for row in rows:
-            found.append(StoredDocument(id=row.document_id, position=row.position, text=row.text))
-            size += len(row.text.encode())
+            found.append(_stored(row))
+            size += len(row.text.encode()) + len((row.fields or "").encode())
             if size >= max_bytes:
                 break
     after = found[-1].position + 1 if found else total
@@ -42,7 +43,12 @@ def one(tx: Connection, key_id: int, job_id: str, document_id: str) -> StoredDoc
     row = tx.execute(_documents(internal_id).where(documents.c.document_id == document_id)).one_or_none()
     if row is None:
         raise DocumentNotFound
-    return StoredDocument(id=row.document_id, position=row.position, text=row.text)
+    return _stored(row)
+
+
+def _stored(row: Any) -> StoredDocument:
+    fields = json.loads(row.fields) if row.fields else {}
+    return StoredDocument(id=row.document_id, position=row.position, text=row.text, fields=fields)
 
 
 def _find(tx: Connection, key_id: int, job_id: str) -> tuple[int, int]:
@@ -52,6 +58,6 @@ def _find(tx: Connection, key_id: int, job_id: str) -> tuple[int, int]:
     return row.id, row.total
 
 
-def _documents(internal_id: int) -> sa.Select[tuple[str, int, str]]:
-    columns = (documents.c.document_id, documents.c.position, documents.c.text)
+def _documents(internal_id: int) -> sa.Select[tuple[str, int, str, str | None]]:
+    columns = (documents.c.document_id, documents.c.position, documents.c.text, documents.c.fields)
     return sa.select(*columns).where(documents.c.job_id == internal_id)

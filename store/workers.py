@@ -30,9 +30,11 @@ class WorkerRow:
 
 
 def register(tx: Connection, worker: WorkerRow) -> None:
-    """A process has started."""
+    """A process has started. Once more is harmless: its first answer may be lost."""
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     tx.execute(
-        sa.insert(workers).values(
+        insert(workers)
+        .values(
             id=worker.id,
             host=worker.host,
             pid=worker.pid,
@@ -45,6 +47,7 @@ def register(tx: Connection, worker: WorkerRow) -> None:
             started_at=db_time(),
             heartbeat_at=db_time(),
         )
+        .on_conflict_do_nothing()
     )
 
 
@@ -117,6 +120,16 @@ def shown(tx: Connection) -> list[WorkerInfo]:
 
 
 _LISTS = ("models", "resident", "failed")
+
+
+def served(tx: Connection, model: str) -> bool:
+    """Whether a live worker serves the model, and has not failed to load it. Told by the database, which stops at the
+    first: producers that poll ask for this."""
+    alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
+    name = json.dumps(model)
+    can = workers.c.models.contains(name, autoescape=True)
+    cannot = sa.func.coalesce(workers.c.failed, "").contains(name, autoescape=True)
+    return tx.execute(sa.select(sa.exists().where(alive, can, sa.not_(cannot)))).scalar_one()
 
 
 def others_serve(tx: Connection, worker_id: str, model: str) -> bool:

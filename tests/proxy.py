@@ -1,9 +1,11 @@
-"""A TCP proxy before a real server, which can go silent, in the middle of whatever is said, or refuse."""
+"""A TCP proxy before a real server, which can go silent, in the middle of whatever is said, or refuse, or be slow."""
 
 import contextlib
 import selectors
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,17 +14,21 @@ from store.session import engine_url
 
 
 class Proxy:
-    """Forwards every connection to a server's Unix socket, in a thread each. Made listening; close it at the end."""
+    """Forwards every connection to a server's Unix socket, or port on loopback, in a thread each. Made listening; close
+    it at the end."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path | int) -> None:
         self._target = target
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._forwards = threading.Event()
         self._forwards.set()
         self._refuses = False
+        self._doomed: bytes | None = None
         self._closed = False
+        self._delay = 0.0
         self._open: set[socket.socket] = set()
+        self._armed: tuple[tuple[bytes, ...], Callable[[], None]] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def vanish(self) -> None:
@@ -35,8 +41,33 @@ class Proxy:
         self._forwards.set()
         self._end_all()
 
+    def slow(self, seconds: float) -> None:
+        """Forward everything so much later."""
+        self._delay = seconds
+
+    def at(self, *words: bytes, act: Callable[[], None]) -> None:
+        """Once, when a client has sent messages with these words, one after the other, on one connection: do this when
+        the last has been forwarded, and its answer has not. No words at all are in any message."""
+        self._armed = (words, act)
+
+    def drop(self) -> None:
+        """End all connections. New ones are welcome."""
+        self._end_all()
+
+    def lose_reply_to(self, words: bytes) -> None:
+        """End the next connection on which a client says these words, when the server has done what they ask for: its
+        answer is not forwarded."""
+        self._doomed = words
+
+    @property
+    def lost(self) -> bool:
+        """Whether such an answer was lost since."""
+        return self._doomed is None
+
     def mend(self) -> None:
         """Forward again. Connections that vanished go on where they were."""
+        self._armed = None
+        self._delay = 0.0
         self._refuses = False
         self._forwards.set()
 
@@ -62,11 +93,22 @@ class Proxy:
             else:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        try:
             server.connect(str(self._target))
+        except OSError:
+            server.close()
+            raise
+        return server
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), self._connect() as server:
             ends = {client: server, server: client}
             self._open |= ends.keys()
+            heard = Heard()
             try:
                 with selectors.DefaultSelector() as selector:
                     for end in ends:
@@ -79,9 +121,37 @@ class Proxy:
                             self._forwards.wait()
                             if not data or self._refuses:
                                 return
+                            time.sleep(self._delay)
                             ends[end].sendall(data)
+                            if end is client:
+                                self._act_on(heard, data)
+                            if end is client and self._doomed is not None and self._doomed in data:
+                                server.recv(65_536)
+                                self._doomed = None
+                                return
             finally:
                 self._open -= ends.keys()
+
+    def _act_on(self, heard: "Heard", data: bytes) -> None:
+        armed = self._armed
+        if armed is not None and heard.all_of(armed[0], data):
+            self._armed = None
+            armed[1]()
+
+
+class Heard:
+    """How many of the words that somebody waits for one connection has sent."""
+
+    def __init__(self) -> None:
+        self._words: tuple[bytes, ...] = ()
+        self._count = 0
+
+    def all_of(self, words: tuple[bytes, ...], data: bytes) -> bool:
+        """Whether this message completes them."""
+        if words is not self._words:
+            self._words, self._count = words, 0
+        self._count += words[self._count] in data
+        return self._count == len(words)
 
 
 def proxied(url: str) -> tuple[Proxy, str]:

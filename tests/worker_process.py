@@ -125,8 +125,8 @@ class Producer:
         """Messages that Redis has taken."""
         return self._dispatcher.published
 
-    def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo") -> Job:
-        new = NewJob(self.key_id, task, model)
+    def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo", **options: object) -> Job:
+        new = NewJob(self.key_id, task, model, options=options)
         submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])
         self._dispatcher.publish(submitted.released)
         return submitted.job

@@ -94,7 +94,14 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
     plan = notes.plan(
-        task, expand(files), given["format_"], given["model"], given["priority"], metadata, options, columns_of(given)
+        task,
+        expand(files),
+        given["format_"],
+        given["model"],
+        given["priority"],
+        metadata,
+        options,
+        columns_of(given, task),
     )
     with client_of(given["server"], given["api_key"]) as client:
         try:
@@ -116,7 +123,7 @@ def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     from textmill.files.inputs import check, expand, from_files
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    source = expand(files), given["format_"], columns_of(given)
+    source = expand(files), given["format_"], columns_of(given, task)
     check(*source)
     with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
         job = client.submit(
@@ -219,15 +226,25 @@ def jobs(state: Any, task: Any, limit: int, json_: bool, server: str | None, api
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option("--task", type=TASK, help="only those for it")
 @as_json
 @connection
-def models(json_: bool, server: str | None, api_key: str | None) -> None:
-    """List the models that the server offers."""
-    from textmill.show import model_line
+def models(name: str | None, task: str | None, json_: bool, server: str | None, api_key: str | None) -> None:
+    """List the models that the server offers; with NAME, show one with its licence and its limitations."""
+    from textmill.show import model_line, model_text
 
     with client_of(server, api_key) as client:
-        for model in client.models():
-            click.echo(json.dumps(model, ensure_ascii=False) if json_ else model_line(model))
+        offered = client.models()
+    wanted = (None, task) if task else None  # the stand-in has no task: it serves any
+    found = [m for m in offered if name in (None, m["name"]) and (wanted is None or m["task"] in wanted)]
+    if name is not None and not found:
+        named = ", ".join(model["name"] for model in offered)
+        raise errors.ModelNotFound(f"the server offers no model {name!r}; it has: {named}")
+    for model in found:
+        lines = [json.dumps(model, ensure_ascii=False)] if json_ else model_text(model) if name else [model_line(model)]
+        for line in lines:
+            click.echo(line)
 
 
 @main.command()

@@ -128,11 +128,12 @@ def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
     return found
 
 
-def columns_of(given: dict[str, Any]) -> "Columns":
-    """--text-column and --id-column."""
+def columns_of(given: dict[str, Any], task: str) -> "Columns":
+    """--text-column and --id-column, and those that the task has beside."""
+    from textmill import tasks
     from textmill.files.delimited import Columns
 
-    return Columns(given["text_column"], given["id_column"])
+    return Columns(given["text_column"], given["id_column"], tasks.fields_of(task))
 
 
 @contextlib.contextmanager

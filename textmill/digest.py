@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from textmill.documents import Chunk, encode
 from textmill.errors import InvalidRequest
+from textmill.files.parts import Parts
 
 OTHER_INPUT = "the standard input gives other documents than before: repeat those, or --restart begins anew"
 
@@ -46,7 +47,7 @@ class Sum:
         return Digest(documents=self.documents, bytes=self._bytes, sha256=self._hash.hexdigest())
 
 
-def digest_of(documents: Iterable[tuple[str | None, str]]) -> Digest:
+def digest_of(documents: Iterable[Parts]) -> Digest:
     """The digest of documents that are not to be sent."""
     total = Sum()
     for number, document in enumerate(documents):

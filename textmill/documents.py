@@ -4,18 +4,22 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from textmill.errors import InvalidRequest, InvalidText
+from textmill.files import parts
+from textmill.files.delimited import Columns
 from textmill.files.inputs import from_file
 from textmill.files.jsonl import first_problem
+from textmill.files.parts import Known, Parts
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
-DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, str | None] | Document | os.PathLike[str]
-"""A text; (id, text); {"id"?, "text"}; a Document; or a path, see `textmill.files.inputs.from_file`."""
+DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, Any] | Parts | Document | os.PathLike[str]
+"""A text; (id, text); {"id"?, "text"}, with what its task has beside; a Document; or a path, see
+`textmill.files.inputs.from_file`."""
 
 Documents: TypeAlias = Iterable[DocumentLike] | IO[str]
 """What `submit` takes. An open text file gives a document a line."""
@@ -64,20 +68,25 @@ class Chunker:
         return chunk if chunk.lines else None
 
 
-def chunks(documents: Documents, chunker: Chunker, skip: int = 0) -> Iterator[Chunk]:
-    """The documents from number `skip` on, in chunks. Raises InvalidRequest, InvalidText with the document's number."""
-    for number, document in enumerate(each(documents)):
+def chunks(documents: Documents, chunker: Chunker, skip: int = 0, known: Known = ()) -> Iterator[Chunk]:
+    """The documents from number `skip` on, in chunks. known: the fields that they may have beside their texts.
+
+    Raises InvalidRequest, InvalidText with the document's number.
+    """
+    for number, document in enumerate(each(documents, known)):
         if number >= skip and (full := chunker.push(encode(document, number))):
             yield full
     if last := chunker.rest():
         yield last
 
 
-async def async_chunks(documents: AsyncIterable[DocumentLike], chunker: Chunker, skip: int = 0) -> AsyncIterator[Chunk]:
+async def async_chunks(
+    documents: AsyncIterable[DocumentLike], chunker: Chunker, skip: int = 0, known: Known = ()
+) -> AsyncIterator[Chunk]:
     """The same for an asynchronous source."""
     number = 0
     async for item in documents:
-        for document in _expanded(item, number):
+        for document in _expanded(item, number, known):
             if number >= skip and (full := chunker.push(encode(document, number))):
                 yield full
             number += 1
@@ -85,18 +94,25 @@ async def async_chunks(documents: AsyncIterable[DocumentLike], chunker: Chunker,
         yield last
 
 
-def encode(document: tuple[str | None, str], number: int) -> bytes:
+def encode(document: Parts, number: int) -> bytes:
     """The document as JSON. Raises InvalidText: early, and before anything of its chunk is sent."""
-    name, text = document
+    name, text, fields = document
     for what, value in (("text", text), ("id", name or "")):
         if (position := unstorable(value)) is not None:
             message = f"document {number}: {what} has a character that cannot be stored at character {position}"
             raise InvalidText(message, index=number, field=what, character=position)
-    return to_json({"text": text} if name is None else {"id": name, "text": text})
+    shown: dict[str, Any] = {"text": text} if name is None else {"id": name, "text": text}
+    try:
+        return to_json(shown | dict(fields) if fields else shown)
+    except ValueError as error:
+        raise InvalidRequest(f"document {number}: its fields are not JSON: {error}", index=number) from error
 
 
-def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
-    """(id or None, text) for each document. Raises InvalidRequest for what is none."""
+def each(documents: Documents, known: Known = ()) -> Iterator[Parts]:
+    """The parts of each document. known: the fields that it may have beside its text.
+
+    Raises InvalidRequest for what is none.
+    """
     if isinstance(documents, (str, bytes, Mapping, Document, os.PathLike)):
         # Iterating over them would make a document of each character, or of each key.
         kind = type(documents).__name__
@@ -107,11 +123,11 @@ def each(documents: Documents) -> Iterator[tuple[str | None, str]]:
             'df[["id", "text"]].itertuples(index=False, name=None) in pandas, df.select("id", "text").rows() in polars'
         )
     if hasattr(documents, "read"):
-        yield from ((None, _line(str(line))) for line in documents)
+        yield from (Parts(None, _line(str(line))) for line in documents)
         return
     number = 0
     for item in documents:
-        for document in _expanded(item, number):
+        for document in _expanded(item, number, known):
             yield document
             number += 1
 
@@ -125,26 +141,35 @@ def _is_frame(documents: object) -> bool:
     return frame or (hasattr(documents, "__arrow_c_stream__") and not hasattr(documents, "dtype"))
 
 
-def _expanded(item: DocumentLike, number: int) -> Iterable[tuple[str | None, str]]:
+def _expanded(item: DocumentLike, number: int, known: Known) -> Iterable[Parts]:
     """The one document that the item is, or those of the file that it names."""
     if isinstance(item, str):
-        return ((None, item),)
+        return (Parts(None, item),)
     if isinstance(item, os.PathLike):
-        return from_file(Path(item))
+        return from_file(Path(item), columns=Columns(fields=None if known is None else tuple(known)))
+    if isinstance(item, Parts):
+        return (item,)
     if isinstance(item, Document):
-        return ((item.id, item.text),)
+        return (_parts(item, number, known),)
     if isinstance(item, tuple) and len(item) == 2:
         name, text = item
         if (name is None or isinstance(name, str)) and isinstance(text, str):
-            return ((name, text),)
+            return (Parts(name, text),)
     if isinstance(item, Mapping):
         try:
             document = Document.model_validate(item)
         except ValidationError as error:
             raise InvalidRequest(f"document {number}: {first_problem(error)}", index=number) from error
-        return ((document.id, document.text),)
+        return (_parts(document, number, known),)
     kind = type(item).__name__
     raise InvalidRequest(f"document {number} is a {kind}; it must be a text, (id, text) or {{id, text}}", index=number)
+
+
+def _parts(document: Document, number: int, known: Known) -> Parts:
+    try:
+        return parts.of(document, known)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"document {number}: {error.message}", index=number) from error
 
 
 def _line(line: str) -> str:

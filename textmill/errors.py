@@ -35,6 +35,12 @@ class InvalidOptions(InvalidRequest):
     code = "invalid_options"
 
 
+class InvalidDocument(InvalidRequest):
+    """A document lacks a field that its task needs, or has one that the task does not know."""
+
+    code = "invalid_document"
+
+
 class InvalidText(InvalidRequest):
     """A text has a character that cannot be stored: NUL or half of a surrogate pair."""
 
@@ -208,6 +214,12 @@ class DocumentEmpty(DocumentError):
     """The text has nothing to process."""
 
     code = "document_empty"
+
+
+class MaskMissing(DocumentError):
+    """The text has no mask to be filled: write the model's own, [MASK] or <mask>."""
+
+    code = "mask_missing"
 
 
 class ReduceDidNotConverge(DocumentError):

@@ -19,6 +19,7 @@ from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.errors import InvalidRequest, JobNotFound, TextmillError
 from textmill.files.inputs import from_files
+from textmill.files.parts import Parts
 from textmill.files.results import Form, form_of
 from textmill.notes import Place, Plan, load, save
 from textmill.progress import Bar
@@ -53,7 +54,7 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
         return place
 
 
-def _documents(plan: Plan) -> Iterator[tuple[str | None, str]]:
+def _documents(plan: Plan) -> Iterator[Parts]:
     return from_files(plan.files, plan.format, plan.columns)
 
 

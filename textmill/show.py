@@ -1,10 +1,11 @@
 """How the command line shows jobs and models to people. Programs take `--json`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from textmill import wire
+from textmill import tasks, wire
 
 ERROR_CHARACTERS = 50
 """Of an error in a list; `textmill status` shows all of it."""
@@ -33,6 +34,7 @@ def job_line(job: wire.Job) -> str:
     parts += [f"{job.documents_per_second:.1f}/s"] if job.documents_per_second else []
     parts += [f"{duration(job.eta_seconds)} left"] if job.eta_seconds else []
     parts += [f"{job.error.code}: {job.error.message}"] if job.error else []
+    parts += [job.notice] if job.notice else []
     return f"{job.id}  {job.task}  {job.model}  {job.state}  {', '.join(parts)}"
 
 
@@ -47,6 +49,26 @@ def jobs_table(jobs: Sequence[wire.Job], now: datetime | None = None) -> list[st
         rows.append((job.id, job.task, job.model, job.state, _done(job.counts), failed, age, error))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def output_text(task: str, output: Mapping[str, Any]) -> str:
+    """What became of a document, in the words of its task; of a task that is newer than this version as JSON."""
+    if task in tasks.NAMES:
+        return tasks.get(task).shown(output)
+    return json.dumps(dict(output), ensure_ascii=False, indent=1)
+
+
+def model_text(model: Mapping[str, Any]) -> list[str]:
+    """A model of the catalogue by itself: all that is known of it, its limitations first."""
+    lines = [model_line(model), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
+    told = {
+        name: model.get(name)
+        for name in ("source", "revision", "architecture", "dtype", "backend", "labels", "options")
+    }
+    for name, value in told.items():
+        if value:
+            lines.append(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    return lines
 
 
 def model_line(model: Mapping[str, Any]) -> str:

@@ -9,21 +9,24 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from textmill import tasks
 from textmill.base import Request, Wire
 from textmill.errors import InvalidRequest
 from textmill.output import Output
+from textmill.tasks.fill_mask import Filling
+from textmill.tasks.labels import Label
 from textmill.tasks.ner import Entity
+from textmill.tasks.question_answering import Answer
 
 __all__ = [
     "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "JOB_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
-    "Accepted", "Acted", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest", "Entity",
-    "ErrorInfo", "Job", "JobRequest", "JobState", "JobsPage", "Output", "Priority", "Problem", "Queued", "Request",
-    "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats", "StatsBucket", "StoredDocument",
-    "TaskInfo", "TaskName", "Wire", "WorkerInfo", "unstorable",
+    "Accepted", "Acted", "Answer", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest",
+    "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Priority",
+    "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats",
+    "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Wire", "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
@@ -80,10 +83,21 @@ TaskName = Annotated[str, AfterValidator(_task_name), Field(examples=list(tasks.
 
 
 class Document(Request):
-    """One text with the producer's own id (its position in the job where none is given)."""
+    """One text with the producer's own id (its position in the job where none is given), and what its task has beside.
+
+    Which fields these are, the task says (`Task.fields`): here they all pass.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue]
 
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
     text: str
+
+    @property
+    def fields(self) -> dict[str, JsonValue]:
+        """What it has beside id and text; null is as good as not given."""
+        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
 
 
 class JobRequest(Request):
@@ -170,6 +184,8 @@ class Job(Wire):
     documents_per_second: float | None
     eta_seconds: float | None
     error: ErrorInfo | None
+    notice: str | None = None
+    """Why the job waits, where that is not its turn alone. Only where one job is asked for."""
     errors: dict[str, int] = Field(default_factory=dict)
     """Failed documents by the code of their error."""
 
@@ -216,6 +232,8 @@ class StoredDocument(Wire):
     id: str
     position: int
     text: str
+    fields: dict[str, Any] = Field(default_factory=dict)
+    """What it has beside its text: a question."""
 
 
 class DocumentsPage(Wire):

@@ -18,7 +18,7 @@ from store.session import Store
 from store.settings import StoreSettings
 from workers import backends, metrics
 from workers import celery_task as tasks
-from workers.consuming import Consuming
+from workers.consuming import Connection, Consuming
 from workers.launcher.parent import end_with_parent
 from workers.process import DeviceProcess, names
 from workers.settings import WorkerSettings
@@ -57,6 +57,7 @@ app.conf.update(
     # Prints are not log lines, and a library's progress bar is not a warning.
     worker_redirect_stdouts=False,
 )
+app.amqp.Connection = Connection
 process: DeviceProcess | None = None
 
 

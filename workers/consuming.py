@@ -1,15 +1,30 @@
-"""Which models' messages Celery takes: changed while the worker runs, from any thread.
+"""How Celery takes messages: over which connection, and of which models, which any thread may change meanwhile.
 
 Celery's own remote control would send a message to every worker through Redis; this is about one process.
 """
 
 import threading
-from typing import Any
+from typing import Any, Self
+
+import kombu
 
 from store.queue import queue_name
 
+RECONNECT_PAUSES = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 3}
+"""Seconds between two tries to reach Redis: at first, more each time, at most."""
+
 HEARD_SECONDS = 2.0
 """How long a change is waited for: the loop looks at least once a second, unless Redis is away."""
+
+
+class Connection(kombu.Connection):
+    """kombu's, which tries a Redis that is away ever more seldom, at last every 30 s: it would go unnoticed for so long
+    that Redis is back. No setting of Celery's says otherwise."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Self:
+        """Connect, as often as it takes."""
+        super().ensure_connection(*args, **(RECONNECT_PAUSES | kwargs))
+        return self
 
 
 class Consuming:

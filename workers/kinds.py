@@ -6,6 +6,7 @@ A rule asks for a kind, a backend offers some; `workers/runner.py` puts them tog
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from textmill.tasks.task import Offer
 
 # --- which model ------------------------------------------------------------------------------------------------------
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8", "int8_float16", "int8_bfloat16"]
+"""Number formats. Which of them there are depends on backend and device; auto: the backend's choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class ModelSpec:
     """"auto", "cpu", "cuda", "cuda:1"."""
     threads: int = 0
     """CPU threads of one pass; 0: one for each core."""
+    cache_dir: Path = Path(".textmill/cache")
+    """Where a backend keeps what it makes of checkpoints."""
 
 
 # --- what goes in and comes out ---------------------------------------------------------------------------------------
@@ -55,6 +59,18 @@ class Generated:
     """Tokens, without the start and the end."""
     hit_limit: bool
     """Whether it ended at the length limit and not by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Tokens are drawn and not chosen. What is drawn for a row hangs on seed and row alone, not on its batch."""
+
+    seed: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    """Only so many of the likeliest tokens; None: all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that come to this share together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,8 @@ class GenerationSettings:
     """The target language's token, where the model wants it second; None: the checkpoint's own."""
     decoder_start_token_id: int | None = None
     """The same, where the model wants it first."""
+    sampling: Sampling | None = None
+    """Of decoders alone; None: the likeliest."""
 
     def with_lengths(self, min_length: int, max_length: int) -> "GenerationSettings":
         """The same with other lengths."""
@@ -94,6 +112,70 @@ class Frame:
     """The fields of GenerationSettings that name the target language."""
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The tokens of one text, or of two."""
+
+    ids: Sequence[int]
+    """Special ones included."""
+    second: int | None = None
+    """Where the second text begins, for models that tell the two apart; None: there is one."""
+
+
+Logits = NDArray[np.float32]
+"""What a model says of one row before any function makes probabilities of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairFrame:
+    """What goes around two texts that are read together."""
+
+    prefix: tuple[int, ...]
+    middle: tuple[int, ...]
+    suffix: tuple[int, ...]
+    second: int
+    """How many tokens of the middle are still counted to the first text."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that it takes."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+    def row(self, first: Sequence[int], second: Sequence[int]) -> Row:
+        """Both texts in it."""
+        ids = [*self.prefix, *first, *self.middle, *second, *self.suffix]
+        return Row(ids, len(self.prefix) + len(first) + self.second)
+
+
+Pooling = Literal["mean", "cls", "max"]
+"""How the vectors of a row's tokens become one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """How a checkpoint wants its vectors."""
+
+    pooling: Pooling = "mean"
+    normalize: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fillings:
+    """The likeliest tokens for each mask of a row, best first, both (masks, k)."""
+
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FillingSettings:
+    """What the rows of one filling agree on (their `group`)."""
+
+    top_k: int
+    targets: tuple[int, ...] | None = None
+    """The only tokens that count; None: all."""
+
+
 Pair = tuple[str | None, str | None]
 """(source, target) language, as the catalogue writes them."""
 
@@ -110,6 +192,9 @@ class Codec(Protocol):
     def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
         """Token ids with their places. Raises ModelUnavailable where the tokenizer does not know them."""
 
+    def words(self, text: str) -> tuple[list[int], Offsets, list[int | None]]:
+        """Token ids with their places and the number of the word that each belongs to, as the tokenizer sees words."""
+
     def word_starts(self, text: str, ids: Sequence[int], offsets: Offsets) -> list[int]:
         """The indices of the tokens that begin a word."""
 
@@ -118,6 +203,19 @@ class Codec(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated ids, special tokens left out."""
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The same with the special tokens."""
+
+    def token(self, text: str) -> int | None:
+        """The one token that the text is; None where it is none of the vocabulary, or several."""
+
+    @property
+    def mask(self) -> tuple[str, int] | None:
+        """The token that stands for one to be guessed, and its id."""
+
+    def pair_frame(self) -> PairFrame:
+        """What goes around two texts. Raises ModelUnavailable where the tokenizer knows no pairs."""
 
     @property
     def known_languages(self) -> frozenset[str]:
@@ -137,8 +235,23 @@ class Kind(StrEnum):
     """Text from text, by an encoder-decoder: `EncoderDecoder`."""
     TOKEN_SCORES = "token scores"
     """A distribution over labels for each token: `TokenClassifier`."""
+    CONTINUATION = "continuation"
+    """More text after a text, by a decoder: `Decoder`."""
+    SEQUENCE_SCORES = "sequence scores"
+    """Logits over labels for a text or a pair of them: `SequenceClassifier`."""
+    SPANS = "spans"
+    """Logits for each token to begin or to end what is looked for: `SpanFinder`."""
+    MASKS = "masks"
+    """The likeliest tokens for those that are masked: `MaskFiller`."""
+    VECTORS = "vectors"
+    """A vector for a text: `Embedder`."""
     TEXT = "text"
     """The text itself: `TextMirror`. No model; for stand-ins."""
+
+
+class NotOffered(Exception):
+    """The backend does not do this, and its stand-in may: a model, when it is opened; a job's options, when they are
+    bound. Says why."""
 
 
 class Model(Protocol):
@@ -175,6 +288,9 @@ class EncoderDecoder(Model, Protocol):
         """The checkpoint's own generation options, those for the preset ("translation_en_to_fr") over the general ones,
         and a `prefix` that it wants before each text."""
 
+    def check(self, settings: GenerationSettings) -> None:
+        """Raises NotOffered for settings that are left to the backend's stand-in."""
+
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
         """One generation for all rows (token ids, special ones included)."""
 
@@ -189,6 +305,69 @@ class TokenClassifier(Model, Protocol):
 
     def token_scores(self, rows: Sequence[Sequence[int]], around: tuple[int, int]) -> Sequence[Scores]:
         """One forward pass. around: how many special tokens begin and end each row; they get no scores."""
+
+
+class Decoder(Model, Protocol):
+    """Of the kind CONTINUATION."""
+
+    codec: Codec
+    window: int
+    """Tokens, special ones included, of the text and of what is generated together."""
+
+    def defaults(self) -> Mapping[str, Any]:
+        """The checkpoint's own generation options."""
+
+    def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
+        """One generation for all rows (token ids, special ones included). The lengths of the settings count what is
+        generated and one token more, as if each row were one start token. The answer has the new tokens alone."""
+
+
+class SequenceClassifier(Model, Protocol):
+    """Of the kind SEQUENCE_SCORES."""
+
+    codec: Codec
+    window: int
+    labels: Sequence[str]
+    """By index."""
+    function: Literal["softmax", "sigmoid", "none"]
+    """What makes scores of its logits, by its configuration."""
+
+    def logits(self, rows: Sequence[Row]) -> Sequence[Logits]:
+        """One forward pass -> (labels,) of each row."""
+
+
+class SpanFinder(Model, Protocol):
+    """Of the kind SPANS."""
+
+    codec: Codec
+    window: int
+
+    def spans(self, rows: Sequence[Row]) -> Sequence[Logits]:
+        """One forward pass -> (2, tokens) of each row: to begin and to end there."""
+
+
+class MaskFiller(Model, Protocol):
+    """Of the kind MASKS."""
+
+    codec: Codec
+    window: int
+
+    def fill(self, rows: Sequence[Sequence[int]], settings: FillingSettings) -> Sequence[Fillings]:
+        """One forward pass. Scores are probabilities among all tokens, also where only some count."""
+
+
+class Embedder(Model, Protocol):
+    """Of the kind VECTORS."""
+
+    codec: Codec
+    window: int
+    size: int
+    """Numbers of a vector."""
+    embedding: Embedding
+    """The checkpoint's own way."""
+
+    def vectors(self, rows: Sequence[Sequence[int]], pooling: Pooling) -> Sequence[NDArray[np.float32]]:
+        """One forward pass -> (size,) of each row, special tokens counted, not normalized."""
 
 
 class TextMirror(Model, Protocol):

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import click
 
+from store import schema
 from store.dispatcher import Dispatcher
+from store.faults import brief
 from store.queue import celery_app
 from store.session import Store
 from store.settings import StoreSettings
+from textmill.errors import Unavailable
 from workers.launcher import gpus
 from workers.launcher.launcher import Launcher, slots
 from workers.settings import WorkerSettings
@@ -42,6 +45,12 @@ def command(
         level=settings.log_level, format="[%(asctime)s: %(levelname)s/launcher] %(message)s", stream=sys.stderr
     )
     store = Store(store_settings.database_url, store_settings)
+    try:
+        schema.check(store)
+    except schema.NotMigrated as error:
+        raise click.ClickException(str(error)) from error
+    except Unavailable as error:
+        logging.getLogger(__name__).warning("the database is not there yet: %s", brief(error))
     dispatcher = Dispatcher(celery_app(store_settings.redis_url))
     context.exit(Launcher(slots(choose(wanted), settings), settings, store, dispatcher).run())
 
@@ -49,7 +58,7 @@ def command(
 @command.command("models", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def models_command(arguments: Sequence[str]) -> None:
-    """Check the catalogue's models on this machine, or fetch one: `models check`, `models pull NAME`."""
+    """Check the catalogue's models on this machine, fetch one (`pull NAME`), compare its backends (`compare NAME`)."""
     from workers import model_command  # imports torch, which the launcher never does
 
     sys.exit(model_command.main(list(arguments)))

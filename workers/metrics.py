@@ -13,6 +13,7 @@ LOG_SECONDS = 60
 
 BATCHES = Counter("textmill_batches", "Batches run", ["model"])
 ITEMS = Counter("textmill_items", "Items run", ["model"])
+SHARED = Counter("textmill_shared_items", "Items answered by an equal one's answer, and not run", ["model"])
 TOKENS = Counter("textmill_tokens", "Input tokens run, without padding", ["model"])
 PADDED = Counter("textmill_padded_tokens", "Input tokens run, with padding", ["model"])
 BUSY = Counter("textmill_engine_busy_seconds", "Seconds in which the engine ran a model", ["model"])
@@ -20,6 +21,7 @@ FAULTS = Counter("textmill_engine_faults", "Failed passes", ["model", "kind"])
 FOREIGN_SEARCHES = Counter(
     "textmill_generate_items", "Items whose settings only transformers' own search knows", ["model"]
 )
+RUN_BY = Counter("textmill_run_by", "Items run, by what and in which number format", ["model", "backend", "dtype"])
 BUDGET = Gauge("textmill_batch_tokens", "Padded tokens that a batch may have now", ["model"])
 RESIDENT = Gauge("textmill_model_resident_bytes", "Device memory of a loaded model's weights", ["model"])
 LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])

@@ -1,14 +1,17 @@
-"""`python -m workers models check [NAME ...]` and `python -m workers models pull NAME [--convert FOLDER]`.
+"""`python -m workers models check [NAME ...]`, `pull NAME [--convert FOLDER]` and `compare NAME --texts FILE`.
 
-check loads what the catalogue offers, as a worker would, on the CPU; pull fetches a hub model ahead of time, so that no
-job waits for a download. Safetensors only, and never a checkpoint's own code: what has neither is refused here.
+check loads what the catalogue offers, as a worker would, on the CPU; pull fetches a hub model ahead of time, and
+converts it where a worker would, so that no job waits for either. Safetensors only, and never a checkpoint's own code:
+what has neither is refused here. compare is `workers/model_comparison.py`.
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
@@ -17,19 +20,22 @@ from store.catalogue import Catalogue, Entry, load
 from store.model_folder import FolderError, inspect
 from store.settings import StoreSettings
 from textmill import tasks
-from textmill.errors import ModelUnavailable, TextmillError
+from textmill.errors import InvalidRequest, ModelUnavailable, TextmillError
+from workers.kinds import Precision
+from workers.model_comparison import compare, read
 from workers.models import kind_of, make, spec_of
+from workers.settings import WorkerSettings
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")
 """What is fetched of a repository: settings, tokenizers, weights; no pickles, no other frameworks' weights, no code."""
-FOLDERS = ("*/*",)
-"""What is not: repositories keep exports for other engines in folders."""
+FOLDERS = ("[!1]*/*", "1[!_]*/*")
+"""What is not: repositories keep exports for other engines in folders. `1_Pooling/` says how vectors are made."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0: all is well, 1: a model is not, 2: wrong usage or a wrong catalogue."""
     parser = argparse.ArgumentParser(
-        prog="python -m workers models", description="Check or fetch the catalogue's models."
+        prog="python -m workers models", description="Check, fetch or compare the catalogue's models."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="load models, as a worker would")
@@ -45,12 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="for a model without safetensors: read its pickle with torch's weights-only loader, and write safetensors "
         "to this folder, which then becomes the entry's source",
     )
+    comparing = commands.add_parser("compare", help="run a model by torch and by CTranslate2 on texts of yours")
+    comparing.add_argument("name", metavar="NAME")
+    comparing.add_argument("--texts", type=Path, required=True, metavar="FILE", help="a text a line, or .jsonl")
+    comparing.add_argument(
+        "--formats",
+        nargs="+",
+        choices=get_args(Precision),
+        default=["float32", "int8"],
+        help="number formats for CTranslate2 (float32 and int8)",
+    )
+    comparing.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="of the job")
     args = parser.parse_args(argv)
     try:
         catalogue = load(StoreSettings().catalogue)
         if args.command == "check":
             return check(catalogue, args.names)
-        return pull(catalogue.get(args.name), args.convert)
+        if args.command == "pull":
+            return pull(catalogue.get(args.name), args.convert)
+        return report(catalogue.get(args.name), args.formats, args.texts, args.options)
     except TextmillError as error:
         print(error.message, file=sys.stderr)
         return 1 if isinstance(error, ModelUnavailable) else 2
@@ -76,6 +95,7 @@ def pull(entry: Entry, convert_to: Path | None = None) -> int:
     """Fetch into the hub's cache (HF_HOME) at the pinned revision, and check. Raises ModelUnavailable."""
     if entry.local:
         print(f"{entry.name}: in {entry.path}, nothing to fetch; {describe(entry, folder_of(entry))}")
+        prepare(entry)
         return 0
     if convert_to is not None:
         return convert(entry, convert_to)
@@ -86,6 +106,25 @@ def pull(entry: Entry, convert_to: Path | None = None) -> int:
             f"(the hub's conversion robot offers one as a pull request, refs/pr/N), or use --convert FOLDER"
         )
     print(f"{entry.name}: {describe(entry, path)}, in {path}")
+    prepare(entry)
+    return 0
+
+
+def prepare(entry: Entry) -> None:
+    """Open the model as a worker of this machine would: what its backend makes of the files is then there."""
+    settings = WorkerSettings()
+    if entry.task is not None:
+        make(spec_of(entry, settings.device, settings.threads, settings.dtype, settings.cache_dir)).open()
+
+
+def report(entry: Entry, formats: Sequence[Precision], texts: Path, options: Mapping[str, Any]) -> int:
+    """Print the comparison. Raises InvalidRequest, ModelUnavailable, InvalidOptions."""
+    if entry.task is None:
+        raise InvalidRequest(f"{entry.name} is no model")
+    settings = WorkerSettings()
+    spec = spec_of(entry, settings.device, settings.threads, cache_dir=settings.cache_dir)
+    for line in compare(replace(spec, source=str(folder_of(entry))), formats, read(texts), options):
+        print(line, flush=True)
     return 0
 
 
@@ -141,7 +180,10 @@ def describe(entry: Entry, path: Path) -> str:
         folder = inspect(path, tasks.get(entry.task), entry.window)
     except FolderError as error:
         raise ModelUnavailable(str(error)) from error
-    runner = make(replace(spec_of(entry, device="cpu", dtype="float32"), source=str(path)))
+    # A format that only a GPU has is looked at there.
+    number_format: Precision = "int8" if entry.dtype == "int8" else "float32"
+    spec = spec_of(entry, device="cpu", dtype=number_format, cache_dir=WorkerSettings().cache_dir)
+    runner = make(replace(spec, source=str(path)))
     runner.open()
     runner.load()
     runner.run([runner.canary()])

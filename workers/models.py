@@ -1,12 +1,21 @@
 """From a catalogue entry to its runner."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from store.catalogue import Entry
+from textmill.errors import ModelUnavailable
 from workers import backends, tasks
 from workers.kinds import Kind, ModelSpec, Precision
-from workers.runner import ModelRunner
+from workers.runner import BY, ModelRunner
+
+CACHE_DIR = Path(".textmill/cache")
+"""Where the settings of a worker process have it by themselves."""
 
 
-def spec_of(entry: Entry, device: str = "auto", threads: int = 0, dtype: Precision = "auto") -> ModelSpec:
+def spec_of(
+    entry: Entry, device: str = "auto", threads: int = 0, dtype: Precision = "auto", cache_dir: Path = CACHE_DIR
+) -> ModelSpec:
     """The entry as this process is to run it. dtype: the process's own wish, which wins over the entry's."""
     return ModelSpec(
         name=entry.name,
@@ -21,6 +30,7 @@ def spec_of(entry: Entry, device: str = "auto", threads: int = 0, dtype: Precisi
         dtype=entry.dtype if dtype == "auto" else dtype,
         device=device,
         threads=threads,
+        cache_dir=cache_dir,
     )
 
 
@@ -32,4 +42,22 @@ def kind_of(task: str | None) -> Kind:
 def make(spec: ModelSpec) -> ModelRunner:
     """A runner that has neither been opened nor loaded. Raises ModelUnavailable where no backend can run the model."""
     kind = kind_of(spec.task)
-    return ModelRunner(spec, kind, backends.choose(spec, kind), tasks.rule)
+    backend = backends.choose(spec, kind)
+    return ModelRunner(spec, kind, backend, tasks.rule, backends.stand_in(spec, kind, backend))
+
+
+def make_named(name: str, spec_for: Callable[[str], ModelSpec]) -> ModelRunner:
+    """The runner of that name, as the engine has it: a model's own, or the second one of a model (`ModelRunner`).
+
+    `spec_for(model)`: by the catalogue's name. Raises ModelUnavailable.
+    """
+    model, _, by = name.partition(BY)
+    spec = spec_for(model)
+    if not by:
+        return make(spec)
+    kind = kind_of(spec.task)
+    found = backends.stand_in(spec, kind, backends.choose(spec, kind))
+    if found is None or found[1].name != by:
+        raise ModelUnavailable(f"{model}: nothing of it is left to the backend {by}")
+    seen, backend = found
+    return ModelRunner(seen, kind, backend, tasks.rule, name=name)

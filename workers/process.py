@@ -27,6 +27,7 @@ from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
 from workers.ahead import ImportAhead
+from workers.engine.answers import Answers
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
@@ -37,8 +38,8 @@ from workers.engine.watchdog import Watch, Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
 from workers.launcher.machine import machine
-from workers.models import make, spec_of
-from workers.runner import ModelRunner
+from workers.models import make_named, spec_of
+from workers.runner import BY, ModelRunner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
@@ -87,16 +88,21 @@ class DeviceProcess:
             settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds, settings.turn_seconds
         )
         self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
+        answers = Answers(settings.answers_mb << 20, lambda model, output: self.residency.open(model).kept(output))
+        self.inbox = Inbox(self._budgets, settings.turn_seconds, answers=answers)
+        metrics.WAITING.set_function(lambda: len(self.inbox))
         self.residency = Residency(
-            self._make, self._loaded, settings.model_memory_mb << 20, settings.model_retry_seconds
+            self._make,
+            self._loaded,
+            settings.model_memory_mb << 20,
+            settings.model_retry_seconds,
+            unloaded=self.inbox.forget_answers,
         )
         self._ahead = ImportAhead(models, self._make)
         self._watch = Watch()
         self._surroundings = contextlib.ExitStack()
         self._surrounded: set[str] = set()
         """The backends whose surroundings the engine's thread is in."""
-        self.inbox = Inbox(self._budgets, settings.turn_seconds)
-        metrics.WAITING.set_function(lambda: len(self.inbox))
         self.engine = Engine(
             self.inbox,
             self.residency,
@@ -116,7 +122,7 @@ class DeviceProcess:
             store,
             self.worker,
             overdue=lambda: self._watch.overdue,
-            resident=lambda: self.residency.resident,
+            resident=self._resident,
             load=self.engine.throughput.load,
             filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
@@ -138,7 +144,7 @@ class DeviceProcess:
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         self.dispatcher.start()
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
-        self.dispatcher.publish(self._patience.persist(expire))
+        self.dispatcher.publish(self._patience.persist(expire).released)
         self.engine.start()
         self._watchdog.start()
         self._progress_watchdog.start()
@@ -172,7 +178,8 @@ class DeviceProcess:
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
         # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
-        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id))
+        token = uuid.uuid4().hex  # the same for all tries: one may be done, and its answer lost
+        lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id, token))
         if lease is None:
             return "nothing to do"
         ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
@@ -185,7 +192,12 @@ class DeviceProcess:
 
     def _make(self, model: str) -> ModelRunner:
         settings = self._settings
-        return make(spec_of(self._catalogue.get(model), settings.device, settings.threads, settings.dtype))
+        how = (settings.device, settings.threads, settings.dtype, settings.cache_dir)
+        return make_named(model, lambda name: spec_of(self._catalogue.get(name), *how))
+
+    def _resident(self) -> list[str]:
+        """Models of the catalogue that are loaded, by whichever of their runners."""
+        return list(dict.fromkeys(name.partition(BY)[0] for name in self.residency.resident))
 
     def _loaded(self, runner: ModelRunner) -> None:
         """A model was loaded, in the engine's thread."""

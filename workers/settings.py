@@ -30,7 +30,7 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads that one pass uses. 0: as many as the process has cores."""
 
-    concurrency: int = Field(default=8, ge=1)
+    concurrency: int = Field(default=12, ge=1)
     """Task slots: shards in work at once. More gives the planner more to choose from, and takes more memory."""
 
     batch_tokens: int = Field(default=0, ge=0)
@@ -45,6 +45,9 @@ class WorkerSettings(BaseSettings):
     credit_tokens: int = Field(default=65_536, ge=1)
     """Tokens of one shard that may be with the engine at once. Times the task slots, it bounds what waits in memory."""
 
+    answers_mb: int = Field(default=16, ge=0)
+    """Memory for recent answers, of each model: equal pieces of text are not run twice. 0: they are, always."""
+
     model_memory_mb: int = Field(default=0, ge=0)
     """Memory for resident weights: beyond it the least recently used are unloaded. 0: until the device is full."""
 
@@ -56,7 +59,8 @@ class WorkerSettings(BaseSettings):
     serve it for this long. Longer than a healthy worker takes to start again."""
 
     batch_deadline_seconds: float = Field(default=60, gt=0)
-    """A batch that runs longer than this, and than 20 times a calibrated one, hangs: the process is started anew."""
+    """A batch that runs longer than this, and than 20 times a calibrated one (but five times this at most), hangs: the
+    process is started anew."""
 
     load_deadline_seconds: float = Field(default=900, gt=0)
     """The same for loading (and, where needed, downloading) a model."""
@@ -75,7 +79,7 @@ class WorkerSettings(BaseSettings):
     """Results of an unfinished shard are stored when there are so many."""
 
     cache_dir: Path = Path(".textmill/cache")
-    """Where calibrations are kept."""
+    """Where calibrations are kept, and what CTranslate2 runs: checkpoints, converted. May be deleted at any time."""
 
     task_events: bool = True
     """Send Celery's events about tasks: without them Flower shows no tasks."""

@@ -32,13 +32,20 @@ def described_tasks(_services: Services, _key: Key) -> dict[str, list[wire.TaskI
                 name=task.name,
                 title=task.title,
                 aliases=list(task.aliases),
-                document=wire.Document.model_json_schema(),
+                document=_document_schema(task),
                 options=task.options.model_json_schema(by_alias=False),
                 output=task.output.model_json_schema(),
             )
             for task in tasks.TASKS
         ]
     }
+
+
+def _document_schema(task: tasks.Task) -> dict[str, Any]:
+    """Of the documents that this task takes: what all have, and what it has beside."""
+    schema = wire.Document.model_json_schema()
+    schema["properties"] |= task.fields.model_json_schema().get("properties", {})
+    return schema | {"additionalProperties": False}
 
 
 @router.get("/stats")

@@ -11,14 +11,22 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from textmill.errors import DuplicateDocument, InvalidOptions, InvalidRequest, InvalidText, TooManyDocuments
+from textmill import tasks
+from textmill.errors import (
+    DuplicateDocument,
+    InvalidDocument,
+    InvalidOptions,
+    InvalidRequest,
+    InvalidText,
+    TooManyDocuments,
+)
 from textmill.tasks import Task
 from textmill.wire import Document, DocumentsRequest, JobRequest, RetryRequest, unstorable
 
 M = TypeVar("M", bound=BaseModel)
 
-Texts = list[tuple[str | None, str]]
-"""Documents as the store takes them: (the producer's id or None, text)."""
+Texts = list[tuple[str | None, str] | tuple[str | None, str, str]]
+"""Documents as the store takes them: (the producer's id or None, text), and their other fields as JSON."""
 
 SAMPLING = frozenset(
     {"do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
@@ -109,11 +117,30 @@ def _check_metadata(metadata: dict[str, Any], limit: int) -> None:
 
 def options_of(task: Task, options: dict[str, Any]) -> dict[str, Any]:
     """The options under their own names, without those that are null. Raises InvalidOptions."""
-    if sampling := sorted(SAMPLING & options.keys()):
+    if sampling := sorted((SAMPLING - task.options.model_fields.keys()) & options.keys()):
         valid = list(task.options.model_fields)
         message = f"sampling is not offered, since results must be repeatable: leave out {', '.join(sampling)}"
         raise InvalidOptions(message, valid=valid, errors=[{"option": name, "message": message} for name in sampling])
     return task.checked(options)
+
+
+def check_fields(task: str, options: dict[str, Any], documents: Texts) -> None:
+    """Whether the documents have the fields that their task wants. options: the job's canonical ones.
+
+    Raises InvalidDocument with the number of the first that has not.
+    """
+    contract = tasks.get(task)
+    passed: set[str] = set()  # most documents have the same fields, or none
+    for index, (_, _, *fields) in enumerate(documents):
+        given = fields[0] if fields else "{}"
+        if given in passed:
+            continue
+        try:
+            contract.check_fields(json.loads(given), options)
+        except InvalidDocument as error:
+            message = f"document {index} of this request: {error.message}"
+            raise InvalidDocument(message, **({"index": index} | error.details)) from error
+        passed.add(given)
 
 
 def _too_many(limit: int) -> TooManyDocuments:
@@ -137,7 +164,11 @@ def _checked(documents: Sequence[Document]) -> Texts:
                     f"documents {seen[name]} and {index} of this request both have the id {name!r}",
                     id=name, index=index, first_index=seen[name],
                 )  # fmt: skip
-        texts.append((name, text))
+        if fields := document.fields:
+            _refuse_unstorable(fields, f"document {index} of this request")
+            texts.append((name, text, json.dumps(fields, ensure_ascii=False)))
+        else:
+            texts.append((name, text))
     return texts
 
 

@@ -9,7 +9,8 @@ JOB: dict[str, Any] = {
     "open": False, "options": {"min_score": 0.5}, "priority": "normal", "metadata": {"batch": "november"},
     "counts": {"total": 10, "pending": 4, "succeeded": 5, "failed": 1, "cancelled": 0},
     "created_at": _MOMENT, "started_at": _MOMENT, "finished_at": None,
-    "documents_per_second": 12.5, "eta_seconds": 0.3, "error": None, "errors": {"document_too_long": 1},
+    "documents_per_second": 12.5, "eta_seconds": 0.3, "error": None, "notice": None,
+    "errors": {"document_too_long": 1},
 }  # fmt: skip
 
 RESULT: dict[str, Any] = {
@@ -19,7 +20,7 @@ RESULT: dict[str, Any] = {
     "attempts": 1, "finished_at": _MOMENT, "text": "Marie Curie was born in Warsaw.",
 }  # fmt: skip
 
-DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw."}
+DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw.", "fields": {}}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "JobRequest": {

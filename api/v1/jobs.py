@@ -1,7 +1,7 @@
 """Jobs: submit, append, close, look, wait, cancel, retry, delete."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -35,18 +35,22 @@ def submit(
     task = tasks.get(asked.task)
     options = door.options_of(task, asked.options)
     model = services.catalogue.resolve(task.name, asked.model, options)
+    canonical = task.canonical(model, options)
+    door.check_fields(task.name, canonical, documents)
     new = jobs.NewJob(
         key_id=key,
         task=task.name,
         model=model.name,
-        options=task.canonical(model, options),
+        options=canonical,
         priority=asked.priority,
         metadata=asked.metadata,
         open=asked.open,
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
     )
-    submitted = services.store.write(jobs.submit, new, documents)
+    # The idempotency key says by itself that the job is there.
+    write = services.store.write if idempotency_key else services.store.write_once
+    submitted = write(jobs.submit, new, documents)
     services.dispatcher.publish(submitted.released)
     if submitted.created:
         services.metrics.jobs.labels(task.name, model.name).inc()
@@ -71,7 +75,12 @@ def append(
     body = limits.decoded(request, body, settings.max_chunk_bytes)
     ndjson = limits.media_type(request, limits.JSON | limits.NDJSON) in limits.NDJSON
     documents = (door.parse_ndjson if ndjson else door.parse_documents)(body, settings.max_chunk_documents)
-    appended = services.store.write(jobs.append, key, job_id, documents, upload_offset)
+
+    def check(task: str, options: dict[str, Any]) -> None:
+        door.check_fields(task, options, documents)
+
+    write = services.store.write_once if upload_offset is None else services.store.write
+    appended = write(jobs.append, key, job_id, documents, upload_offset, check)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
@@ -80,7 +89,7 @@ def append(
 @router.post("/{job_id}/close")
 def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
-    return services.store.write(jobs.close, key, job_id)
+    return services.store.write_once(jobs.close, key, job_id)
 
 
 @router.get("/{job_id}")
@@ -101,14 +110,14 @@ async def get(
 @router.post("/{job_id}/cancel")
 def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
-    return services.store.write(jobs.cancel, key, job_id)
+    return services.store.write_once(jobs.cancel, key, job_id)
 
 
 @router.post("/{job_id}/retry")
 def retry(request: Request, services: Services, key: Key, job_id: JobId, body: SmallBody) -> wire.Job:
     """Process the failed documents of an ended job again: all of them, or those that failed with one of `codes`."""
     codes = door.parse_retry(limits.decoded(request, body, limits.SMALL_BODY))
-    retried = services.store.write(jobs.retry, key, job_id, codes)
+    retried = services.store.write_once(jobs.retry, key, job_id, codes)
     services.dispatcher.publish(retried.released)
     return retried.job
 
@@ -116,7 +125,7 @@ def retry(request: Request, services: Services, key: Key, job_id: JobId, body: S
 @router.delete("/{job_id}", status_code=204)
 def delete(services: Services, key: Key, job_id: JobId) -> None:
     """Delete an ended job with its texts and results."""
-    services.store.write(jobs.delete, key, job_id)
+    services.store.write_once(jobs.delete, key, job_id)
 
 
 def check_page(limit: int, most: int) -> None:

@@ -69,7 +69,7 @@ def cancel_matching(request: Request, services: Services, key: Key, body: SmallB
     asked = door.parse_matching(wire.CancelMatching, limits.decoded(request, body, limits.SMALL_BODY))
     states = [state for state in wire.JOB_STATES if state not in wire.ENDED_STATES]
     wanted = _asked(asked, states)
-    return _act(services, key, wanted, asked.expected, lambda job: services.store.write(jobs.cancel, key, job))
+    return _act(services, key, wanted, asked.expected, lambda job: services.store.write_once(jobs.cancel, key, job))
 
 
 @router.post("/retry")
@@ -82,7 +82,7 @@ def retry_matching(request: Request, services: Services, key: Key, body: SmallBo
     wanted = _asked(asked, ["completed_with_errors", "failed", "cancelled"], to_retry=True, codes=asked.codes)
 
     def retry(job: str) -> None:
-        services.dispatcher.publish(services.store.write(jobs.retry, key, job, asked.codes).released)
+        services.dispatcher.publish(services.store.write_once(jobs.retry, key, job, asked.codes).released)
 
     return _act(services, key, wanted, asked.expected, retry)
 

@@ -25,6 +25,10 @@ def save(model: MarianMTModel, tokenizer: Path, folder: Path, generation: dict[s
         decoder_start_token_id=ids.pad_token_id,
         pad_token_id=ids.pad_token_id,
         eos_token_id=ids.eos_token_id,
+        # As Marian's own checkpoints: the start is never said, and what may not be said takes no probability away
+        # from the rest. With this every backend searches by the same rule.
+        bad_words_ids=[[ids.pad_token_id]],
+        renormalize_logits=True,
         **generation,
     )
     model.half().save_pretrained(folder)

@@ -71,7 +71,7 @@ class ShoutPlan:
     def __init__(self, marks):
         self._marks = marks
 
-    def prepare(self, text):
+    def prepare(self, text, fields):
         return Prepared([Item(text, len(text) or 1)], None, len(text), 1)
 
     def assemble(self, prepared, outputs):
@@ -106,7 +106,10 @@ class Capitals:
 
 
 class LoudBackend:
-    name, rank, kinds, batch_tokens = "loud", 5, frozenset({Kind.TEXT}), 1_000
+    name, rank, kinds, batch_tokens, stand_in = "loud", 5, frozenset({Kind.TEXT}), 1_000, None
+
+    def import_ahead(self):
+        pass
 
     def inspect(self, spec, kind):
         return None if kind in self.kinds else f"it does not compute {kind}"
@@ -143,7 +146,9 @@ def add_the_task(tree: Path) -> None:
     (tree / "workers/tasks/shout_out.py").write_text(TASK_RULE)
     the_list = tree / "textmill/tasks/__init__.py"
     before = the_list.read_text()
-    after = before.replace("import ner, ", "import ner, shout_out, ").replace("ner.TASK)", "ner.TASK, shout_out.TASK)")
+    after = before.replace("    ner,\n", "    ner,\n    shout_out,\n").replace(
+        " ner.TASK,\n", " ner.TASK,\n    shout_out.TASK,\n"
+    )
     assert after.count("shout_out") == 2
     the_list.write_text(after)
 

@@ -318,6 +318,35 @@ def test_nothing_of_a_refused_request_is_stored(api: Running, http: httpx.Client
     assert http.get(f"/v1/jobs/{job['id']}").json()["counts"]["total"] == 1
 
 
+def test_a_document_has_the_fields_of_its_task(http: httpx.Client) -> None:
+    """Also where it is appended, and its job says which task that is."""
+    asked = {
+        "task": "question-answering",
+        "model": "echo",
+        "open": True,
+        "documents": [{"text": "a", "question": "Who?"}],
+    }
+    job = http.post("/v1/jobs", json=asked).json()
+    path = f"/v1/jobs/{job['id']}/documents"
+    wrong = [{"text": "b", "question": "Who?"}, {"text": "c", "question": None}]
+    found = problem(http.post(path, json={"documents": wrong}), 422, "invalid_document")
+    assert found.details == {"index": 1, "field": "question", "valid": ["text", "question"]}
+    lines = b'{"text": "b", "question": "Who?"}\n{"text": "c", "answer": "x"}\n'
+    found = problem(http.post(path, content=lines, headers=NDJSON), 422, "invalid_document")
+    assert (found.details["index"], found.details["field"]) == (1, "answer")
+    assert http.get(f"/v1/jobs/{job['id']}").json()["counts"]["total"] == 1
+    assert http.post(path, json={"documents": wrong[:1]}).json() == {"accepted": 1, "total": 2}
+    stored = http.get(path).json()["documents"]
+    assert [(document["text"], document["fields"]) for document in stored] == [
+        ("a", {"question": "Who?"}), ("b", {"question": "Who?"}),
+    ]  # fmt: skip
+    described = {task["name"]: task["document"] for task in http.get("/v1/tasks").json()["tasks"]}
+    assert described["question-answering"]["properties"].keys() == {"id", "text", "question"}
+    assert described["ner"]["properties"].keys() == {"id", "text"}
+    with_one_for_all = asked | {"options": {"question": "Why?"}, "documents": [{"text": "a"}]}
+    assert http.post("/v1/jobs", json=with_one_for_all).status_code == 201
+
+
 WRONG: list[tuple[bytes, str]] = [
     (b"", "invalid_request"),
     (b"[]", "invalid_request"),
@@ -325,7 +354,19 @@ WRONG: list[tuple[bytes, str]] = [
     (b"\xff", "invalid_request"),
     (b"[" * 5_000, "invalid_request"),
     (b'{"task": "parsing"}', "invalid_request"),
-    (b'{"task": "ner", "documents": [{"text": "x", "texts": "y"}]}', "invalid_request"),
+    (b'{"task": "ner", "model": "echo", "documents": [{"text": "x", "texts": "y"}]}', "invalid_document"),
+    (b'{"task": "question-answering", "model": "echo", "documents": [{"text": "x"}]}', "invalid_document"),
+    (
+        b'{"task": "question-answering", "model": "echo", "documents": [{"text": "x", "question": ["y"]}]}',
+        "invalid_document",
+    ),
+    (
+        b'{"task": "question-answering", "model": "echo", "documents": [{"text": "x", "question": "\\u0000"}]}',
+        "invalid_text",
+    ),
+    (b'{"task": "zero-shot-classification", "model": "echo", "documents": [{"text": "x"}]}', "invalid_options"),
+    (b'{"task": "zero-shot-classification", "model": "echo", "options": {"candidate_labels": []}}', "invalid_options"),
+    (b'{"task": "text-generation", "model": "echo", "options": {"temperature": 0.5}}', "invalid_options"),
     (b'{"task": "ner", "documents": [{"id": "", "text": "x"}]}', "invalid_request"),
     (b'{"task": "ner", "metadata": {"x": NaN}}', "invalid_request"),
     (b'{"task": "ner", "metadata": {"x": "\\u0000"}}', "invalid_text"),

@@ -5,17 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from store import schema
 from store.session import Store
 from tests.conftest import free_port
 from textmill import Client
 
+MakeStore = Callable[..., Store]
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,6 +71,30 @@ def test_it_serves_and_stops_at_once_although_somebody_waits(store: Store) -> No
         assert process.wait(timeout=50) == -signal.SIGTERM  # uvicorn ends as the signal says, after its shutdown
         waiting.join(50)
         assert answers == [200]
+
+
+@pytest.mark.parametrize("command", [["api"], ["api", "keys", "create", "k"], ["workers", "--gpus", "none"]])
+def test_a_database_that_was_never_migrated_is_named_with_the_command(
+    store: Store, tmp_path: Path, command: list[str]
+) -> None:
+    given = environment(store, DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    ended = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "make migrate" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_database_of_the_previous_release_is_refused_and_one_of_the_next_is_not(make_store: MakeStore) -> None:
+    store = make_store()
+    schema.check(store)
+    store.write(lambda tx: tx.exec_driver_sql("ALTER TABLE jobs ADD COLUMN of_the_next TEXT"))
+    schema.check(store)
+    store.write(lambda tx: tx.exec_driver_sql("ALTER TABLE results DROP COLUMN dtype"))
+    with pytest.raises(schema.NotMigrated, match="make migrate"):
+        schema.check(store)
 
 
 def test_the_api_needs_no_torch(store: Store) -> None:

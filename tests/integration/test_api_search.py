@@ -112,7 +112,7 @@ def test_documents_and_results_show_their_texts(api: Running, http: httpx.Client
     job = http.post("/v1/jobs", json=job_of(documents)).json()["id"]
     path = f"/v1/jobs/{job}"
     first = http.get(f"{path}/documents", params={"limit": 2}).json()
-    assert first["documents"][0] == {"id": "a/b", "position": 0, "text": "fail ü"}
+    assert first["documents"][0] == {"id": "a/b", "position": 0, "text": "fail ü", "fields": {}}
     rest = http.get(f"{path}/documents", params={"cursor": first["next_cursor"]}).json()
     assert ([document["id"] for document in rest["documents"]], rest["next_cursor"]) == (["d"], None)
     assert http.get(f"{path}/documents/a%2Fb").json()["text"] == "fail ü"

@@ -47,6 +47,14 @@ def claim(store: Store, shard_id: int, worker: str = WORKER) -> Lease:
     return lease
 
 
+def test_what_a_document_has_beside_its_text_comes_to_the_worker(store: Store, key_id: int) -> None:
+    batch = [("a", "x", '{"question": "Olá?"}'), ("b", "y")]
+    released = store.write(jobs.submit, NewJob(key_id, "question-answering", "echo"), batch).released
+    lease = claim(store, released[0].shard_id)
+    found = store.read(leases.undecided, lease, -1, 10)
+    assert [(text.text, text.fields) for text in found] == [("x", {"question": "Olá?"}), ("y", {})]
+
+
 def test_a_job_from_submit_to_its_results(store: Store, key_id: int) -> None:
     job, created, released = store.write(jobs.submit, NewJob(key_id, "summarization", "echo"), texts("a", "b", "c"))
     assert created

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, events, jobs, leases, results, search, stats, sweep, tallies, texts
+from store import dispatch, endings, events, jobs, leases, results, retrying, search, stats, sweep, tallies, texts
 from store.bulk import DocumentOutcome, insert_results
 from store.search import Wanted
 from store.session import Store
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
-LARGE = ("batches", "documents", "error_counts", "jobs", "minutes", "results", "shards", "turns", "waiting")
+LARGE = (
+    "batches", "documents", "error_counts", "jobs", "minutes", "receipts", "results", "shards", "turns", "waiting",
+)  # fmt: skip
 
 Statement = tuple[str, Any]
 
@@ -46,6 +48,14 @@ def work(store: Store, key_id: int) -> None:
     store.write(jobs.close, key_id, job.id)
     store.write(jobs.cancel, key_id, job.id)
     store.write(jobs.retry, key_id, job.id, None)
+    while store.write(retrying.go_on).more:
+        pass
+    store.write(jobs.cancel, key_id, job.id)
+    failed, released = submit(store, key_id, 1)
+    finish(store, claim(store, released[0].shard_id, "w"), failing=[0])
+    store.write(jobs.retry, key_id, failed.id, ["processing_failed"])
+    store.write(retrying.go_on)
+    store.write(sweep.forget_receipts)
 
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,8 +124,11 @@ def noting(store: Store, work: Callable[[], object]) -> list[Statement]:
 
 
 @pytest.fixture
-def seen(make_store: Callable[..., Store], key_id: int) -> tuple[Store, list[Statement]]:
+def seen(
+    make_store: Callable[..., Store], key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Store, list[Statement]]:
     """The store, and each statement that `work` ran on it."""
+    monkeypatch.setattr(retrying, "STEP", 2)
     store = make_store(shard_documents=1, unserved_shards=2, retention_seconds=1000)
     statements = noting(store, lambda: work(store, key_id))
     assert len(statements) > 30

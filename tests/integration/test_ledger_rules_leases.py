@@ -137,11 +137,11 @@ def test_what_a_dead_process_held_is_queued_at_once(make_store: MakeStore, key_i
         store.write(workers.register, WorkerRow(name, "host", pid, "cpu", ("echo",), 1, machine))
     for shard, worker in zip(released, ("dead", "neighbour", "namesake"), strict=True):
         claim(store, shard.shard_id, worker)
-    assert [shard.first for shard in store.write(leases.expire_process, "here", 7)] == [0]
+    assert [shard.first for shard in store.write(leases.expire_process, "here", 7).released] == [0]
     assert shard_states(store, job) == ["queued", "leased", "leased"]
     left = store.read(lambda tx: set(tx.execute(sa.select(workers_table.c.id)).scalars()))
     assert left == {"neighbour", "namesake"}
-    assert store.write(leases.expire_process, "here", 7) == []
+    assert store.write(leases.expire_process, "here", 7) == ([], True)
 
 
 # --- drain ------------------------------------------------------------------------------------------------------------

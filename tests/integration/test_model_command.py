@@ -99,6 +99,7 @@ def hub(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         'window = 16\nlicence = "MIT"\nlimitations = "-"\n'
     )
     monkeypatch.setenv("TEXTMILL_CATALOGUE", str(catalogue))
+    monkeypatch.setenv("TEXTMILL_CACHE_DIR", str(tmp_path / "made"))
     thread = Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -115,6 +116,9 @@ def test_a_model_is_fetched_once_and_then_passes_the_check_without_the_hub(
     assert capsys.readouterr().out.count("tiny: not fetched") == 2
     assert main(["pull", "tiny"]) == 0
     assert COMMIT in capsys.readouterr().out
+    made = [path.name for path in (tmp_path / "made" / "ctranslate2").iterdir() if path.is_dir()]
+    assert len(made) == 1, "the worker's conversion, that of the check alike"
+    assert made[0].startswith(f"tiny-{COMMIT}-float32-")
     assert not list((tmp_path / "cache").rglob("*.bin"))
     hub.files = {}
     assert main(["check", "tiny"]) == 0
@@ -140,3 +144,24 @@ def test_an_unknown_name_and_a_file_that_the_hub_lacks(hub: Hub, capsys: pytest.
     del hub.files["config.json"]
     assert main(["pull", "tiny"]) == 1
     assert "config.json is missing" in capsys.readouterr().err
+
+
+def test_compare_tells_speed_agreement_and_the_texts_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEXTMILL_CACHE_DIR", str(tmp_path))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The program reads text files from the disk.\n\nPlay chess across 3 boards!\n")
+    options = '{"source_lang": "en", "target_lang": "pt"}'
+    name = "translation-en-pt-small"
+    assert main(["compare", name, "--texts", str(texts), "--formats", "float32", "--options", options]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("torch float32: ")
+    assert second.startswith("ctranslate2 float32: ")
+    assert second.endswith("2 of 2 answers are the same")
+    cut = '{"source_lang": "en", "target_lang": "pt", "num_beams": 4, "early_stopping": false, "length_penalty": 5.0}'
+    assert main(["compare", name, "--texts", str(texts), "--formats", "int8", "--options", cut]) == 0
+    assert "ctranslate2 int8: " in capsys.readouterr().out
+    assert main(["compare", name, "--texts", str(tmp_path / "none")]) == 2
+    assert main(["compare", name, "--texts", str(texts), "--formats", "float16"]) == 1
+    assert "it has no float16 on a CPU" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_without_a_worker_a_few_shards_are_out(make_store: MakeStore, key_id: in
 
 
 def test_what_is_out_is_some_seconds_of_what_the_live_workers_do(make_store: MakeStore, key_id: int) -> None:
-    store = make_store(release_seconds=3)
+    store = make_store(release_alone_seconds=3)
     worker(store, "w1", 10, models=(MODEL, "other"))
     worker(store, "w2", 20)
     worker(store, "w3", 1000, models=("other",))
@@ -80,6 +80,16 @@ def test_what_is_out_is_some_seconds_of_what_the_live_workers_do(make_store: Mak
     for shard in released[:7]:
         run(store, shard.shard_id)
     assert out(store) == 3, "a dead worker does nothing"
+
+
+def test_a_key_that_is_alone_has_more_out(make_store: MakeStore, key_id: int) -> None:
+    store = make_store(release_seconds=2, release_alone_seconds=4)
+    worker(store, "w", 10, slots=20)
+    _, released = submit(store, key_id, 30)
+    assert len(released) == 4
+    assert len(submit(store, new_key(store), 30)[1]) == 1, "in a slot of the reserve"
+    for shard in released[:3]:
+        assert not run(store, shard.shard_id).released, "no more than two seconds, together"
 
 
 def test_a_shard_larger_than_the_window_leaves_no_worker_idle(make_store: MakeStore, key_id: int) -> None:
@@ -132,7 +142,7 @@ def test_a_job_that_comes_beside_a_huge_one_starts_at_once(
 ) -> None:
     store = make_store()
     worker(store, "w", 10)
-    assert len(submit(store, key_id, 100)[1]) == 3
+    assert len(submit(store, key_id, 100)[1]) == 4
     small, released = submit(store, key_id if same_key else new_key(store), 3, priority=priority)
     assert [(r.job, r.first) for r in released] == [(small.id, 0)]
     assert store.write(dispatch.release, MODEL) == [], "and no more than that"

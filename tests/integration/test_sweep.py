@@ -7,7 +7,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from store import dispatch, jobs, leases, search, sweep
+from store import dispatch, jobs, leases, search, sweep, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.queue import celery_app, redis_lists
@@ -16,6 +16,7 @@ from store.session import Store, db_time
 from store.sweep import Sweeper
 from store.tables import documents, duties, shards, turns, waiting
 from store.tables import jobs as jobs_table
+from store.workers import WorkerRow
 from tests.conftest import ValkeyProcess
 from tests.integration.interleaving import Contender
 from tests.integration.ledger_steps import (
@@ -55,6 +56,28 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 def messages(client: redis.Redis, model: str = MODEL) -> int:
     return sum(int(client.llen(name)) for name in redis_lists(model))
+
+
+def test_a_model_that_nobody_serves_is_named_once(
+    store: Store, key_id: int, publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its worker is down, or it has left the catalogue: the job waits, and says why."""
+    job, _ = submit(store, key_id)
+    sweeper = Sweeper(store, publisher)
+    for _ in range(sweep.LONELY_SWEEPS + 2):
+        sweeper.sweep()
+    assert [record.getMessage() for record in caplog.records if "no live worker" in record.getMessage()] == [
+        "1 shards of echo are queued, and no live worker serves that model"
+    ]
+    notice = store.read(jobs.get, key_id, job.id).notice
+    assert notice is not None
+    assert "no live worker serves echo" in notice
+    store.write(workers.register, WorkerRow("w", "host", 1, "cpu", ("echo",), 1, "machine"))
+    assert store.read(jobs.get, key_id, job.id).notice is None
+    store.write(workers.heartbeat, "w", [], 0.0, {}, ["echo"])
+    assert store.read(jobs.get, key_id, job.id).notice is not None, "it could not load the model"
+    store.write(jobs.cancel, key_id, job.id)
+    assert store.read(jobs.get, key_id, job.id).notice is None
 
 
 def all_shards(store: Store) -> Sequence[sa.RowMapping]:

@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
 from store import workers
 from store.session import Store
 from store.tables import results, shards
+from tests.conftest import free_port
 from tests.worker_process import BROKEN, PLAIN, Producer, Worker, running, wait_until
 
 
@@ -75,6 +77,27 @@ def test_one_bad_document_never_fails_its_neighbours(worker: Worker, producer: P
     assert {row.position: row.error_code for row in rows if row.error_code} == {n: c for n, (_, c) in bad.items() if c}
     assert all(json.loads(row.output)["translation_text"] == texts[row.position] for row in rows if row.output)
     assert rows[29].pieces == 5
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
+def test_equal_work_is_done_once_and_everybody_gets_their_own_outcome(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    kinds = [*(f"[[echo:same]]text {n}" for n in range(9)), "[[echo:same]][[echo:raise]]"]
+    texts = [kinds[n % len(kinds)] for n in range(1000)]
+    port = free_port()
+    with running(store, tmp_path, worker_metrics_port=port) as worker:
+        one, other = producer.submit(texts, "summarization"), producer.submit(texts, "translation")
+        jobs = [(producer.wait(one), "summary_text"), (producer.wait(other), "translation_text")]
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert worker.stop() == 0
+    for job, field in jobs:
+        rows = producer.results(job)
+        assert [row.output and json.loads(row.output)[field] for row in rows] == [
+            None if "raise" in text else text for text in texts
+        ]
+        assert {row.error_code for row in rows} == {None, "processing_failed"}
+    assert f'textmill_shared_items_total{{model="echo"}} {2 * 900 - 9}.0' in metrics.splitlines()
 
 
 def test_a_model_that_fails_on_its_canary_is_an_error_of_the_job(worker: Worker, producer: Producer) -> None:
@@ -209,7 +232,7 @@ def test_sigterm_does_not_wait_for_a_pass_that_hangs(store: Store, producer: Pro
 def test_a_worker_is_registered_while_it_runs(store: Store, worker: Worker) -> None:
     wait_until(lambda: len(store.read(workers.live)) == 1, "it registers")
     [info] = store.read(workers.live)
-    assert (info.device, info.models, info.slots) == ("cpu", ["absent", "echo"], 8)
+    assert (info.device, info.models, info.slots) == ("cpu", ["absent", "echo"], 12)
     assert [info.pid] == worker.children
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,48 @@ def test_a_killed_worker_loses_nothing(store: Store, producer: Producer, tmp_pat
         assert [row.position for row in rows] == list(range(10_000))
         assert all(json.loads(row.output or "") == {"summary_text": texts[row.position]} for row in rows)
         assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # on SQLite locks end with their process
+def test_what_a_killed_worker_has_locked_does_not_wait_for_its_lease(
+    store: Store, producer: Producer, tmp_path: Path
+) -> None:
+    with running(store, tmp_path) as worker:
+        job = producer.submit(["[[echo:sleep=1]]"])
+        wait_until(lambda: producer.get(job).state == "running", "it is at work")
+        with store.engine.begin() as left_behind:  # its transaction, whose end the server has not noticed
+            left_behind.execute(sa.select(shards.c.id).with_for_update())
+            killed = kill_child(worker)
+            wait_until(lambda: worker.children not in ([], [killed]), "another one starts")
+        # The lease would last for a minute.
+        assert producer.wait(job, 45).state == "completed"
+        assert losses(store) == [1]
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # where two machines share a database
+def test_a_deployment_under_load_costs_nothing(make_store: Callable[..., Store], key_id: int, tmp_path: Path) -> None:
+    store = make_store(shard_documents=100)
+    producer = Producer(store, key_id)
+    texts = ["[[echo:sleep=0.01]]" if n % 10 == 0 else f"text {n}" for n in range(12_000)]
+    with running(store, tmp_path / "old") as old, running(store, tmp_path / "new") as new:
+        job = producer.submit(texts)
+        for worker in (old, new):
+            wait_until(lambda worker=worker: succeeded(worker) > 0, "both are at work")  # type: ignore[misc]
+        assert old.stop() == 0
+        assert producer.get(job).state == "running"
+        assert producer.wait(job, 120).counts.succeeded == len(texts)
+        wait_until(lambda: succeeded(old) + succeeded(new) >= len(texts), "the last task has ended")
+        assert succeeded(old) + succeeded(new) == len(texts), "no document was processed twice"
+        assert "handed back" not in old.log
+        assert set(losses(store)) == {0}
+        assert new.stop() == 0
+    producer.close()
+
+
+def succeeded(worker: Worker) -> int:
+    """Documents that succeeded in tasks of this worker that have ended."""
+    return sum(map(int, re.findall(r"succeeded in .*'(\d+) succeeded", worker.log)))
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,9 @@ NER_FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "xlm-roberta": lambda: _token_classifier(
         tf.XLMRobertaConfig, tf.XLMRobertaForTokenClassification, _xlm_roberta_tokenizer()
     ),
+    "camembert": lambda: _token_classifier(
+        tf.CamembertConfig, tf.CamembertForTokenClassification, _xlm_roberta_tokenizer()
+    ),
     "deberta-v2": lambda: _token_classifier(
         tf.DebertaV2Config, tf.DebertaV2ForTokenClassification, _deberta_v2_tokenizer(),
         relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=16, max_relative_positions=64,

@@ -1,6 +1,9 @@
 """Runners of folders, made as a worker makes them from the catalogue."""
 
-from collections.abc import Sequence
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,10 @@ from textmill import tasks
 from workers import models
 from workers.kinds import ModelSpec
 from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
+
+CACHE = Path(tempfile.mkdtemp(prefix="textmill-cache-"))
+"""Where backends keep what they make of the checkpoints of one test session."""
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 def opened(
@@ -20,10 +27,33 @@ def opened(
             {"source_langs": languages[0], "target_langs": languages[1], "lang_codes": fields.pop("lang_codes", {})}
         )
         fields["offer"] = offer
-    spec = {"name": "small", "source": str(folder), "window": 128, "device": DEVICE, "dtype": "float32"} | fields
+    spec = {
+        "name": "small",
+        "source": str(folder),
+        "window": 128,
+        "device": DEVICE,
+        "dtype": "float32",
+        "threads": 1,
+        "cache_dir": CACHE,
+    } | fields
     runner = models.make(ModelSpec(task=task, **spec))
     runner.open()
     return runner
+
+
+def opened_by_name(folder: Path, task: str, **fields: Any) -> Callable[[str], ModelRunner]:
+    """What a worker's residency does with the engine's names: each runner of the model made once, opened and loaded."""
+    own = opened(folder, task, **fields)
+    found: dict[str, ModelRunner] = {}
+
+    def by_name(name: str) -> ModelRunner:
+        if name not in found:
+            found[name] = models.make_named(name, lambda _: own.spec)
+            found[name].open()
+            found[name].load()
+        return found[name]
+
+    return by_name
 
 
 def loaded(folder: Path, task: str, **fields: Any) -> ModelRunner:

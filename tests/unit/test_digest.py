@@ -5,8 +5,9 @@ import pytest
 from textmill.digest import Digest, Watch, digest_of
 from textmill.documents import Chunk, encode
 from textmill.errors import InvalidRequest
+from textmill.files.parts import Parts
 
-NAMES: list[tuple[str | None, str]] = [(None, "a"), ("1", "b"), (None, "c"), (None, "d")]
+NAMES = [Parts(None, "a"), Parts("1", "b"), Parts(None, "c"), Parts(None, "d")]
 
 
 def refuse(_noted: Digest) -> None:
@@ -18,12 +19,13 @@ def chunk(first: int, end: int) -> Chunk:
 
 
 def test_a_digest_is_of_ids_texts_and_borders() -> None:
-    given: list[list[tuple[str | None, str]]] = [
-        [(None, "ab")],
-        [(None, "a"), (None, "b")],
-        [("a", "b")],
+    given = [
+        [Parts(None, "ab")],
+        [Parts(None, "a"), Parts(None, "b")],
+        [Parts("a", "b")],
+        [Parts("a", "b", {"question": "Who?"})],
         [],
-        [(None, "a"), (None, "c")],
+        [Parts(None, "a"), Parts(None, "c")],
     ]
     assert len({digest_of(documents).sha256 for documents in given}) == len(given)
     assert digest_of([]) == Digest()
@@ -53,7 +55,7 @@ def test_the_same_documents_go_on_where_the_earlier_ones_stopped(held: int) -> N
 
 
 def test_other_documents_are_refused_before_they_are_sent() -> None:
-    watch = Watch(digest_of([(None, "x"), *NAMES[1:3]]), 1, refuse)
+    watch = Watch(digest_of([Parts(None, "x"), *NAMES[1:3]]), 1, refuse)
     with pytest.raises(InvalidRequest, match="other documents"):
         watch(chunk(0, 4))
     watch = Watch(digest_of(NAMES[:3]), 2, refuse)

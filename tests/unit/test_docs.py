@@ -142,7 +142,7 @@ def test_nothing_points_to_a_numbered_section() -> None:
 
 def test_every_rule_of_the_ledger_names_its_tests() -> None:
     for row in re.findall(r"^\| \d+ \|.*$", architecture("The ledger"), re.MULTILINE):
-        assert re.search(r"`tests/integration/\w+\.py` \|$", row), row
+        assert re.search(r"`tests/(integration|reliability)/\w+\.py` \|$", row), row
 
 
 def test_every_path_on_the_architecture_page_exists() -> None:

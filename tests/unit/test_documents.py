@@ -10,6 +10,7 @@ import pytest
 from textmill import documents
 from textmill.documents import Chunker, chunks, each
 from textmill.errors import InvalidRequest, InvalidText
+from textmill.files.parts import Parts
 from textmill.wire import Document
 
 
@@ -23,7 +24,7 @@ from textmill.wire import Document
     ],
 )  # fmt: skip
 def test_what_can_be_a_document(given: object, found: list[tuple[str | None, str]]) -> None:
-    assert list(each(given)) == found  # type: ignore[arg-type]
+    assert [(parts.id, parts.text) for parts in each(given)] == found  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("given", ["one text", b"bytes", {"id": "1", "text": "x"}, Path("x"), Document(text="x")])
@@ -66,7 +67,7 @@ def test_a_table_is_not_taken_for_the_names_of_its_columns(protocol: str) -> Non
 
 
 def test_a_column_is_its_texts() -> None:
-    assert list(each(Series(["a", "b"]))) == [(None, "a"), (None, "b")]  # type: ignore[arg-type]
+    assert list(each(Series(["a", "b"]))) == [Parts(None, "a"), Parts(None, "b")]  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match="document 1 is a float"):  # how pandas writes a missing value
         list(each(Series(["a", float("nan")])))  # type: ignore[arg-type]
 
@@ -125,5 +126,5 @@ def test_skipped_documents_are_not_encoded() -> None:
 
 
 def test_lines_keep_white_space() -> None:
-    assert list(each(io.StringIO("  a \n\tb\r\n"))) == [(None, "  a "), (None, "\tb")]
-    assert documents.encode(("é", "ü"), 0) == '{"id":"é","text":"ü"}'.encode()
+    assert list(each(io.StringIO("  a \n\tb\r\n"))) == [Parts(None, "  a "), Parts(None, "\tb")]
+    assert documents.encode(Parts("é", "ü"), 0) == '{"id":"é","text":"ü"}'.encode()

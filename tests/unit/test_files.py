@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from textmill.errors import InvalidRequest, InvalidText
 from textmill.files import delimited
 from textmill.files.delimited import Columns
 from textmill.files.inputs import FOREIGN, Format, check, expand, from_file, from_files, same_id
+from textmill.files.parts import Parts
 from textmill.files.results import form_of
 
 
@@ -22,6 +24,13 @@ from textmill.files.results import form_of
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def pairs(documents: Iterable[Parts]) -> list[tuple[str | None, str]]:
+    """Of documents that have nothing beside their text."""
+    found = list(documents)
+    assert not any(parts.fields for parts in found)
+    return [(parts.id, parts.text) for parts in found]
 
 
 def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -39,10 +48,10 @@ def test_files_by_their_kind(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     names = expand(["c.JSONL", "**/*.txt"])
     assert names == ["c.JSONL", "b.txt", "empty.txt", "sub/a.txt"]
     whole = [("b.txt", "zwei\r\nZeilen\n"), ("empty.txt", ""), ("sub/a.txt", "eins")]  # offsets count in the file
-    assert list(from_files(names)) == [("x", "drei"), (None, "vier"), *whole]
-    assert list(from_files(["readme.md"])) == [("readme.md", "# Titel")]
-    assert list(from_file(Path("b.txt"), "lines")) == [(None, "zwei"), (None, "Zeilen")]
-    assert list(each([Path("sub/a.txt"), "text"])) == [("sub/a.txt", "eins"), (None, "text")]
+    assert pairs(from_files(names)) == [("x", "drei"), (None, "vier"), *whole]
+    assert pairs(from_files(["readme.md"])) == [("readme.md", "# Titel")]
+    assert pairs(from_file(Path("b.txt"), "lines")) == [(None, "zwei"), (None, "Zeilen")]
+    assert pairs(each([Path("sub/a.txt"), "text"])) == [("sub/a.txt", "eins"), (None, "text")]
     with pytest.raises(InvalidRequest, match="no such file"):
         expand(["*.pdf"])
 
@@ -62,7 +71,7 @@ def test_the_standard_input(
     content: bytes, format: Format, found: list[tuple[str | None, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(monkeypatch, content)
-    assert list(from_files(["-"], format)) == found
+    assert pairs(from_files(["-"], format)) == found
     assert sys.stdin.read() == ""  # still open
 
 
@@ -90,7 +99,7 @@ def test_a_format_that_is_none_of_ours_is_refused_with_a_hint(suffix: str, here:
     for attempt in (lambda: list(from_files([name])), lambda: check(["-", name], "auto", Columns())):
         with pytest.raises(InvalidRequest, match=f"{suffix.lower()} files are not read: .*--format text"):
             attempt()
-    assert list(from_files([name], "text")) == [(name, '[{"text": "a"}]')]
+    assert pairs(from_files([name], "text")) == [(name, '[{"text": "a"}]')]
     with pytest.raises(InvalidRequest, match="not written"):
         form_of(f"out{suffix}", "ner")
 
@@ -161,7 +170,7 @@ def test_a_row_is_a_document(
     name: str, content: str, columns: Columns, found: list[tuple[str | None, str]], here: Path
 ) -> None:
     (here / name).write_bytes(content.encode())
-    assert list(from_files([name], columns=columns)) == found
+    assert pairs(from_files([name], columns=columns)) == found
 
 
 def test_a_field_without_an_end_is_not_read_to_the_end(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,3 +249,25 @@ def test_any_other_name_holds_json_lines() -> None:
         assert json.loads(form_of(name, "summarization").line(result(output={"summary_text": "x"})))["output"] == {
             "summary_text": "x"
         }
+
+
+def test_a_column_of_the_tasks_is_kept(here: Path) -> None:
+    (here / "x.csv").write_text("id,question,text,other\na,Who?,Maria,1\nb,,Olá,2\n")
+    known = Columns(fields=("question",))
+    assert [(p.id, p.text, dict(p.fields)) for p in from_files(["x.csv"], columns=known)] == [
+        ("a", "Maria", {"question": "Who?"}), ("b", "Olá", {}),
+    ]  # fmt: skip
+    assert pairs(from_files(["x.csv"])) == [("a", "Maria"), ("b", "Olá")]
+    (here / "y.csv").write_text("question,text,question\n")
+    with pytest.raises(InvalidRequest, match="2 columns are named 'question'"):
+        list(from_files(["y.csv"], columns=known))
+
+
+def test_a_field_of_another_task_is_refused_with_its_line(here: Path) -> None:
+    (here / "x.jsonl").write_text('{"text": "a"}\n{"text": "b", "question": "Who?"}\n')
+    [_, second] = from_files(["x.jsonl"], columns=Columns(fields=("question",)))
+    assert second == Parts(None, "b", {"question": "Who?"})
+    assert list(from_files(["x.jsonl"], columns=Columns(fields=None)))[1] == second  # the server knows better
+    with pytest.raises(InvalidRequest, match=r"x.jsonl, line 2: question: there is no such field") as raised:
+        list(from_files(["x.jsonl"]))
+    assert raised.value.details == {"file": "x.jsonl", "line": 2}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from textmill import wire
 from textmill.progress import LINE_SECONDS, Bar
-from textmill.show import duration, job_line, jobs_table, model_line
+from textmill.show import duration, job_line, jobs_table, model_line, model_text, output_text
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -90,3 +90,22 @@ def test_on_a_terminal_there_is_a_bar_and_that_of_an_upload_goes_away(transient:
     assert "left" not in out.getvalue()  # nobody knows while documents are still coming
     erased = out.getvalue().rstrip().endswith("\x1b[2K")
     assert erased == transient
+
+
+def test_a_model_by_itself_has_its_limitations_in_sight() -> None:
+    model = {
+        "name": "m", "task": "fill-mask", "window": 64, "default": True, "limitations": "English.", "licence": "MIT",
+        "source": None, "revision": "3", "labels": None, "options": {"top_k": 2},
+    }  # fmt: skip
+    assert model_text(model) == [
+        "m  fill-mask  window 64  (default)", "limitations: English.", "licence: MIT", "revision: 3",
+        'options: {"top_k": 2}',
+    ]  # fmt: skip
+
+
+def test_an_output_in_the_words_of_its_task() -> None:
+    nothing = {"answers": [{"answer": "", "score": 0.5, "start": 0, "end": 0}]}
+    assert output_text("question-answering", nothing) == "(no answer)  0.500"
+    assert output_text("ner", {"entities": []}) == "(no entity)"
+    assert output_text("feature-extraction", {"embedding": [1, 2]}) == "[1.000, 2.000] (2 numbers)"
+    assert output_text("a-newer-task", {"x": 1}) == '{\n "x": 1\n}'

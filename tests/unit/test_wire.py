@@ -95,8 +95,8 @@ def test_an_output_has_the_types_of_its_task() -> None:
 def test_a_field_of_another_task_is_none_and_of_no_task_an_error() -> None:
     found = output({"summary_text": "s"})
     assert (found.entities, found.translation_text) == (None, None)
-    with pytest.raises(AttributeError, match=r"'labels'.*has: summary_text"):
-        _ = found.labels
+    with pytest.raises(AttributeError, match=r"'syllables'.*has: summary_text"):
+        _ = found.syllables
     assert not hasattr(found, "__html__")
     with pytest.raises(KeyError):
         found["entities"]

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from textmill import wire
+from textmill import tasks, wire
 from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
 from textmill.events import EventReader
@@ -36,7 +36,9 @@ class AsyncJob(JobView):
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
         already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
         is sent or skipped."""
-        await self._client._run(self._client._flows.upload(self.info, self._client._source(documents), [], seen))
+        await self._client._run(
+            self._client._flows.upload(self.info, self._client._source(documents, self.info.task), [], seen)
+        )
         return await self.refresh()
 
     async def close(self) -> Self:
@@ -157,7 +159,7 @@ class AsyncClient(ClientBase):
     ) -> AsyncJob:
         """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
         head = head_of(task, model, priority, metadata, options)
-        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents), head, idempotency_key)))
+        return AsyncJob(self, await self._run(self._flows.submit(self._source(documents, task), head, idempotency_key)))
 
     async def open_job(
         self,
@@ -241,26 +243,53 @@ class AsyncClient(ClientBase):
         """The live workers."""
         return await self._run(self._flows.workers())
 
-    async def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The summary of one text. Raises what it failed with."""
-        return cast(str, (await self._one("summarization", text, timeout, options)).summary_text)
-
-    async def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
-        return cast(str, (await self._one("translation", text, timeout, options)).translation_text)
-
-    async def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
-        """The named entities of one text. Raises what it failed with."""
-        return cast(list[wire.Entity], (await self._one("ner", text, timeout, options)).entities)
-
-    def _source(self, documents: Documents | AsyncIterable[DocumentLike]) -> Source:
-        if isinstance(documents, AsyncIterable):
-            return async_chunks(documents, self._chunker())
-        return chunks(documents, self._chunker())
-
-    async def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
-        head = head_of(task, options.pop("model", None), "high", None, options)
+    async def one(
+        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+    ) -> wire.Output:
+        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        head = head_of(task, model, "high", None, options)
         return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    async def summarize(self, text: str, **options: Any) -> str:
+        """The summary of one text. options: those of `one` and of the task, as in all that follow."""
+        return cast(str, (await self.one("summarization", text, **options)).summary_text)
+
+    async def translate(self, text: str, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`."""
+        return cast(str, (await self.one("translation", text, **options)).translation_text)
+
+    async def entities(self, text: str, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text."""
+        return cast(list[wire.Entity], (await self.one("ner", text, **options)).entities)
+
+    async def classify(self, text: str, **options: Any) -> list[wire.Label]:
+        """The labels that fit one text, best first: `top_k` of the model's own, or all of `candidate_labels`."""
+        task = "zero-shot-classification" if "candidate_labels" in options else "text-classification"
+        return cast(list[wire.Label], (await self.one(task, text, **options)).labels)
+
+    async def answer(self, text: str, question: str, **options: Any) -> list[wire.Answer]:
+        """What one text answers to a question, best first."""
+        return cast(
+            list[wire.Answer], (await self.one("question-answering", text, question=question, **options)).answers
+        )
+
+    async def fill(self, text: str, **options: Any) -> list[list[wire.Filling]]:
+        """The words for each mask of one text, best first."""
+        return cast(list[list[wire.Filling]], (await self.one("fill-mask", text, **options)).masks)
+
+    async def generate(self, text: str, **options: Any) -> str:
+        """What one text is gone on with."""
+        return cast(str, (await self.one("text-generation", text, **options)).generated_text)
+
+    async def embed(self, text: str, **options: Any) -> list[float]:
+        """The vector of one text."""
+        return cast(list[float], (await self.one("feature-extraction", text, **options)).embedding)
+
+    def _source(self, documents: Documents | AsyncIterable[DocumentLike], task: str) -> Source:
+        known = tasks.fields_of(task)
+        if isinstance(documents, AsyncIterable):
+            return async_chunks(documents, self._chunker(), known=known)
+        return chunks(documents, self._chunker(), known=known)
 
     async def _listen(self, job_id: str | None) -> AsyncIterator[wire.Job]:
         """The events of a job until its end, or of the key without one; a stream that breaks goes on behind its last

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 import httpx
 
-from textmill import wire
+from textmill import tasks, wire
 from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
 from textmill.events import EventReader
@@ -33,7 +33,8 @@ class Job(JobView):
         """Append documents to an open job. They are the job's documents from its first one on: those that it has
         already are skipped, so an interrupted upload goes on when it is called again. seen: gets each chunk before it
         is sent or skipped."""
-        self._client._run(self._client._flows.upload(self.info, chunks(documents, self._client._chunker()), [], seen))
+        source = chunks(documents, self._client._chunker(), known=tasks.fields_of(self.info.task))
+        self._client._run(self._client._flows.upload(self.info, source, [], seen))
         return self.refresh()
 
     def close(self) -> Self:
@@ -160,7 +161,7 @@ class Client(ClientBase):
         read once, in chunks. options: as in the HTTP contract. Where a document is refused midway the job is cancelled.
         """
         head = head_of(task, model, priority, metadata, options)
-        source = chunks(documents, self._chunker())
+        source = chunks(documents, self._chunker(), known=tasks.fields_of(task))
         return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
 
     def open_job(
@@ -243,21 +244,45 @@ class Client(ClientBase):
         """The live workers."""
         return self._run(self._flows.workers())
 
-    def summarize(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The summary of one text. Raises what it failed with."""
-        return cast(str, self._one("summarization", text, timeout, options).summary_text)
-
-    def translate(self, text: str, *, timeout: float | None = None, **options: Any) -> str:
-        """The translation of one text; `target_lang`, `source_lang`. Raises what it failed with."""
-        return cast(str, self._one("translation", text, timeout, options).translation_text)
-
-    def entities(self, text: str, *, timeout: float | None = None, **options: Any) -> list[wire.Entity]:
-        """The named entities of one text. Raises what it failed with."""
-        return cast(list[wire.Entity], self._one("ner", text, timeout, options).entities)
-
-    def _one(self, task: str, text: str, timeout: float | None, options: dict[str, Any]) -> wire.Output:
-        head = head_of(task, options.pop("model", None), "high", None, options)
+    def one(
+        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+    ) -> wire.Output:
+        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        head = head_of(task, model, "high", None, options)
         return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+
+    def summarize(self, text: str, **options: Any) -> str:
+        """The summary of one text. options: those of `one` and of the task, as in all that follow."""
+        return cast(str, self.one("summarization", text, **options).summary_text)
+
+    def translate(self, text: str, **options: Any) -> str:
+        """The translation of one text; `target_lang`, `source_lang`."""
+        return cast(str, self.one("translation", text, **options).translation_text)
+
+    def entities(self, text: str, **options: Any) -> list[wire.Entity]:
+        """The named entities of one text."""
+        return cast(list[wire.Entity], self.one("ner", text, **options).entities)
+
+    def classify(self, text: str, **options: Any) -> list[wire.Label]:
+        """The labels that fit one text, best first: `top_k` of the model's own, or all of `candidate_labels`."""
+        task = "zero-shot-classification" if "candidate_labels" in options else "text-classification"
+        return cast(list[wire.Label], self.one(task, text, **options).labels)
+
+    def answer(self, text: str, question: str, **options: Any) -> list[wire.Answer]:
+        """What one text answers to a question, best first."""
+        return cast(list[wire.Answer], self.one("question-answering", text, question=question, **options).answers)
+
+    def fill(self, text: str, **options: Any) -> list[list[wire.Filling]]:
+        """The words for each mask of one text, best first."""
+        return cast(list[list[wire.Filling]], self.one("fill-mask", text, **options).masks)
+
+    def generate(self, text: str, **options: Any) -> str:
+        """What one text is gone on with."""
+        return cast(str, self.one("text-generation", text, **options).generated_text)
+
+    def embed(self, text: str, **options: Any) -> list[float]:
+        """The vector of one text."""
+        return cast(list[float], self.one("feature-extraction", text, **options).embedding)
 
     def _listen(self, job_id: str | None) -> Iterator[wire.Job]:
         """The events of a job until its end, or of the key without one; a stream that breaks goes on behind its last

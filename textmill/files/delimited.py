@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest
+from textmill.files.parts import Parts
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -28,14 +29,22 @@ class Columns:
     """None: `text`, which must be there."""
     id: str | None = None
     """None: `id` where there is such a column, else positions are the ids."""
+    fields: tuple[str, ...] | None = ()
+    """What documents of the task may have beside: a column of that name is kept, the others are not. None: the task is
+    newer than this client, and no column is."""
 
 
 BY_NAME = Columns()
 """The columns named `text` and `id`."""
 
 
-def rows(file: IO[str], name: str, kind: str, columns: Columns) -> Iterator[tuple[int, str | None, str]]:
-    """(line, id or None, text) for each row after the first one; empty lines are skipped.
+def are_named(columns: Columns) -> bool:
+    """Whether the producer has named one."""
+    return columns.text is not None or columns.id is not None
+
+
+def rows(file: IO[str], name: str, kind: str, columns: Columns) -> Iterator[tuple[int, Parts]]:
+    """(line, document) for each row after the first one; empty lines are skipped.
 
     file: opened with newline="". Raises InvalidRequest with the line for what is not of this form.
     """
@@ -48,13 +57,16 @@ def rows(file: IO[str], name: str, kind: str, columns: Columns) -> Iterator[tupl
     text_at = _column(header, columns.text or "text", "--text-column", name)
     has_id = columns.id is not None or "id" in header
     id_at = _column(header, columns.id or "id", "--id-column", name) if has_id else None
+    fields = {field: _column(header, field, "", name) for field in columns.fields or () if field in header}
     for line, row in _lines(reader, name):
         if not row:
             continue
         if len(row) != len(header):
             message = f"{name}, line {line}: {len(row)} fields where the first row has {len(header)}"
             raise InvalidRequest(message, file=name, line=line)
-        yield line, None if id_at is None else row[id_at], row[text_at]
+        # An empty cell is an absent field: a table has no other way to say so.
+        beside = {field: row[at] for field, at in fields.items() if row[at]}
+        yield line, Parts(None if id_at is None else row[id_at], row[text_at], beside)
 
 
 def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -76,7 +88,8 @@ def _column(header: list[str], wanted: str, option: str, name: str) -> int:
         return header.index(wanted)
     shown = ", ".join(header)
     problem = f"{times} columns are named {wanted!r}" if times else f"no column is named {wanted!r}"
-    raise InvalidRequest(f"{name}: {problem}; it has: {shown}. {option} names another", file=name, columns=header)
+    hint = f". {option} names another" if option else ""
+    raise InvalidRequest(f"{name}: {problem}; it has: {shown}{hint}", file=name, columns=header)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 from textmill.errors import InvalidRequest, InvalidText
-from textmill.files.delimited import BY_NAME, Columns, rows
+from textmill.files.delimited import BY_NAME, Columns, are_named, rows
 from textmill.files.jsonl import document_lines
+from textmill.files.parts import Parts
 from textmill.wire import MAX_DOCUMENT_ID, unstorable
 
 Format = Literal["auto", "text", "lines", "jsonl", "csv", "tsv"]
@@ -67,27 +68,25 @@ def format_of(name: str, format: Format = "auto") -> Format:
 def check(names: Iterable[str], format: Format, columns: Columns) -> None:
     """Look at all names before the first file is read. Raises InvalidRequest."""
     formats = {format_of(name, format) for name in names}
-    if columns != BY_NAME and formats.isdisjoint(("csv", "tsv")):
+    if are_named(columns) and formats.isdisjoint(("csv", "tsv")):
         raise InvalidRequest("--text-column and --id-column are for csv and tsv, and none of the files is one")
 
 
-def from_files(
-    names: Iterable[str], format: Format = "auto", columns: Columns = BY_NAME
-) -> Iterator[tuple[str | None, str]]:
+def from_files(names: Iterable[str], format: Format = "auto", columns: Columns = BY_NAME) -> Iterator[Parts]:
     """The documents of the files, one file after the other; `-` is the standard input. See `from_file`."""
     for name in names:
-        for _, document_id, text in _read(name, format, columns):
-            yield document_id, text
+        for _, parts in _read(name, format, columns):
+            yield parts
 
 
-def from_file(path: Path, format: Format = "auto", columns: Columns = BY_NAME) -> Iterator[tuple[str | None, str]]:
+def from_file(path: Path, format: Format = "auto", columns: Columns = BY_NAME) -> Iterator[Parts]:
     """The documents of a file in UTF-8.
 
     auto:  by the suffix: csv, tsv, jsonl (`.ndjson` too); suffixes of formats that are none of these are refused, see
            `FOREIGN`, anything else is text
     text:  the whole file is one document, its id is the path
     lines: a document a line, blank ones too, so that positions are line numbers
-    jsonl: {"id"?, "text"} a line; blank lines are skipped
+    jsonl: {"id"?, "text"} a line, with the fields that the task has beside; blank lines are skipped
     csv, tsv: a document a row after the first one, which names the columns; empty lines are skipped
 
     Raises InvalidText where the file is not UTF-8 or has characters that cannot be stored, InvalidRequest with the line
@@ -102,23 +101,23 @@ def same_id(names: Iterable[str], format: Format, columns: Columns) -> str | Non
     for name in names:
         if name == "-":
             return None  # gone
-        for line, document_id, _ in _read(name, format, columns):
+        for line, parts in _read(name, format, columns):
             place = name if line is None else f"{name}, line {line}"
-            if document_id is not None and first.setdefault(document_id, place) != place:
-                return f"{place}: the id {document_id!r} is that of {first[document_id]}, too"
+            if parts.id is not None and first.setdefault(parts.id, place) != place:
+                return f"{place}: the id {parts.id!r} is that of {first[parts.id]}, too"
     return None
 
 
-def _read(name: str, format: Format, columns: Columns) -> Iterator[tuple[int | None, str | None, str]]:
-    """(line, id, text) of each document, checked."""
+def _read(name: str, format: Format, columns: Columns) -> Iterator[tuple[int | None, Parts]]:
+    """(line, document) of each, checked."""
     format = format_of(name, format)
     shown = "standard input" if name == "-" else name
     try:
         # newline: offsets in the results must be offsets in the file, so nothing is translated. csv has its own rule.
         with _opened(name, "" if format in ("csv", "tsv") else "\n") as file:
-            for line, document_id, text in _documents(file, shown, format, columns):
-                _check(shown if line is None else f"{shown}, line {line}", document_id, text)
-                yield line, document_id, text
+            for line, parts in _documents(file, shown, format, columns):
+                _check(shown if line is None else f"{shown}, line {line}", parts)
+                yield line, parts
     except UnicodeDecodeError as error:
         # The error's own place counts from the block that was being decoded.
         place = "" if name == "-" else f" at byte {_undecodable_at(name)}"
@@ -156,23 +155,22 @@ def _opened(name: str, newline: str) -> Iterator[IO[str]]:
         wrapped.detach()  # it would close the standard input
 
 
-def _documents(
-    file: IO[str], name: str, format: Format, columns: Columns
-) -> Iterator[tuple[int | None, str | None, str]]:
+def _documents(file: IO[str], name: str, format: Format, columns: Columns) -> Iterator[tuple[int | None, Parts]]:
     if format == "text":
-        yield None, None if name == "standard input" else name, file.read()
+        yield None, Parts(None if name == "standard input" else name, file.read())
     elif format == "lines":
         for number, line in enumerate(file, start=1):
-            yield number, None, line.removesuffix("\n").removesuffix("\r")
+            yield number, Parts(None, line.removesuffix("\n").removesuffix("\r"))
     elif format == "jsonl":
-        yield from document_lines(file, name)
+        yield from document_lines(file, name, columns.fields)
     else:
         yield from rows(file, name, format, columns)
 
 
-def _check(place: str, document_id: str | None, text: str) -> None:
+def _check(place: str, parts: Parts) -> None:
     """Raises early and with the place in the file what would be refused later with a number."""
-    for what, value in (("the text", text), ("the id", document_id or "")):
+    document_id = parts.id
+    for what, value in (("the text", parts.text), ("the id", document_id or "")):
         if (position := unstorable(value)) is not None:
             kind = "a NUL character" if value[position] == "\0" else "half of a surrogate pair"
             raise InvalidText(f"{place}: {what} has {kind} at character {position}", character=position)

@@ -7,19 +7,23 @@ from pydantic import ValidationError
 
 from textmill import wire
 from textmill.errors import InvalidRequest
+from textmill.files import parts
+from textmill.files.parts import Known, Parts
 
 
-def document_lines(file: IO[str], name: str) -> Iterator[tuple[int, str | None, str]]:
-    """(line, id, text) of each document; blank lines are skipped. Raises InvalidRequest with the line that is none."""
+def document_lines(file: IO[str], name: str, known: Known) -> Iterator[tuple[int, Parts]]:
+    """(line, document) of each; blank lines are skipped. Raises InvalidRequest with the line that is none."""
     for number, line in enumerate(file, start=1):
         if line.isspace():
             continue
         try:
-            document = wire.Document.model_validate_json(line)
+            found = parts.of(wire.Document.model_validate_json(line), known)
         except ValidationError as error:
             message = f"{name}, line {number}: {first_problem(error)}"
             raise InvalidRequest(message, file=name, line=number) from error
-        yield number, document.id, document.text
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}, line {number}: {error.message}", file=name, line=number) from error
+        yield number, found
 
 
 def result_line(result: wire.Result) -> str:

@@ -1,12 +1,34 @@
 """The tasks: one file each, and the one list of them. Whatever asks "which task" looks here."""
 
 from textmill.errors import InvalidRequest
-from textmill.tasks import ner, summarization, translation
-from textmill.tasks.task import Candidate, Offer, Offered, Task, TaskOptions
+from textmill.tasks import (
+    feature_extraction,
+    fill_mask,
+    ner,
+    question_answering,
+    summarization,
+    text_classification,
+    text_generation,
+    translation,
+    zero_shot_classification,
+)
+from textmill.tasks.task import Candidate, DocumentFields, Offer, Offered, Task, TaskOptions
 
-__all__ = ["NAMES", "TASKS", "Candidate", "Offer", "Offered", "Task", "TaskOptions", "get"]
+__all__ = [
+    "NAMES", "TASKS", "Candidate", "DocumentFields", "Offer", "Offered", "Task", "TaskOptions", "fields_of", "get",
+]  # fmt: skip
 
-TASKS: tuple[Task, ...] = (summarization.TASK, translation.TASK, ner.TASK)
+TASKS: tuple[Task, ...] = (
+    summarization.TASK,
+    translation.TASK,
+    ner.TASK,
+    text_classification.TASK,
+    zero_shot_classification.TASK,
+    question_answering.TASK,
+    fill_mask.TASK,
+    text_generation.TASK,
+    feature_extraction.TASK,
+)
 """In the order in which they are shown."""
 
 NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)
@@ -19,3 +41,8 @@ def get(name: str) -> Task:
     if name not in _BY_NAME:
         raise InvalidRequest(f"there is no task {name[:64]!r}; the tasks are: {', '.join(NAMES)}", valid=list(NAMES))
     return _BY_NAME[name]
+
+
+def fields_of(name: str) -> tuple[str, ...] | None:
+    """What the documents of the task may have beside id and text; None for a task that this version does not know."""
+    return tuple(_BY_NAME[name].fields.model_fields) if name in _BY_NAME else None

@@ -11,15 +11,10 @@ from textmill.tasks.task import Offered, Task, TaskOptions
 LENGTHS = ("min_length", "max_length", "max_new_tokens")
 
 
-class GenerationOptions(TaskOptions):
-    """Options of transformers' generation, with its names. Sampling is not offered: results must be repeatable."""
+class SearchOptions(TaskOptions):
+    """Options of transformers' generation, with its names, that say nothing of lengths. Sampling is not offered:
+    results must be repeatable."""
 
-    min_length: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Tokens that are generated at least, counted as in `max_length`."""
-    max_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Tokens of the decoder at most, its start token included."""
-    max_new_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """The same limit without the start token: `n` means a `max_length` of `n + 1`. Where both are given, this holds."""
     num_beams: Annotated[int, Field(ge=1, le=32)] | None = None
     """Beams of the search; 1 is greedy."""
     length_penalty: Annotated[float, Field(ge=-10, le=10, strict=False)] | None = None
@@ -31,6 +26,19 @@ class GenerationOptions(TaskOptions):
     early_stopping: bool | Literal["never"] | None = None
     """A beam search ends with as many finished texts as beams (`true`), by a heuristic (`false`), or once no better
     text is possible (`"never"`)."""
+
+
+class GenerationOptions(SearchOptions):
+    """The same with the lengths of an encoder-decoder's text."""
+
+    min_length: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Tokens that are generated at least, counted as in `max_length`."""
+    max_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Tokens of the decoder at most, its start token included."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Tokens that are generated at most. For encoder-decoders: `max_length` without the start token: `n` means a
+    `max_length` of `n + 1`, and holds where both are given. For decoders: beside the text, which has to fit into the
+    window together with them; 128 where nothing is said."""
 
 
 OPTIONS = tuple(name for name in GenerationOptions.model_fields if name not in TaskOptions.model_fields)

@@ -45,6 +45,10 @@ class NerTask(Task):
         names = (str(name) for name in config.get("id2label", {}).values())
         return sorted({name.removeprefix("B-").removeprefix("I-") for name in names} - {"O"})
 
+    def shown(self, output: Mapping[str, Any]) -> str:
+        """An entity a line, with its kind."""
+        return "\n".join(f"{one['word']}  {one['entity_group']}" for one in output["entities"]) or "(no entity)"
+
     def check(self, model: Offered, options: Mapping[str, Any]) -> None:
         """Refuses labels that the model does not have, where these are known."""
         if model.labels is None:

@@ -1,5 +1,8 @@
 """Summarization: a text becomes a shorter one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from textmill.base import Wire
 from textmill.tasks.generation import GenerationOptions, GenerationTask
 
@@ -14,7 +17,15 @@ class SummarizationOutput(Wire):
     summary_text: str
 
 
-TASK = GenerationTask(
+class SummarizationTask(GenerationTask):
+    """A task over encoder-decoders."""
+
+    def shown(self, output: Mapping[str, Any]) -> str:
+        """The summary."""
+        return str(output["summary_text"])
+
+
+TASK = SummarizationTask(
     name="summarization",
     title="A text becomes its summary.",
     options=SummarizationOptions,

@@ -4,6 +4,7 @@ How a text becomes items and comes back is the workers' half of a task. Nothing 
 weights.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 
 from textmill.base import Request, Wire
-from textmill.errors import InvalidOptions
+from textmill.errors import InvalidDocument, InvalidOptions
 
 
 class TaskOptions(Request):
@@ -24,6 +25,12 @@ class TaskOptions(Request):
 
     long_documents: Literal["auto", "error"] | None = None
     """A text beyond the model's window: handled by the task's rule (`auto`), or failed with `document_too_long`."""
+
+
+class DocumentFields(Request):
+    """What a task's documents have beside their id and their text: nothing, unless the task says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Offer(BaseModel):
@@ -84,10 +91,16 @@ class Task:
     aliases: tuple[str, ...] = ()
     """Other names that are taken for it."""
     offer: type[Offer] = Offer
+    fields: type[DocumentFields] = DocumentFields
+    """What its documents have beside their id and their text."""
 
     def labels(self, config: Mapping[str, Any]) -> list[str] | None:
         """What a model of this task can find, after its config.json; None where the task has no labels."""
         return None
+
+    def shown(self, output: Mapping[str, Any]) -> str:
+        """What became of a document, for people; programs take the output."""
+        return json.dumps(dict(output), ensure_ascii=False, indent=1)
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options under their own names, without those that are None. Raises InvalidOptions with the valid ones.
@@ -110,6 +123,19 @@ class Task:
             if isinstance(alias, AliasChoices) and error["loc"][0] in alias.choices:
                 return f"given twice, as {name} too"
         return f"{self.name} has no such option"
+
+    def check_fields(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Raises InvalidDocument where these cannot be what a document has beside its text, in a job with these
+        (canonical) options."""
+        try:
+            self.fields.model_validate(dict(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field, valid = str(first["loc"][0]), ["text", *self.fields.model_fields]
+            unknown = first["type"] == "extra_forbidden"
+            problem = f"{self.name} has no such field" if unknown else str(first["msg"])
+            message = f"{field}: {problem}; a document of {self.name} has: {', '.join(valid)}"
+            raise InvalidDocument(message, field=field, valid=valid) from error
 
     def lay_over(self, lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         """One layer of options over another: what the upper one gives (and is not None) wins."""

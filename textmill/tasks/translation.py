@@ -131,6 +131,10 @@ class TranslationTask(GenerationTask):
             raise ModelNotFound(message, valid=_pairs(candidates))
         return fitting[0][0]
 
+    def shown(self, output: Mapping[str, Any]) -> str:
+        """The translation."""
+        return str(output["translation_text"])
+
     def clashes(self, one: Offered, other: Offered) -> bool:
         """Two defaults may stand beside each other where no language pair is common to both."""
         if not isinstance(one.offer, TranslationOffer) or not isinstance(other.offer, TranslationOffer):

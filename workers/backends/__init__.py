@@ -3,6 +3,7 @@ and imports its framework only when it opens a model, or is asked to ahead of th
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from functools import cache
 
 from textmill.errors import ModelUnavailable
@@ -41,3 +42,15 @@ def choose(spec: ModelSpec, kind: Kind) -> Backend:
             return backend
         reasons.append(f"{backend.name}: {reason}")
     raise ModelUnavailable(f"{spec.name}: no backend can run it ({'; '.join(reasons)})")
+
+
+def stand_in(spec: ModelSpec, kind: Kind, backend: Backend) -> tuple[ModelSpec, Backend] | None:
+    """What does the rest where this backend does not do all that a model's jobs ask for, and how it is told of the
+    model: in its own choice of number format, where it lacks the one that was asked for."""
+    if backend.stand_in is None:
+        return None
+    other = get(backend.stand_in)
+    for seen in (replace(spec, backend=other.name), replace(spec, backend=other.name, dtype="auto")):
+        if other.inspect(seen, kind) is None:
+            return seen, other
+    return None

@@ -65,8 +65,16 @@ class Checkpoint:
         digest = hashlib.sha256()
         files = sorted({*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.spm")})
         for file in files:
-            digest.update(f"{file.name}\0{_file_digest(file)}\n".encode())
+            digest.update(f"{file.name}\0{file_digest(file)}\n".encode())
         return digest.hexdigest()[:12]
+
+    def commit(self, config: PretrainedConfig) -> str:
+        """What tells these files from any others: the hub's commit, also where no revision was pinned and where the
+        folder is a snapshot in the hub's cache; a folder's digest."""
+        folder = Path(self.source)
+        if self.is_local:
+            return folder.name if folder.parent.name == "snapshots" else self.digest()
+        return getattr(config, "_commit_hash", None) or self.digest()
 
     def read(self, what: str, read: Callable[[], T], passes: Callable[[Exception], bool] = lambda error: False) -> T:
         """What `read` gives; its errors become a ModelUnavailable that says what of which checkpoint it was, but for
@@ -89,7 +97,7 @@ class Checkpoint:
         )
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """sha256 of the file, remembered for as long as its size and time of change stay the same."""
     stat = file.stat()
     key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from textmill.errors import ModelUnavailable, ProcessingFailed
-from workers.kinds import Frame, Offsets, Pair
+from workers.kinds import Frame, Offsets, Pair, PairFrame
 from workers.text import languages
 
 
@@ -57,11 +57,14 @@ class TokenizerCodec:
     def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
         """Token ids and where each stands, special tokens left out. Raises ModelUnavailable where the tokenizer is not
         a fast one."""
+        encoding = self._encoding(text)
+        return encoding.ids, encoding.offsets
+
+    def _encoding(self, text: str) -> Any:
         if self._backend is None:
             kind = type(self._tokenizer).__name__
             raise ModelUnavailable(f"the tokenizer {kind} gives no positions in the text (it is not a fast one)")
-        encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
-        return encoding.ids, encoding.offsets
+        return self._backend.encode_batch([text], add_special_tokens=False)[0]
 
     def word_starts(self, text: str, ids: Sequence[int], offsets: Offsets) -> list[int]:
         """The indices of the tokens that begin a word, by the same rules as transformers' pipeline."""
@@ -82,6 +85,11 @@ class TokenizerCodec:
         found: list[int] = np.flatnonzero(~continues).tolist()
         return found
 
+    def words(self, text: str) -> tuple[list[int], Offsets, list[int | None]]:
+        """Token ids with their places and the numbers of their words. Raises as `encode_with_offsets`."""
+        encoding = self._encoding(text)
+        return encoding.ids, encoding.offsets, encoding.word_ids
+
     def starts(self, text: str) -> list[int]:
         """Where each token of the text begins, in code points, ascending."""
         if self._backend is not None:
@@ -92,6 +100,42 @@ class TokenizerCodec:
         """The text of generated ids, special tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The same with the special tokens."""
+        text: str = self._tokenizer.decode(list(ids))
+        return text
+
+    def token(self, text: str) -> int | None:
+        """The one token that the text is, as it stands in the vocabulary, or at the start or inside of a text."""
+        found: int | None = self._tokenizer.get_vocab().get(text)
+        if found is not None:
+            return found
+        for written in (text, f" {text}"):
+            ids = self.encode(written)
+            if len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id:
+                return ids[0]
+        return None
+
+    @property
+    def mask(self) -> tuple[str, int] | None:
+        """The token that stands for one to be guessed, and its id."""
+        token = self._tokenizer.mask_token
+        return None if token is None else (str(token), int(self._tokenizer.mask_token_id))
+
+    def pair_frame(self) -> PairFrame:
+        """What goes around two texts. Raises ModelUnavailable for a tokenizer that knows no pairs."""
+        encoding = self._backend.encode("a", "a", add_special_tokens=True) if self._backend is not None else None
+        if encoding is None or not {0, 1} <= set(encoding.sequence_ids):
+            raise ModelUnavailable(f"the tokenizer {type(self._tokenizer).__name__} knows no pairs of texts")
+        ids, sides = encoding.ids, encoding.sequence_ids
+        first = [i for i, side in enumerate(sides) if side == 0]
+        second = [i for i, side in enumerate(sides) if side == 1]
+        middle = range(first[-1] + 1, second[0])
+        counted = sum(1 for i in middle if encoding.type_ids[i] == encoding.type_ids[first[0]])
+        around = ids[: first[0]], ids[middle.start : middle.stop], ids[second[-1] + 1 :]
+        prefix, between, suffix = map(tuple, around)
+        return PairFrame(prefix, between, suffix, counted)
 
     # --- languages ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,10 @@ RECOVERY = 0.10
 PATIENCE = 20
 """A batch is overdue when it takes so many times as long as a full one is known to take."""
 
+MOST_PATIENCE = 5
+"""Times the least deadline: no batch may take longer. One slow batch would otherwise let the next hang for twenty times
+as long."""
+
 LEAST_SHARED = 256
 """Padded tokens that a batch may always have, where the device holds them: smaller ones are mostly overhead."""
 
@@ -73,7 +77,8 @@ class Budgets:
     def deadline(self, model: str) -> float:
         """Seconds after which a batch of the model is taken for hung."""
         budget = self._budgets.get(model)
-        return max(self._deadline_seconds, PATIENCE * budget.seconds if budget else 0)
+        known = PATIENCE * budget.seconds if budget else 0
+        return min(max(self._deadline_seconds, known), MOST_PATIENCE * self._deadline_seconds)
 
     def out_of_memory(self, model: str) -> None:
         """A batch did not fit: halve the budget."""

@@ -17,9 +17,7 @@ from workers.engine.budget import Budgets
 from workers.engine.calibration import Trials
 from workers.engine.inbox import Batch, Inbox
 from workers.engine.loader import Loader
-from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS
-from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch
 from workers.faults import EXIT_ENGINE, EXIT_FATAL, Failure, FatalDeviceError, Fault, attempt
 from workers.runner import Item, ModelRunner
@@ -88,7 +86,7 @@ class Engine:
     def run(self) -> None:
         """Work until the inbox is closed and drained."""
         while (batch := self.inbox.next_batch()) is not None:
-            self.answer(batch, self.execute(batch))
+            self.inbox.answer(batch, self.execute(batch))
             self.calibrate(batch[0])
 
     def execute(self, batch: Batch) -> Sequence[Any]:
@@ -102,19 +100,6 @@ class Engine:
             return [error] * len(waiting)
         finally:
             self._watch.batch = ()
-
-    def answer(self, batch: Batch, results: Sequence[Any]) -> None:
-        """Hand each result to the shard that waits for it."""
-        by_ticket: dict[Ticket, list[Waiting]] = {}
-        for waiting, result in zip(batch[1], results, strict=True):
-            waiting.result = result
-            mine = by_ticket.get(waiting.owner)
-            if mine is None:
-                by_ticket[waiting.owner] = [waiting]
-            else:
-                mine.append(waiting)
-        for ticket, mine in by_ticket.items():
-            ticket.answer(mine)
 
     def calibrate(self, model: str) -> None:
         """Make the next trial of the model's calibration, if there is one and it keeps nobody waiting for long.
@@ -210,7 +195,7 @@ class _Run:
             lambda: self._pass(items), self._runner.backend.fault, lambda fault: self._log(fault, items)
         )
         seconds = time.monotonic() - started
-        engine.inbox.speeds.ran(model, seconds)
+        engine.inbox.speeds.ran(self._runner.spec.name, seconds)
         if failure is not None:
             if failure.fault is Fault.FATAL:
                 engine._exit(EXIT_FATAL)

@@ -9,9 +9,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 from textmill.errors import Draining
+from workers.engine.answers import Answers
 from workers.engine.pile import Waiting
 from workers.engine.planner import TURN_SECONDS, Planner
 from workers.engine.room import NORMAL
@@ -29,7 +31,7 @@ class Inbox:
     """Where items wait for the engine.
 
     `budget(model, shared)`: padded tokens that a batch of the model may have; shared: while somebody else waits for its
-    end, or did lately. `turn_seconds`: see the planner.
+    end, or did lately. `turn_seconds`: see the planner. `answers`: what equal items share; None: nothing.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Inbox:
         budget: Callable[[str, bool], int],
         turn_seconds: float = TURN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        answers: Answers | None = None,
     ) -> None:
         self.speeds = Speeds()
         self._budget = budget
         self._turn_seconds = turn_seconds
         self._clock = clock
         self._planner = Planner(turn_seconds)
+        self._answers = answers or Answers(0, lambda model, output: (output, 0))
         self._running: str | None = None
         """The model of the batch that runs."""
         self._running_since = 0.0
@@ -99,10 +103,23 @@ class Inbox:
                 if (batch := self._take()) is not None:
                     self._running, self._running_since = batch[0], self._clock()
                     self._runs_alone = self._single_file is not None
+                    self._answers.begin(*batch)
                     return batch
                 if self._closed and not len(self):
                     return None
                 self._changed.wait()
+
+    def answer(self, batch: Batch, results: Sequence[Any]) -> None:
+        """One result, an output or an exception, for each item of the batch that ran: all that wait for one have it."""
+        with self._changed:
+            answered, again = self._answers.end(*batch, results)
+            self._planner.add(batch[0], again)
+        _hand_out(answered)
+
+    def forget_answers(self, model: str) -> None:
+        """The model is not loaded any more."""
+        with self._changed:
+            self._answers.forget(model)
 
     @contextlib.contextmanager
     def single_file(self, ticket: Ticket) -> Iterator[None]:
@@ -169,21 +186,28 @@ class Inbox:
             return self._queueing > 0 or self._single_file is not None or self._planner.others_wait(model)
 
     def add(self, ticket: Ticket, arrivals: list[Waiting]) -> None:
-        """Raises Draining."""
+        """Let items of a shard wait; those whose answer is known have it at once. Raises Draining."""
         with self._changed:
             if self._draining or self._closed:
                 raise Draining
+            known: list[Waiting] = []
             if self._single_file is ticket:
+                for waiting in arrivals:
+                    waiting.same = None
                 self._alone.extend(arrivals)
             else:
+                arrivals, known = self._answers.arrive(ticket.model, arrivals)
                 self._planner.add(ticket.model, arrivals)
                 self._hold_absent()
             self._changed.notify_all()
+        if known:
+            ticket.answer(known)
 
     def drop(self, ticket: Ticket) -> None:
         """Forget what waits of a shard."""
         with self._changed:
             self._planner.drop(ticket)
+            self._answers.drop(ticket)
             self._alone = deque(waiting for waiting in self._alone if waiting.owner is not ticket)
             self._changed.notify_all()
 
@@ -238,3 +262,16 @@ class Inbox:
         if not self._serving or self._single_file is not None or (self._queueing and not self._others_first):
             return False
         return not any(model in self._planner.models for model in self._come)
+
+
+def _hand_out(answered: Sequence[Waiting]) -> None:
+    """Each shard its own."""
+    by_ticket: dict[Ticket, list[Waiting]] = {}
+    for waiting in answered:
+        mine = by_ticket.get(waiting.owner)
+        if mine is None:
+            by_ticket[waiting.owner] = [waiting]
+        else:
+            mine.append(waiting)
+    for ticket, mine in by_ticket.items():
+        ticket.answer(mine)

@@ -1,7 +1,7 @@
 """Waiting items of one job that may share a batch, by length: longest first, and yet none is passed over for ever."""
 
 from bisect import bisect_right, insort
-from collections import deque
+from collections import OrderedDict
 from typing import Any
 
 from workers.runner import Item
@@ -13,7 +13,7 @@ WHOLE = 0.25
 class Waiting:
     """An item on its way through the engine. `place` is the submitter's; nothing here looks into it."""
 
-    __slots__ = ("item", "owner", "place", "result")
+    __slots__ = ("item", "owner", "place", "result", "riders", "same", "shared")
 
     def __init__(self, item: Item, owner: Any, place: Any) -> None:
         self.item = item
@@ -22,6 +22,12 @@ class Waiting:
         self.place = place
         self.result: Any = None
         """The item's output, or the exception that stands for it; given by the engine."""
+        self.same = item.same
+        """By what equal ones are known; None: it shares its answer with none."""
+        self.riders: list[Waiting] | None = None
+        """While it runs: equal ones, that wait for its answer, if there are any."""
+        self.shared = False
+        """Whether the result is an equal one's."""
 
 
 class Batch:
@@ -32,6 +38,9 @@ class Batch:
         self._rows = budget // longest
         self.longest = longest
         self.items: list[Waiting] = []
+        self.riding: set[Waiting] = set()
+        """Taken along without taking room: equal to one of the items."""
+        self._same: set[bytes] = set()
         self.full = False
 
     def has(self, part: float) -> bool:
@@ -39,12 +48,17 @@ class Batch:
         return self.full or (bool(self.items) and self._most - self._rows >= part * self._most)
 
     def admit(self, waiting: Waiting) -> bool:
-        """Take the item if it fits; the first always does."""
+        """Take the item if it fits; the first always does, and one that is equal to another in it."""
+        if waiting.same in self._same:
+            self.riding.add(waiting)
+            return True
         if self.items and waiting.item.rows > self._rows:
             self.full = True
             return False
         self._rows -= waiting.item.rows
         self.items.append(waiting)
+        if waiting.same is not None:
+            self._same.add(waiting.same)
         return True
 
 
@@ -54,7 +68,8 @@ class _Queues:
     __slots__ = ("by_length", "lengths", "rows")
 
     def __init__(self) -> None:
-        self.by_length: dict[int, deque[Waiting]] = {}
+        # Not a deque: out of its middle nothing goes quickly.
+        self.by_length: dict[int, OrderedDict[Waiting, None]] = {}
         self.lengths: list[int] = []
         """The keys of `by_length`, ascending."""
         self.rows = 0
@@ -63,10 +78,9 @@ class _Queues:
         length = waiting.item.length
         queue = self.by_length.get(length)
         if queue is None:
-            self.by_length[length] = deque((waiting,))
+            queue = self.by_length[length] = OrderedDict()
             insort(self.lengths, length)
-        else:
-            queue.append(waiting)
+        queue[waiting] = None
         self.rows += waiting.item.rows
 
     def fill(self, batch: Batch, least: float, part: float) -> None:
@@ -77,24 +91,28 @@ class _Queues:
             length = self.lengths[at]
             queue = self.by_length[length]
             while queue:
-                if batch.has(part) or not batch.admit(queue[0]):
+                waiting = next(iter(queue))
+                if batch.has(part) or not batch.admit(waiting):
                     return
-                self.rows -= queue.popleft().item.rows
+                del queue[waiting]
+                self.rows -= waiting.item.rows
             del self.by_length[length]
             del self.lengths[at]
 
-    def drop(self, owner: object) -> int:
-        dropped = 0
-        for length, queue in list(self.by_length.items()):
-            kept = deque(waiting for waiting in queue if waiting.owner is not owner)
-            dropped += len(queue) - len(kept)
-            self.rows -= sum(waiting.item.rows for waiting in queue if waiting.owner is owner)
-            if kept:
-                self.by_length[length] = kept
-            else:
-                del self.by_length[length]
-                self.lengths.remove(length)
-        return dropped
+    def remove(self, waiting: Waiting) -> None:
+        """Nothing where it is not here."""
+        length = waiting.item.length
+        queue = self.by_length.get(length)
+        if queue is None or waiting not in queue:
+            return
+        del queue[waiting]
+        self.rows -= waiting.item.rows
+        if not queue:
+            del self.by_length[length]
+            self.lengths.remove(length)
+
+    def of(self, owner: object) -> list[Waiting]:
+        return [waiting for queue in self.by_length.values() for waiting in queue if waiting.owner is owner]
 
 
 class Pile:
@@ -119,6 +137,15 @@ class Pile:
             self.fill(batch, 0)
             return batch
         return Batch(budget, self.old.lengths[-1])
+
+    def remove(self, waiting: Waiting) -> None:
+        """Take it out."""
+        self.old.remove(waiting)
+        self.new.remove(waiting)
+
+    def of(self, owner: object) -> list[Waiting]:
+        """All items of an owner."""
+        return self.old.of(owner) + self.new.of(owner)
 
     def fill(self, batch: Batch, least: float, part: float = 1) -> None:
         """Add items to the batch, longest first, down to the length `least`, until so large a part of it is filled."""

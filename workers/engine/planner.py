@@ -68,7 +68,7 @@ class Planner:
             self._waiting.setdefault(model)
 
     def take(self, budget: Callable[[str, bool], int], held: Collection[str] = ()) -> tuple[str, list[Waiting]] | None:
-        """Remove and return the next batch with its model; None where nothing may run.
+        """Remove and return the next batch with its model, each item with its riders; None where nothing may run.
 
         `budget(model, shared)`: padded tokens, that is the rows of the batch times the length of its longest item;
         shared: of a batch for whose end somebody else waits, or did lately. The first item is always admitted, however
@@ -82,8 +82,9 @@ class Planner:
         full = budget(model, False)
         if len(ready) > 1 or room.shared:
             self._company = LINGER * self._turn_seconds
+        before = len(room)
         batch = room.take(budget(model, True) if self._company > 0 else full, full)
-        self._size -= len(batch)
+        self._size -= before - len(room)
         self._forget_if_empty(model)
         return model, batch
 

@@ -25,7 +25,7 @@ class Residency:
     `make(name)` gives a runner that has neither been opened nor loaded. `loaded(runner)` is called after each load, in
     the engine thread. `memory_bytes`: what all weights together may take; 0: what the device has. `retry_seconds`: a
     model that failed to open or load is not tried again for so long. `aside(runner)`: whether another thread than the
-    engine's may load it.
+    engine's may load it. `unloaded(name)` is called when a model was unloaded to make room.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Residency:
         retry_seconds: float = 60,
         clock: Callable[[], float] = time.monotonic,
         aside: Callable[[ModelRunner], bool] = lambda runner: True,
+        unloaded: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._make = make
         self._loaded = loaded
@@ -43,6 +44,7 @@ class Residency:
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._may_be_aside = aside
+        self._unloaded = unloaded
         self._lock = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
         self._open: dict[str, ModelRunner] = {}
@@ -172,6 +174,7 @@ class Residency:
         log.info("%s: unloaded, to make room", model)
         (self._resident if model in self._resident else self._aside).pop(model).unload()
         self.evictions += 1
+        self._unloaded(model)
         metrics.EVICTIONS.labels(model).inc()
         metrics.RESIDENT.labels(model).set(0)
 

@@ -14,6 +14,9 @@ its priority), and:
 4. A job's items are taken longest first, by generations: those that arrive wait until all that waited before them are
    taken, or go along where a batch has room. So no item is passed over for ever by longer ones that keep coming.
 
+5. An item takes all that are equal to it along, whoever's they are: they cost nothing and take no room, and have its
+   answer. Until then each waits in its own name, so that none waits longer for being equal to another.
+
 Who comes in starts level with the least served, so it is next, and absence earns nothing (but for a moment's, as of a
 key of which all went into one batch). Newcomers start one after the other, by what the ones before them had in their
 first batches: an endless row of them is served as one member would be, and starves nobody.
@@ -22,7 +25,7 @@ Taking a batch costs its own size and the number of jobs that wait here (at most
 items: they lie in one queue per length, and are never sorted.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from workers.engine.pile import Batch, Pile, Waiting
@@ -137,6 +140,8 @@ class Room:
 
     def __init__(self) -> None:
         self._keys: _Members[_Key] = _Members(_Key)
+        self._equals: dict[bytes, list[Waiting]] = {}
+        """Those that may share an answer, by `same`."""
         self._size = 0
         self._batches = 0
 
@@ -158,6 +163,8 @@ class Room:
         if pile is None:
             pile = job.piles[waiting.item.group] = Pile()
         pile.new.add(waiting)
+        if waiting.same is not None:
+            self._equals.setdefault(waiting.same, []).append(waiting)
         self._size += 1
 
     def is_urgent(self, full: int) -> bool:
@@ -165,7 +172,10 @@ class Room:
         return any(job.priority <= HIGH for _, job in self._may_be_served(full * LEAD))
 
     def take(self, budget: int, full: int) -> list[Waiting]:
-        """Remove and return the next batch; there must be one. budget: its padded tokens; full: those of a full one."""
+        """Remove and return the next batch, each with its riders; there must be one.
+
+        budget: its padded tokens; full: those of a full one.
+        """
         self._batches += 1
         turns = sorted(self._may_be_served(full * LEAD), key=_turn)
         first = turns[0][1]
@@ -176,7 +186,8 @@ class Room:
         for similar, part in FILL:
             for pile in piles:
                 pile.fill(batch, similar * batch.longest, part)
-        self._charge(batch)
+        for owner in {*self._charge(batch), *self._take_equals(batch)}:
+            self._leave_if_empty(owner)
         return batch.items
 
     def drop(self, owner: Owner) -> int:
@@ -185,10 +196,16 @@ class Room:
         job = None if key is None else key.jobs.waiting.get(owner.job)
         if job is None:
             return 0
-        dropped = sum(pile.old.drop(owner) + pile.new.drop(owner) for pile in job.piles.values())
-        self._size -= dropped
+        dropped = [waiting for pile in job.piles.values() for waiting in pile.of(owner)]
+        for waiting in dropped:
+            job.piles[waiting.item.group].remove(waiting)
+        for same in {waiting.same for waiting in dropped if waiting.same is not None}:
+            equals = self._equals[same] = [waiting for waiting in self._equals[same] if waiting.owner is not owner]
+            if not equals:
+                del self._equals[same]
+        self._size -= len(dropped)
         self._leave_if_empty(owner)
-        return dropped
+        return len(dropped)
 
     def _may_be_served(self, lead: float) -> Iterator[tuple[_Key, _Job]]:
         most = self._keys.least + lead
@@ -197,7 +214,21 @@ class Room:
                 most_of_key = key.jobs.least + lead
                 yield from ((key, job) for job in key.jobs.waiting.values() if job.served <= most_of_key)
 
-    def _charge(self, batch: Batch) -> None:
+    def _take_equals(self, batch: Batch) -> Iterator[Owner]:
+        """Take along what is equal to the batch's items; yields whose that is."""
+        for leader in batch.items:
+            if leader.same is None or len(equals := self._equals.pop(leader.same)) == 1:
+                continue
+            leader.riders = [waiting for waiting in equals if waiting is not leader]
+            for waiting in leader.riders:
+                owner: Owner = waiting.owner
+                if waiting not in batch.riding:
+                    self._keys.waiting[owner.key].jobs.waiting[owner.job].piles[waiting.item.group].remove(waiting)
+                yield owner
+            self._size -= len(leader.riders)
+
+    def _charge(self, batch: Batch) -> Iterable[Owner]:
+        """To those whose items the batch has; returns them."""
         rows: dict[tuple[Hashable, Hashable], int] = {}
         owners: dict[tuple[Hashable, Hashable], Owner] = {}
         for waiting in batch.items:
@@ -211,12 +242,14 @@ class Room:
             tokens = mine * batch.longest
             self._keys.charge(key, tokens)
             key.jobs.charge(job, job.weigh(tokens))
-            self._leave_if_empty(owners[who])
         self._size -= len(batch.items)
+        return owners.values()
 
     def _leave_if_empty(self, owner: Owner) -> None:
-        key = self._keys.waiting[owner.key]
-        job = key.jobs.waiting[owner.job]
+        key = self._keys.waiting.get(owner.key)
+        job = None if key is None else key.jobs.waiting.get(owner.job)
+        if key is None or job is None:
+            return
         job.piles = {group: pile for group, pile in job.piles.items() if pile}
         if not job.piles:
             key.jobs.leave(owner.job, self._batches)

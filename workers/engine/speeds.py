@@ -29,8 +29,8 @@ class Speeds:
             work.characters *= faded
             work.seconds = work.seconds * faded + seconds
 
-    def decided(self, model: str, characters: int) -> None:
-        """A document of so many characters has its outcome."""
+    def decided(self, model: str, characters: float) -> None:
+        """So many characters of a document that has its outcome were the engine's work."""
         with self._lock:
             self._work.setdefault(model, _Work()).characters += characters
 

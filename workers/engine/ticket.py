@@ -31,6 +31,8 @@ class Ticket:
         priority: int = NORMAL,
     ) -> None:
         self.model = model
+        """What its items are run by, by the engine's name: the shard sets it once that is known."""
+        self._served = model
         self.key = key
         self.job = job
         self.priority = priority
@@ -83,9 +85,9 @@ class Ticket:
             self._out -= waiting.item.length * waiting.item.rows
         return collected
 
-    def decided(self, characters: int) -> None:
-        """A document of so many characters has its outcome."""
-        self._inbox.speeds.decided(self.model, characters)
+    def decided(self, characters: float) -> None:
+        """The engine has worked off so many characters of a document."""
+        self._inbox.speeds.decided(self._served, characters)
 
     def forget(self) -> None:
         """Nothing is out any more: what was dropped gives its credit back, and what came in late is not waited for."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -40,6 +40,12 @@ HEALTHY_SECONDS = 60
 
 KILL_AFTER_SECONDS = 15
 """A child that has not ended so long after its drain time is killed."""
+
+EXPIRE_AGAIN_SECONDS = 0.5
+"""Between two tries to queue again what a dead child held."""
+
+LAST_WORDS_SECONDS = 5
+"""A launcher that ends waits so long for such tries, all together."""
 
 
 @dataclass
@@ -85,13 +91,16 @@ class Launcher:
     dispatcher: Dispatcher
     _events: "SimpleQueue[tuple[str, Slot | None]]" = field(default_factory=SimpleQueue)
     _stopping: bool = False
+    _expiries: set[threading.Thread] = field(default_factory=set)
+    """Threads that try to give leases back."""
+    _ends: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> int:
         """Start the children and look after them; the exit code of the process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(("stop", None)))
         self.dispatcher.start()
-        self._expire_the_dead()
+        self._aside(self._expire_the_dead)
         for slot in self.slots:
             self._start(slot)
         while not (self._stopping and all(slot.child is None for slot in self.slots)):
@@ -104,6 +113,7 @@ class Launcher:
                 self._start(about)
             elif event == "ended" and about is not None:
                 self._ended(about)
+        self._end_expiries()
         self.dispatcher.stop()
         self.store.close()
         return 0
@@ -160,16 +170,48 @@ class Launcher:
         timer.daemon = True
         timer.start()
 
+    def _aside(self, work: Callable[..., None], *arguments: int) -> None:
+        """In a thread of its own: a database that does not answer keeps no child from being started or stopped."""
+
+        def run() -> None:
+            work(*arguments)
+            self._expiries.discard(threading.current_thread())
+
+        thread = threading.Thread(target=run, name="expiry", daemon=True)
+        self._expiries.add(thread)
+        thread.start()
+
+    def _end_expiries(self) -> None:
+        """Let the tries that run at the moment end; there are no more of them."""
+        self._ends.set()
+        end = time.monotonic() + LAST_WORDS_SECONDS
+        for thread in list(self._expiries):
+            thread.join(max(0, end - time.monotonic()))
+
     def _expire(self, pid: int) -> None:
-        """Queue again, at once, what a dead process held; otherwise its leases would have to run out."""
+        """Queue again, as soon as it can be done, what a dead process held; otherwise its leases would have to run out.
+
+        A thread for each: the shards of one may be locked while those of another are not.
+        """
+        self._aside(self._expire_all, pid)
+
+    def _expire_all(self, pid: int) -> None:
+        run_out = time.monotonic() + self.store.settings.lease_seconds
+        while not self._expire_some(pid) and time.monotonic() < run_out:
+            if self._ends.wait(EXPIRE_AGAIN_SECONDS) or is_running(pid):  # another process has this number by now
+                return
+
+    def _expire_some(self, pid: int) -> bool:
+        """Whether there is nothing left of it."""
         try:
-            lost = self.store.write(leases.expire_process, machine(), pid)
+            expired = self.store.write(leases.expire_process, machine(), pid)
         except (TextmillError, SQLAlchemyError) as error:
-            log.warning("the leases of process %d must run out by themselves: %s", pid, brief(error))
-            return
-        if lost:
-            log.warning("%d shards of process %d are queued again", len(lost), pid)
-        self.dispatcher.publish(lost)
+            log.warning("the shards of process %d cannot be queued again yet: %s", pid, brief(error))
+            return False
+        if expired.released:
+            log.warning("%d shards of process %d are queued again", len(expired.released), pid)
+        self.dispatcher.publish(expired.released)
+        return expired.all
 
     def _expire_the_dead(self) -> None:
         """What workers of this machine held that died with an earlier launcher."""

@@ -27,7 +27,7 @@ from workers.engine.inbox import Inbox
 from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
 from workers.engine.ticket import Ticket
-from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared
+from workers.runner import Item, ModelRunner, Outcome, Plan, Prepared, bound
 from workers.shards.ledger import Ledger
 from workers.shards.outcomes import failed, succeeded
 from workers.shards.progress import Progress
@@ -58,18 +58,21 @@ class Pace(Protocol):
 class _Document:
     """A document between its first preparation and its outcome."""
 
-    __slots__ = ("characters", "decided", "missing", "outputs", "position", "prepared", "tokens")
+    __slots__ = ("characters", "decided", "items", "missing", "outputs", "position", "prepared", "shared", "tokens")
 
     def __init__(self, position: int, characters: int) -> None:
         self.position = position
         self.characters = characters
         self.decided = False
+        self.items = self.shared = 0
+        """How many items it had in all rounds, and how many had an equal one's answer."""
         self.tokens = 0
         """Tokens of the text: those of the first round."""
 
     def begin(self, prepared: Prepared) -> None:
         self.prepared = prepared
         self.missing = len(prepared.items)
+        self.items += self.missing
         self.outputs: list[Any] = [None] * self.missing
         self.tokens = self.tokens or prepared.input_tokens
 
@@ -116,8 +119,8 @@ class ShardRun:
             lease = self._ledger.lease
             try:
                 with self._progress.step(self.ticket, "open"):
-                    self._runner = self._residency.open(lease.model)
-                    self._plan = self._runner.bind(lease.task, lease.options)
+                    self._runner, self._plan = bound(self._residency.open, lease.model, lease.task, lease.options)
+                self.ticket.model = self._runner.name
             except TextmillError as error:
                 self._fail_all(error)  # not to be had, or, after a change of the catalogue, not with these options
             else:
@@ -162,10 +165,10 @@ class ShardRun:
 
     def _run_single_file(self) -> None:
         """Rule 9 of the ledger: one document at a time, nothing else in the forward pass, settled before the next."""
-        for position, text in self._texts():
+        for text in self._texts():
             with self._inbox.single_file(self.ticket):
-                attempt = self._ledger.attempt(position)
-                document = self._begin(position, text)
+                attempt = self._ledger.attempt(text.position)
+                document = self._begin(text)
                 if attempt > self._ledger.max_attempts:
                     self._decide(document, WorkerLost(), attempt - 1)
                 else:
@@ -188,17 +191,17 @@ class ShardRun:
         for _ in range(PREPARE):
             if (text := next(texts, None)) is None:
                 return False
-            self._prepare(self._begin(*text), text.text)
+            self._prepare(self._begin(text), text)
         return True
 
-    def _begin(self, position: int, text: str) -> _Document:
-        document = self._open[position] = _Document(position, len(text))
+    def _begin(self, text: Text) -> _Document:
+        document = self._open[text.position] = _Document(text.position, len(text.text))
         return document
 
-    def _prepare(self, document: _Document, text: str, attempt: int = 1) -> None:
+    def _prepare(self, document: _Document, text: Text, attempt: int = 1) -> None:
         try:
             with self._progress.step(self.ticket, "prepare"):
-                prepared = self._plan.prepare(text)
+                prepared = self._plan.prepare(text.text, text.fields)
         except Exception as error:  # noqa: BLE001 - a boundary: whatever a model raises is the document's outcome
             self._decide(document, _verdict(error, "prepared"), attempt)
         else:
@@ -240,6 +243,7 @@ class ShardRun:
             self._decide(document, waiting.result, attempt)
             return
         document.outputs[place] = waiting.result
+        document.shared += waiting.shared
         document.missing -= 1
         if not document.missing:
             self._assemble(document, attempt)
@@ -263,7 +267,8 @@ class ShardRun:
         position = document.position
         del self._open[position]
         if isinstance(verdict, Outcome):
-            self.ticket.decided(document.characters)
+            # Not what was shared: the model would seem so fast that too much is released of what comes next.
+            self.ticket.decided(document.characters * (1 - document.shared / (document.items or 1)))
             self._done.append(succeeded(position, verdict, self._runner, attempt))
             return
         if isinstance(verdict, ModelError | ModelUnavailable):
@@ -281,8 +286,8 @@ class ShardRun:
         if isinstance(error, ModelUnavailable):
             self._leave_to_others(error)
         self._fail_job(error)
-        for position, _ in self._texts():
-            self._done.append(failed(position, error, 0, 1))
+        for text in self._texts():
+            self._done.append(failed(text.position, error, 0, 1))
 
     def _fail_job(self, error: TextmillError) -> None:
         if not self._job_failed:

@@ -1,18 +1,24 @@
 """What the tasks of encoder-decoder models share: how items are made, and which settings their generation has."""
 
+import functools
+import hashlib
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textmill.errors import DocumentTooLong
 from textmill.tasks import generation
 from workers.kinds import Codec, EncoderDecoder, Frame, Generated, GenerationSettings, Kind, ModelSpec, Pair
-from workers.runner import Item, Outcome, Plan, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Plan, Prepared
 
 CANARY = "The committee met in Berlin on Monday and decided to build a new bridge over the river before next summer."
 
 DEFAULT_LENGTH = 512
 """Tokens that a model may generate that says nothing of it, and whose positions have no end (T5)."""
+
+GENERATED_BYTES, TOKEN_BYTES = 150, 40
+"""About what `Generated` takes in memory, and each of its tokens (an integer and the reference to it)."""
 
 
 class Route:
@@ -44,7 +50,8 @@ class Route:
     def item(self, ids: Sequence[int], settings: GenerationSettings) -> Item:
         """One item of tokens as `encode` gives them."""
         payload = [*self.frame.prefix, *ids, *self.frame.suffix]
-        return Item(payload, len(payload), settings.num_beams, settings)
+        same = _digest(settings) + array("I", payload).tobytes()
+        return Item(payload, len(payload), settings.num_beams, settings, same)
 
     def refuse(self, tokens: int) -> None:
         """Raises DocumentTooLong where a text of so many tokens does not fit into one item."""
@@ -61,7 +68,7 @@ class GeneratingPlan(ABC):
         self.refuse_long = refuse_long
 
     @abstractmethod
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """See `workers.runner.Plan`."""
 
     @abstractmethod
@@ -82,7 +89,7 @@ class GeneratingRule(ABC):
         self._model = model
         self._routes: dict[Pair, tuple[Route, Mapping[str, Any]]] = {}
         usual = {**spec.options, **self.some_languages(), "long_documents": "auto"}
-        plan = self.bind({name: value for name, value in usual.items() if value is not None})
+        plan, _ = self._plan({name: value for name, value in usual.items() if value is not None})
         self._canary = plan.prepare(CANARY).items[0]
         self._probe = plan.prepare(" ".join([CANARY] * self.usual_sentences)).items[0]
 
@@ -103,7 +110,13 @@ class GeneratingRule(ABC):
         return {}
 
     def bind(self, options: Mapping[str, Any]) -> Plan:
-        """Route, settings and what is done with long texts. Raises ProcessingFailed for a language that is unknown."""
+        """Route, settings and what is done with long texts. Raises ProcessingFailed for a language that is unknown, and
+        NotOffered for settings that the model's backend leaves to another."""
+        plan, settings = self._plan(options)
+        self._model.check(settings)
+        return plan
+
+    def _plan(self, options: Mapping[str, Any]) -> tuple[Plan, GenerationSettings]:
         pair = self.languages(options)
         found = self._routes.get(pair)
         if found is None:
@@ -113,12 +126,16 @@ class GeneratingRule(ABC):
             found = self._routes[pair] = (route, defaults)
         route, defaults = found
         settings = settings_of(defaults, options, self._model.limit, route.frame)
-        return self.plan(route, settings, options.get("long_documents") == "error")
+        return self.plan(route, settings, options.get("long_documents") == "error"), settings
 
     def run(self, items: Sequence[Item]) -> Sequence[Generated]:
         """One generation for all items; their group is its settings."""
         group: Any = items[0].group
         return self._model.generate([item.payload for item in items], group)
+
+    def kept(self, output: Generated) -> tuple[Generated, int]:
+        """As it is."""
+        return output, GENERATED_BYTES + TOKEN_BYTES * len(output.ids)
 
     def canary(self) -> Item:
         """An English sentence."""
@@ -127,6 +144,11 @@ class GeneratingRule(ABC):
     def probe(self) -> Item:
         """Some of them."""
         return self._probe
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(settings: GenerationSettings) -> bytes:
+    return hashlib.blake2b(repr(settings).encode(), digest_size=16).digest()
 
 
 def settings_of(

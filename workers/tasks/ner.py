@@ -1,5 +1,6 @@
 """Named entities: windows over one tokenization, scores stitched, entities put together over the whole document."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ import numpy as np
 
 from textmill.errors import DocumentTooLong, ProcessingFailed
 from workers.kinds import Kind, ModelSpec, Offsets, Scores, TokenClassifier
-from workers.runner import Item, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 from workers.text import entities, windows
 
 CANARY = "Maria Silva of the World Bank flew from Lisbon to Berlin on Monday, and met the press there."
@@ -67,12 +68,16 @@ class NerRule:
         for w in plan:
             inside = ids if len(plan) == 1 else ids[w.start : w.stop]
             payload = [*self._frame.prefix, *inside, *self._frame.suffix]
-            items.append(Item(payload, len(payload)))
+            items.append(Item(payload, len(payload), same=array("I", payload).tobytes()))
         return Prepared(items, _Memo(text, offsets, word_starts, plan), count, len(items))
 
     def run(self, items: Sequence[Item]) -> Sequence[Scores]:
         """The probability of each label for each token."""
         return self._model.token_scores([item.payload for item in items], self._around)
+
+    def kept(self, output: Scores) -> tuple[Scores, int]:
+        """A copy: the original is a view of its whole batch."""
+        return output.copy(), output.nbytes
 
     def entities(
         self, prepared: Prepared, outputs: Sequence[Scores], strategy: entities.Strategy, **filters: Any
@@ -111,7 +116,7 @@ class NerPlan:
     min_score: float
     refuse_long: bool
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """See `workers.runner.Plan`."""
         return self.rule.prepare(text, self.refuse_long)
 

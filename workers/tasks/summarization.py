@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workers.kinds import Generated, Pair
-from workers.runner import Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule, Route
 from workers.text import reduce
 
@@ -26,7 +26,7 @@ class _Memo:
 class SummarizationPlan(GeneratingPlan):
     """A job's way."""
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """The first round. Raises DocumentTooLong."""
         ids = self.route.encode(text)
         tokens = self.route.tokens(ids)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.kinds import Generated, Pair
-from workers.runner import Item, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule
 from workers.text import languages
 from workers.text.segments import Segment, fit, one_line, split
@@ -20,7 +20,7 @@ class _Memo:
 class TranslationPlan(GeneratingPlan):
     """A job's way."""
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """Sentences as items. Sentences that occur twice are translated once. Raises DocumentTooLong."""
         parts: list[str | int] = []
         items: list[Item] = []

@@ -1,5 +1,10 @@
-"""Generation in fp32: batched = one by one = transformers' `generate()`, token by token, for each family."""
+"""Generation in fp32: batched = one by one = transformers' `generate()`, token by token, for each family and backend.
 
+Which settings a backend answers itself, and which it leaves to its stand-in, is part of what is tested.
+"""
+
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +14,10 @@ import transformers as tf
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import DEVICE, SEQ2SEQ_FAMILIES
-from tests.unit.runners import bound, loaded, model_of, run_one
+from tests.unit.runners import loaded, model_of, opened_by_name, run_one
 from workers import metrics
-from workers.runner import Item, ModelRunner
+from workers.kinds import NotOffered
+from workers.runner import Item, ModelRunner, Plan, bound
 
 SENTENCES = [
     "It rained.",
@@ -34,7 +40,40 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "beams, early": {"num_beams": 3, "early_stopping": True, "min_length": 5},
     "beams, never": {"num_beams": 3, "early_stopping": "never", "length_penalty": 2.0, "max_new_tokens": 9},
     "penalties": {"num_beams": 2, "no_repeat_ngram_size": 2, "repetition_penalty": 1.4},
+    "greedy, lengths": {"min_length": 6, "max_length": 9},
+    "greedy, n-grams": {"no_repeat_ngram_size": 2},
+    "greedy, unigrams": {"no_repeat_ngram_size": 1, "max_length": 8},
+    "greedy, repetition": {"repetition_penalty": 1.3},
+    "beams, no masks": {"num_beams": 4, "early_stopping": True, "length_penalty": 0.6, "no_repeat_ngram_size": 0},
+    "beams, long": {
+        "num_beams": 3,
+        "early_stopping": True,
+        "length_penalty": 2.0,
+        "max_new_tokens": 9,
+        "no_repeat_ngram_size": 0,
+    },
+    "beams, flat": {"num_beams": 2, "early_stopping": True, "length_penalty": 0.0, "no_repeat_ngram_size": 0},
+    "beams, n-grams": {"num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 2},
 }
+EACH_OF_TORCH = list(SETTINGS)[:5]
+"""What its own search and transformers' processors are tried with; the others try where CTranslate2's rules part."""
+GREEDY = {"greedy", "greedy, lengths", "greedy, n-grams"}
+FREE_BEAMS = {"beams, no masks", "beams, long", "beams, flat"}
+"""Nothing may not be said in them."""
+BY_CTRANSLATE2 = {
+    "bart": GREEDY,
+    "marian": {*GREEDY, *FREE_BEAMS, "greedy, unigrams", "greedy, repetition", "beams, early", "beams, n-grams"},
+    "marian-multilingual": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
+    "m2m100": GREEDY,
+    "nllb": GREEDY,
+    "mbart": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
+    "mbart50": GREEDY,
+    "pegasus": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
+    "t5": {*GREEDY, *FREE_BEAMS} - {"greedy, n-grams"},
+}
+"""What CTranslate2 answers as `generate()` does. Marian, as its checkpoints are, has `renormalize_logits` and may not
+say the token that decoding starts with; BART, M2M100, NLLB and mBART-50 force tokens; mBART, Pegasus and T5 might
+say their start again."""
 
 
 class Reference:
@@ -66,31 +105,88 @@ class Reference:
         return row[1 : row.index(end, 1)] if end in row[1:] else row[1:]
 
 
+@dataclass
+class Family:
+    """One family's checkpoint: as transformers runs it, by torch alone, and as `auto` runs it."""
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        source, target = LANGUAGES.get(self.name, ("en", "pt"))
+        self.languages = ([source], [target])
+        self.reference = Reference(self.folder, self.name)
+        self.torch = loaded(self.folder, "translation", languages=self.languages, backend="torch")
+        self.by_name = opened_by_name(self.folder, "translation", languages=self.languages, name=self.name)
+        self._expected: dict[str, list[list[int]]] = {}
+
+    def expected(self, name: str) -> list[list[int]]:
+        if name not in self._expected:
+            self._expected[name] = [self.reference.tokens(text, **SETTINGS[name]) for text in SENTENCES]
+        return self._expected[name]
+
+
 @pytest.fixture(scope="module", params=list(SEQ2SEQ_FAMILIES))
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRunner, Reference]:
-    folder = models_from_config.save_seq2seq(request.param, tmp_path_factory.mktemp("seq2seq"))
-    source, target = LANGUAGES.get(request.param, ("en", "pt"))
-    runner = loaded(folder, "translation", languages=([source], [target]))
-    return runner, Reference(folder, request.param)
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    return Family(request.param, models_from_config.save_seq2seq(request.param, tmp_path_factory.mktemp("seq2seq")))
+
+
+@pytest.fixture(scope="module")
+def pair(family: Family) -> tuple[ModelRunner, Reference]:
+    return family.torch, family.reference
 
 
 def prepared(runner: ModelRunner, **settings: Any) -> list[Item]:
-    plan = bound(runner, **settings)
+    return items_of(runner.bind("translation", settings))
+
+
+def items_of(plan: Plan) -> list[Item]:
     items = [item for text in SENTENCES for item in plan.prepare(text).items]
     assert len(items) == len(SENTENCES)
     return items
 
 
-@pytest.mark.parametrize("name", list(SETTINGS))
-def test_batched_equals_one_by_one_equals_generate(pair: tuple[ModelRunner, Reference], name: str) -> None:
-    runner, reference = pair
-    settings = SETTINGS[name]
-    expected = [reference.tokens(text, **settings) for text in SENTENCES]
-    assert len({tuple(tokens) for tokens in expected}) > 3, "the random model must answer differently"
+@pytest.mark.parametrize("name", EACH_OF_TORCH)
+def test_batched_equals_one_by_one_equals_generate(family: Family, name: str) -> None:
+    runner, settings, expected = family.torch, SETTINGS[name], family.expected(name)
+    assert len({tuple(tokens) for tokens in expected}) > 2, "the random model must answer differently"
     items = prepared(runner, **settings)
     assert [g.ids for g in runner.run(items)] == expected
     # `generate()` ran them one by one; that the runner does the same alone is seen on the shortest and the longest.
     assert [run_one(runner, items[i]).ids for i in (0, 3)] == [expected[i] for i in (0, 3)]
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_auto_answers_as_generate_by_the_fastest_backend_that_does(family: Family, name: str) -> None:
+    runner, plan = bound(family.by_name, family.name, "translation", SETTINGS[name])
+    fast = name in BY_CTRANSLATE2[family.name]
+    assert (runner.name, runner.backend.name) == (
+        (family.name, "ctranslate2") if fast else (f"{family.name} by torch", "torch")
+    )
+    assert (runner.dtype, runner.revision) == ("float32", family.torch.revision)
+    items = items_of(plan)
+    if fast:  # what torch answers is compared above
+        generated, expected = runner.run(items), family.expected(name)
+        assert [g.ids for g in generated] == expected
+        assert [run_one(runner, item).ids for item in items] == expected
+        if name.startswith("greedy"):
+            assert [g.hit_limit for g in generated] == [g.hit_limit for g in family.torch.run(items)]
+
+
+def test_by_name_ctranslate2_searches_by_its_own_rules_and_leaves_what_it_lacks(family: Family) -> None:
+    """A forced end, several beams, repeated n-grams: lengths and constraints hold, if not every token."""
+    runner = loaded(family.folder, "translation", languages=family.languages, backend="ctranslate2")
+    for name in ("beams", "beams, early", "beams, n-grams"):
+        items = prepared(runner, **SETTINGS[name])
+        settings: Any = items[0].group
+        for generated in runner.run(items):
+            assert settings.min_length - 1 <= len(generated.ids) < settings.max_length
+            bigrams = list(itertools.pairwise(generated.ids))
+            assert settings.no_repeat_ngram_size != 2 or len(set(bigrams)) == len(bigrams)
+    with pytest.raises(NotOffered, match="never"):
+        prepared(runner, **SETTINGS["beams, never"])
+    with pytest.raises(NotOffered, match="repetition_penalty"):
+        prepared(runner, **SETTINGS["penalties"])
 
 
 def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[ModelRunner, Reference]) -> None:
@@ -109,7 +205,7 @@ def test_text_is_tokenized_and_decoded_as_transformers_does(pair: tuple[ModelRun
 def test_some_items_end_by_themselves_and_some_at_the_limit(pair: tuple[ModelRunner, Reference]) -> None:
     """Otherwise the equality above would say nothing about stopping."""
     runner, _ = pair
-    limits = {g.hit_limit for name in SETTINGS for g in runner.run(prepared(runner, **SETTINGS[name]))}
+    limits = {g.hit_limit for name in EACH_OF_TORCH for g in runner.run(prepared(runner, **SETTINGS[name]))}
     assert limits == {True, False}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 OPEN_ALL_AT_ONCE = """
-import threading
+import sys, threading
 from pathlib import Path
 from store import catalogue
 from workers.models import make, spec_of
@@ -19,7 +19,7 @@ failed = []
 def open_one(entry):
     together.wait()
     try:
-        make(spec_of(entry, "cpu")).open()
+        make(spec_of(entry, "cpu", cache_dir=Path(sys.argv[1]))).open()
     except Exception as error:
         failed.append(f"{entry.name}: {error!r}")
 
@@ -32,7 +32,7 @@ assert len(entries) >= 3 and not failed, failed
 """
 
 
-def test_models_that_are_opened_at_once_all_open() -> None:
-    command = [sys.executable, "-c", OPEN_ALL_AT_ONCE]
+def test_models_that_are_opened_at_once_all_open(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_ALL_AT_ONCE, str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]

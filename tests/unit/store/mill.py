@@ -144,7 +144,9 @@ class Mill:
     def release(self, model: str, newcomer: Job | None = None) -> None:
         out = Out(collections.Counter(job.model for job, _ in self.out.values()))
         mine = [(job, shard) for job, shard in self.out.values() if job.model == model]
-        out.characters = sum(shard.characters for _, shard in mine)
+        for job, shard in mine:
+            out.characters[job.key] += shard.characters
+        out.keys = {job.key for job, _ in mine}
         room = window(model, self.speed(model), self.servers, out, self.settings)
         books = Lists(self.accounts[model])
         while room.open:

@@ -83,21 +83,32 @@ ONE = Server(frozenset({"m", "n", "o"}), 8, {"m": 1000})
     [
         ([], {}, 0, 8, 8, 8),  # nobody serves it: what a starting worker finds
         ([Server(frozenset({"n"}), 8)], {"n": 4}, 0, 8, 8, 8),  # nor does this one
-        ([ONE], {}, 3000, 4, 2, 8),  # three seconds; half of the slots, roughly
-        ([ONE], {"m": 3}, 3000, 4, 2, 5),
+        ([ONE], {}, 6000, 4, 2, 8),  # six seconds, alone; half of the slots, roughly
+        ([ONE], {"m": 3}, 3000, 4, 2, 5),  # three, of two keys
         ([ONE], {"n": 3}, 3000, 2, 2, 5),  # two models share
         ([ONE], {"n": 3, "o": 1, "elsewhere": 9}, 3000, 1, 2, 4),
-        ([ONE, ONE], {}, 6000, 9, 4, 16),
-        ([ONE, Server(frozenset({"m"}), 1)], {}, 9000, 6, 4, 10),  # it told no speed: that of the others
-        ([Server(frozenset({"m"}), 1, {"m": 10})], {}, 30, 2, 2, 2),  # one runs, one waits
-        ([Server(frozenset({"m"}), 1000, {"m": 10})], {}, 30, 600, 2, 1000),
+        ([ONE, ONE], {}, 12000, 9, 4, 16),
+        ([ONE, Server(frozenset({"m"}), 1)], {}, 18000, 6, 4, 10),  # it told no speed: that of the others
+        ([Server(frozenset({"m"}), 1, {"m": 10})], {}, 60, 2, 2, 2),  # one runs, one waits
+        ([Server(frozenset({"m"}), 1000, {"m": 10})], {}, 60, 600, 2, 1000),
     ],
 )  # fmt: skip
 def test_the_window(
     servers: list[Server], out: dict[str, int], characters: float, shards: int, least: int, free: int
 ) -> None:
-    found = window("m", 2000, servers, Out(Counter(out)), StoreSettings())
+    found = window("m", 2000, servers, Out(Counter(out), keys={1, 2} if out.get("m") else set()), StoreSettings())
     assert (found.characters, found.shards, found.least, found.free) == (characters, shards, least, free)
+
+
+def test_what_a_key_took_while_it_was_alone_keeps_nobody_out() -> None:
+    out = Out(Counter(m=3), Counter({1: 5000}), {1})
+    assert window("m", 2000, [ONE], out, StoreSettings()).open
+    out.characters[2] = 1000
+    out.keys.add(2)
+    found = window("m", 2000, [ONE], out, StoreSettings())
+    assert (found.characters, found.out_characters, found.open) == (3000, 2500, True)
+    out.characters[2] = 2000
+    assert not window("m", 2000, [ONE], out, StoreSettings()).open
 
 
 @pytest.mark.parametrize(

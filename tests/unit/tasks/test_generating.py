@@ -6,7 +6,7 @@ import pytest
 from transformers import GenerationConfig
 
 from textmill.tasks.generation import lay_over
-from workers.backends.torch.generation import applied, base_of, defaults_of, finished
+from workers.checkpoint.generation import applied, base_of, defaults_of, finished
 from workers.kinds import Frame, Generated, GenerationSettings
 from workers.tasks.generating import DEFAULT_LENGTH, settings_of
 

@@ -32,19 +32,29 @@ BEYOND_ASCII = [
 ]
 
 
-@pytest.fixture(scope="module", params=list(NER_FAMILIES))
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models_from_config.save_ner(request.param, tmp_path_factory.mktemp(request.param))
+BY_CTRANSLATE2 = {"bert", "distilbert", "roberta", "xlm-roberta", "camembert"}
+CASES = [("torch", family) for family in NER_FAMILIES] + [("ctranslate2", family) for family in sorted(BY_CTRANSLATE2)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def runner(folder: Path) -> ModelRunner:
-    return loaded(folder)
+def folder(case: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models_from_config.save_ner(case[1], tmp_path_factory.mktemp(case[1]))
+
+
+@pytest.fixture(scope="module")
+def runner(case: tuple[str, str], folder: Path) -> ModelRunner:
+    return loaded(folder, backend=case[0])
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
-    return loaded(models_from_config.save_ner("bert", tmp_path_factory.mktemp("bert")))
+    return loaded(models_from_config.save_ner("bert", tmp_path_factory.mktemp("bert")), backend="torch")
 
 
 def loaded(folder: Path, **fields: Any) -> ModelRunner:
@@ -85,6 +95,16 @@ def pipeline_entities(pipe: Any, text: str, strategy: str) -> list[dict[str, Any
             found.append({"entity_group": label, "start": start, "end": start + len(word), "word": word,
                           "score": float(entity["score"])})  # fmt: skip
     return found
+
+
+def test_equal_windows_are_known_and_what_is_kept_of_one_holds_no_batch(bert: ModelRunner) -> None:
+    plan = bound(bert)
+    one, again, other = (plan.prepare(text).items[0] for text in (TEXTS[0], TEXTS[0], TEXTS[1]))
+    assert one.same is not None
+    assert one.same == again.same != other.same
+    kept, size = bert.kept(bert.run([one, other])[0])
+    assert kept.base is None
+    assert size == kept.nbytes
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
@@ -168,8 +188,14 @@ def test_the_canary_runs(runner: ModelRunner) -> None:
     assert runner.run([runner.canary()])[0].shape == (runner.canary().length - 2, len(models_from_config.LABELS))
 
 
-def test_memory_is_counted_and_given_back(folder: Path) -> None:
+def test_auto_takes_the_fastest_backend_that_knows_the_architecture(case: tuple[str, str], folder: Path) -> None:
     runner = opened(folder, "ner")
+    assert runner.backend.name == ("ctranslate2" if case[1] in BY_CTRANSLATE2 else "torch")
+    assert runner.dtype == "float32"
+
+
+def test_memory_is_counted_and_given_back(case: tuple[str, str], folder: Path) -> None:
+    runner = opened(folder, "ner", backend=case[0])
     assert runner.memory_bytes() == 0
     runner.load()
     size = (folder / "model.safetensors").stat().st_size

@@ -23,7 +23,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bart(folders: Path) -> ModelRunner:
-    return loaded(folders / "bart", "summarization")
+    return loaded(folders / "bart", "summarization", backend="torch")
 
 
 def echo(runner: ModelRunner, prepared: Prepared) -> list[Generated]:
@@ -100,7 +100,7 @@ def test_long_documents_error(bart: ModelRunner) -> None:
 
 
 def test_t5_gets_its_prefix_and_settings_for_the_task(folders: Path) -> None:
-    summarizer = opened(folders / "t5", "summarization")
+    summarizer = opened(folders / "t5", "summarization", backend="torch")
     [item] = bound(summarizer).prepare("It rained for three days.").items
     text = model_of(summarizer).codec.decode(item.payload)
     assert text.replace(" ", "").startswith("summari")  # the tiny vocabulary has no z

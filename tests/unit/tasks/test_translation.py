@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def marian(folders: Path) -> ModelRunner:
-    return loaded(folders / "marian", "translation")
+    return loaded(folders / "marian", "translation", backend="torch")
 
 
 def text_of(outcome: Outcome) -> str:
@@ -132,6 +132,18 @@ def test_items_carry_rows_and_group(marian: ModelRunner) -> None:
     [other] = bound(marian, num_beams=2, length_penalty=1.0).prepare("It rained.").items
     assert (one.rows, other.rows) == (3, 2)
     assert one.group == same.group != other.group
+
+
+def test_equal_sentences_with_equal_settings_are_known(marian: ModelRunner) -> None:
+    options = [{"num_beams": 3, "length_penalty": 1.0}, {"length_penalty": 1.0, "num_beams": 3}, {"num_beams": 2}]
+    one, equal, other = (bound(marian, **given).prepare("It rained.").items[0].same for given in options)
+    [else_where] = bound(marian, num_beams=3, length_penalty=1.0).prepare("The bridge fell.").items
+    assert one is not None
+    assert one == equal
+    assert len({one, other, else_where.same}) == 3
+    output = Generated([5] * 100, False)
+    assert marian.kept(output)[0] is output
+    assert marian.kept(output)[1] > 2 * marian.kept(Generated([5] * 30, False))[1]
 
 
 # --- languages --------------------------------------------------------------------------------------------------------

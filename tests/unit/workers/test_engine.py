@@ -56,7 +56,7 @@ class House:
         while len(self.inbox):
             batch = self.inbox.next_batch()
             assert batch is not None
-            self.engine.answer(batch, self.engine.execute(batch))
+            self.inbox.answer(batch, self.engine.execute(batch))
         answered = sorted(ticket.collect(0), key=lambda waiting: waiting.place)
         assert [waiting.place for waiting in answered] == list(range(len(texts)))
         return [waiting.result for waiting in answered]
@@ -170,6 +170,15 @@ def test_shards_and_the_engine_tell_the_speeds(house: House) -> None:
     house.run("text")
     house.inbox.ticket("echo", 10).decided(4)
     assert house.inbox.speeds()["echo"] > 0
+
+
+def test_the_deadline_has_a_bound_however_long_a_batch_took() -> None:
+    """59 seconds, a moment before it is taken for hung, would let the next one hang for twenty minutes."""
+    budgets = Budgets(default=1, deadline_seconds=60)
+    budgets.clean("m", 1, 59)
+    assert budgets.deadline("m") == 300
+    budgets.clean("m", 1, 299)
+    assert budgets.deadline("m") == 300
 
 
 def test_the_deadline_follows_what_batches_take() -> None:

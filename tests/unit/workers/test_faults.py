@@ -5,6 +5,7 @@ import weakref
 import pytest
 
 from textmill.errors import DeviceOutOfMemory
+from workers.backends import ctranslate2
 from workers.backends.torch.faults import fault
 from workers.faults import EXITS, FatalDeviceError, Fault, attempt
 from workers.launcher.launcher import reason
@@ -38,6 +39,22 @@ class AcceleratorError(RuntimeError):
 )
 def test_verdicts_of_torch(error: Exception, expected: Fault) -> None:
     assert fault(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError("std::bad_alloc"), Fault.OUT_OF_MEMORY),
+        (RuntimeError("CUDA failed with error out of memory"), Fault.OUT_OF_MEMORY),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), Fault.OUT_OF_MEMORY),
+        (RuntimeError("CUDA failed with error an illegal memory access was encountered"), Fault.FATAL),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_EXECUTION_FAILED"), Fault.FATAL),
+        (RuntimeError("No position encodings are defined for positions >= 128, but got position 128"), Fault.OTHER),
+        (ValueError("CUDA failed with error out of memory"), Fault.OTHER),
+    ],
+)
+def test_verdicts_of_ctranslate2(error: Exception, expected: Fault) -> None:
+    assert ctranslate2.BACKEND.fault(error) is expected
 
 
 class Tensor:

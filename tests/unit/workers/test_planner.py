@@ -31,8 +31,12 @@ class Shard:
 SHARD = Shard()
 
 
-def waiting(length: int, index: object, rows: int = 1, group: object = None, owner: Shard = SHARD) -> Waiting:
-    return Waiting(Item(None, length, rows, group), owner, place=index)
+def waiting(
+    length: int, index: object, rows: int = 1, group: object = None, owner: Shard = SHARD, same: object = None
+) -> Waiting:
+    """same: of which texts; together with the rest it says what it is equal to."""
+    known_by = None if same is None else repr((length, rows, group, same)).encode()
+    return Waiting(Item(None, length, rows, group, known_by), owner, place=index)
 
 
 def take(planner: Planner, budget: int) -> list[object] | None:
@@ -206,6 +210,7 @@ class World:
         ]
         self.longest = self.chance.choice([1, 5, 40])
         self.groups = self.chance.choice(["x", "xyz"])
+        self.texts: list[int | None] = self.chance.choice([[None], [0, 1], [None, *range(20)]])
 
     def arrive(self, most: int = 20) -> list[tuple[str, Waiting]]:
         """A few items of one owner, added; with their model."""
@@ -217,6 +222,7 @@ class World:
                 rows=self.chance.choice([1, 1, 4]),
                 group=self.chance.choice(self.groups),
                 owner=owner,
+                same=self.chance.choice(self.texts),
             )
             for _ in range(self.chance.randint(1, most))
         ]
@@ -243,12 +249,44 @@ def test_everything_is_taken_once_and_fits(world: World, budget: int) -> None:
             break
         world.planner.took(world.chance.random())
         model, items = batch
-        assert [waits.pop(w.place) for w in items] == [(model, w) for w in items]
+        taken = [w for leader in items for w in (leader, *(leader.riders or ()))]
+        assert [waits.pop(w.place) for w in taken] == [(model, w) for w in taken]
+        assert all(w.same == leader.same for leader in items for w in leader.riders or ())
+        equals = {w.same for w in items} - {None}
+        assert len(equals) == sum(w.same is not None for w in items)
+        assert not equals or not any(w.same in equals and other == model for other, w in waits.values())
         assert len({w.item.group for w in items}) == 1
         padded = sum(w.item.rows for w in items) * max(w.item.length for w in items)
         assert len(items) == 1 or padded <= budget
         assert len(world.planner) == len(waits)
     assert not waits
+
+
+def test_an_item_takes_its_equals_along_at_no_cost() -> None:
+    planner = Planner()
+    first, other = Shard(key="first"), Shard(key="other")
+    planner.add("m", [waiting(5, n, owner=first, same="a") for n in range(3)])
+    planner.add("m", [waiting(5, n, owner=other, same="a") for n in "xyz"])
+    planner.add("m", [waiting(5, "own", owner=other), waiting(5, "mine", owner=first)])
+    batch = planner.take(lambda model, shared: 5)
+    assert batch is not None
+    [leader] = batch[1]
+    assert leader.place == 0
+    assert [w.place for w in leader.riders or ()] == [1, 2, "x", "y", "z"]
+    assert len(planner) == 2
+    assert take(planner, 5) == ["own"], "who rode along was served nothing"
+    assert batches(planner, 5) == [["mine"]]
+
+
+def test_a_dropped_item_is_taken_along_by_nobody() -> None:
+    planner = Planner()
+    gone, kept = Shard(), Shard()
+    planner.add("m", [waiting(5, n, owner=owner, same="a") for n, owner in enumerate([gone, kept, gone, kept])])
+    assert planner.drop(gone) == 2
+    batch = planner.take(lambda model, shared: 99)
+    assert batch is not None
+    assert [(w.place, [rider.place for rider in w.riders or ()]) for w in batch[1]] == [(1, [3])]
+    assert len(planner) == 0
 
 
 # --- models ---------------------------------------------------------------------------------------------------------

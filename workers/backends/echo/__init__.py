@@ -20,6 +20,7 @@ class EchoBackend:
     rank = 0
     kinds = frozenset({Kind.TEXT})
     batch_tokens = 16_384
+    stand_in = None
 
     def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
         """Any model, but only where it is asked for by name: an answer of its own must surprise nobody."""

@@ -10,6 +10,7 @@ each in the step that it names:
     [[echo:kill]]            run: the process is killed
     [[echo:hang]]            run: never returns
     [[echo:pieces=N]]        prepare: the text becomes N items (0: none, as an empty text does)
+    [[echo:same]]            prepare: items of equal texts may share one answer (others do not: each is to do its work)
     [[echo:rounds=N]]        assemble: goes round N times
     [[echo:too-long]]        prepare: document_too_long
     [[echo:prepare-raise]]   prepare: raises an error of its own
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 from textmill.errors import DeviceOutOfMemory, DocumentTooLong
 from workers.faults import FatalDeviceError
-from workers.runner import Item, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 
 PREFIX = "[[echo:"
 _MARKER = re.compile(r"\[\[echo:([a-z-]+)(?:=([0-9.]+))?\]\]")
@@ -63,7 +64,7 @@ class EchoRule:
         """Itself."""
         return self
 
-    def prepare(self, text: str) -> Prepared:
+    def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """One item for the text: a token is four characters."""
         length = len(text) // 4 + 1
         if PREFIX not in text:
@@ -76,7 +77,8 @@ class EchoRule:
         if "prepare-hang" in markers:
             threading.Event().wait()
         pieces = int(markers.get("pieces", 1))
-        items = [Item(_Marked(text, markers), max(1, length // max(1, pieces)))] * pieces
+        same = text.encode() if "same" in markers else None
+        items = [Item(_Marked(text, markers), max(1, length // max(1, pieces)), same=same)] * pieces
         return Prepared(items, _Memo(text, int(markers.get("rounds", 1)) - 1), length, pieces)
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
@@ -90,6 +92,10 @@ class EchoRule:
     def run(self, items: Sequence[Item]) -> Sequence[str]:
         """The items' texts."""
         return self._model.texts([item.payload for item in items])
+
+    def kept(self, output: str) -> tuple[str, int]:
+        """As it is."""
+        return output, len(output)
 
     def canary(self) -> Item:
         """A text that only a broken model fails on."""

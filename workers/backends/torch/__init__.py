@@ -1,5 +1,5 @@
-"""Models on PyTorch, by the transformers library: any architecture of its sequence-to-sequence and token-classification
-classes, on the CPU and on CUDA, in float32, bfloat16 and float16.
+"""Models on PyTorch, by the transformers library: any architecture of its classes for our kinds, on the CPU and on
+CUDA, in float32, bfloat16 and float16.
 
 Torch is imported when the first model is opened, or ahead of that by a worker that serves one, so that a worker that
 only echoes never pays for it.
@@ -20,12 +20,15 @@ class TorchBackend:
 
     name = "torch"
     rank = 10
-    kinds = frozenset({Kind.GENERATION, Kind.TOKEN_SCORES})
+    kinds = frozenset(Kind) - {Kind.TEXT}
     batch_tokens = None
+    stand_in = None
 
     def inspect(self, spec: ModelSpec, kind: Kind) -> str | None:
-        """It can run whatever transformers has of its kinds."""
-        return None if kind in self.kinds else f"it does not compute {kind}"
+        """It can run whatever transformers has of its kinds, in the number formats of its tensors."""
+        if kind not in self.kinds:
+            return f"it does not compute {kind}"
+        return f"it has no {spec.dtype}" if spec.dtype.startswith("int8") else None
 
     def adapt(self, rule: type[TaskRule], spec: ModelSpec, model: Any) -> Rule:
         """The task's own."""
@@ -34,14 +37,13 @@ class TorchBackend:
     def import_ahead(self) -> None:
         """Torch, transformers, and what makes models of them."""
         with IMPORTING:
-            from workers.backends.torch import encoder_decoder, token_classifier  # noqa: F401
+            from workers.backends.torch import models  # noqa: F401
 
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer. Raises ModelUnavailable."""
         with IMPORTING:
-            from workers.backends.torch.encoder_decoder import TorchEncoderDecoder
-            from workers.backends.torch.token_classifier import TorchTokenClassifier
-        return TorchEncoderDecoder(spec) if kind is Kind.GENERATION else TorchTokenClassifier(spec)
+            from workers.backends.torch.models import open_model
+        return open_model(spec, kind)
 
     def surroundings(self, spec: ModelSpec) -> AbstractContextManager[Any]:
         """Inference mode, and the number of CPU threads."""

@@ -39,6 +39,11 @@ def is_fast_at_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and has_amx is not None and bool(has_amx())
 
 
+def fast_at_bfloat16_on_cpu() -> bool:
+    """Whether `precision` gives bfloat16 on the CPU."""
+    return is_fast_at_bfloat16(torch.device("cpu"))
+
+
 @contextlib.contextmanager
 def surroundings(device: torch.device, threads: int = 0) -> Iterator[None]:
     """What the engine's thread runs its whole life in: inference mode, and its number of CPU threads.

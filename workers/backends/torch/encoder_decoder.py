@@ -1,41 +1,31 @@
 """Generation by any `AutoModelForSeq2SeqLM`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from transformers import GenerationConfig
 
 from workers import metrics
-from workers.backends.torch import generation, search
+from workers.backends.torch import search
 from workers.backends.torch.weights import Weights, padded
-from workers.checkpoint import checkpoint as checkpoints
-from workers.checkpoint.codec import TokenizerCodec
+from workers.checkpoint import generation
+from workers.checkpoint.files import EncoderDecoderFiles
 from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec
 
 
-class TorchEncoderDecoder:
+class TorchEncoderDecoder(EncoderDecoderFiles):
     """One encoder-decoder model on one device. Making it reads configuration, tokenizer and generation settings, and
     raises ModelUnavailable."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._name = spec.name
-        checkpoint = checkpoints.Checkpoint(spec.source, spec.revision)
-        self._weights = Weights(checkpoint, Kind.GENERATION, spec)
-        self._config, tokenizer = checkpoint.config(), checkpoint.tokenizer()
-        self.codec = TokenizerCodec(tokenizer, self._config)
-        self.window = checkpoints.window(self._config, tokenizer, spec.window)
-        self.limit = min((n for n in (spec.window, checkpoints.positions(self._config)) if n), default=None)
-        self.revision = checkpoint.digest()
+        super().__init__(spec)
+        self._weights = Weights(self._checkpoint, Kind.GENERATION, spec)
         self.dtype = str(self._weights.dtype).removeprefix("torch.")
-        self._pad = tokenizer.pad_token_id if self._config.pad_token_id is None else self._config.pad_token_id
-        self._base = generation.base_of(checkpoint.generation_config(self._config))
+        pad = self._config.pad_token_id
+        self._pad = self._tokenizer.pad_token_id if pad is None else pad
 
-    def defaults(self, preset: str) -> Mapping[str, Any]:
-        """The options that the checkpoint's files set, those that its configuration has for the preset (T5, BART) over
-        those of its generation settings; and its `prefix`."""
-        presets: Mapping[str, Any] = getattr(self._config, "task_specific_params", None) or {}
-        return generation.defaults_of(self._base, presets.get(preset, {}))
+    def check(self, settings: GenerationSettings) -> None:
+        """It generates by all that transformers knows."""
 
     def load(self) -> None:
         """Raises ModelUnavailable."""

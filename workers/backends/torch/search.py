@@ -64,11 +64,11 @@ def search(
     A row is the start, the tokens, the end, and padding; without an end it is full. `stopping_criteria` says no more
     than the configuration does (`supports`): the end token and the length.
     """
-    kind = _Beams if generation_config.num_beams > 1 else _Greedy
+    kind = Beams if generation_config.num_beams > 1 else Greedy
     return kind(model, input_ids, logits_processor, generation_config, model_kwargs).run()
 
 
-class _Search(ABC):
+class Search(ABC):
     """The items that are still in the batch, and the answers of those that have left."""
 
     def __init__(self, model: Any, input_ids: Tensor, processors: Any, config: Any, inputs: dict[str, Any]) -> None:
@@ -109,6 +109,15 @@ class _Search(ABC):
     def _select(self, items: Tensor) -> None:
         """Keep the state of these items alone."""
 
+    def _process(self, rows: Tensor, scores: Tensor) -> Tensor:
+        """The scores, (rows, vocabulary), after what the settings want of them; rows: the tokens so far."""
+        processed: Tensor = self.processors(rows, scores)
+        return processed
+
+    def _reorder(self, rows: Tensor) -> None:
+        """Each row of the caches is that of another row now. The beams of an item share what is of its text."""
+        self.inputs["past_key_values"].self_attention_cache.reorder_cache(rows)
+
     def _first_step(self) -> Tensor:
         rows = slice(None, None, self.beams)
         self._keep_inputs(rows)
@@ -146,7 +155,7 @@ class _Search(ABC):
         self.inputs["attention_mask"] = self.inputs["attention_mask"][rows]
 
 
-class _Greedy(_Search):
+class Greedy(Search):
     """The likeliest token at each step."""
 
     def __init__(self, *args: Any) -> None:
@@ -154,11 +163,14 @@ class _Greedy(_Search):
         self.ended = torch.zeros(len(self.ids), dtype=torch.bool, device=self.ids.device)
 
     def _advance(self, logits: Tensor) -> Tensor:
-        tokens = self.processors(self.ids[:, 0, : self.length], logits).argmax(-1)
+        tokens = self._choose(self._process(self.ids[:, 0, : self.length], logits))
         self.ids[:, 0, self.length] = tokens.masked_fill(self.ended, self.pad)
         self.length += 1
         self.ended |= torch.isin(tokens, self.ends)
         return self.ended
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        return scores.argmax(-1)
 
     def _best(self) -> Tensor:
         return self.ids[:, 0]
@@ -167,7 +179,7 @@ class _Greedy(_Search):
         self.ended = self.ended[items]
 
 
-class _Beams(_Search):
+class Beams(Search):
     """The likeliest sequences, as many at a time as there are beams.
 
     After `GenerationMixin._beam_search`, whose rules these are: candidates are the best of all continuations of an
@@ -202,8 +214,9 @@ class _Beams(_Search):
     def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best continuations of each item: scores, ids, and the beam that each comes from; (items, candidates)."""
         rows = self.ids[:, :, : self.length].flatten(0, 1)
-        scores = self.processors(rows, logits.log_softmax(-1)).unflatten(0, (-1, self.beams)) + self.scores[:, :, None]
-        vocabulary = scores.shape[-1]
+        processed = self._process(rows, logits.log_softmax(-1))
+        vocabulary = processed.shape[-1]
+        scores = processed.view(-1, self.beams, vocabulary) + self.scores[:, :, None]
         best, places = scores.flatten(1).topk(self.candidates)
         parents = places // vocabulary
         ids = _pick(self.ids, parents)
@@ -227,7 +240,7 @@ class _Beams(_Search):
         self.scores, self.ids = scores.gather(1, best), _pick(ids, best)
         first = torch.arange(len(ids), device=ids.device)[:, None] * self.beams
         rows = (first + parents.gather(1, best)).flatten()
-        self.inputs["past_key_values"].self_attention_cache.reorder_cache(rows)
+        self._reorder(rows)
 
     def _over(self) -> Tensor:
         to_the_end = self.early == "never" and self.penalty > 0

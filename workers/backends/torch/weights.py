@@ -1,11 +1,22 @@
 """Weights on the device: loaded, counted, given back; and rows of token ids as tensors."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers.utils import logging as progress_bars
 
 from textmill.errors import ModelUnavailable
@@ -17,9 +28,17 @@ from workers.kinds import Kind, ModelSpec
 
 CLASSES: dict[Kind, Any] = {
     Kind.GENERATION: AutoModelForSeq2SeqLM,
+    Kind.CONTINUATION: AutoModelForCausalLM,
     Kind.TOKEN_SCORES: AutoModelForTokenClassification,
+    Kind.SEQUENCE_SCORES: AutoModelForSequenceClassification,
+    Kind.SPANS: AutoModelForQuestionAnswering,
+    Kind.MASKS: AutoModelForMaskedLM,
+    Kind.VECTORS: AutoModel,
 }
 """transformers' class for each kind."""
+
+_reading = threading.Lock()
+"""transformers sets torch's default number format while it reads a model: two that read at once would mix them up."""
 
 
 class Weights:
@@ -67,14 +86,16 @@ def read(checkpoint: Checkpoint, auto: Any, device: torch.device, dtype: torch.d
         model, report = auto.from_pretrained(
             checkpoint.source, use_safetensors=True, dtype=dtype, output_loading_info=True, **checkpoint.arguments()
         )
-        if missing := sorted(report["missing_keys"]):
+        # A bare encoder (VECTORS) gets a pooler, made up where the checkpoint has none; nobody here reads it.
+        if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
             # transformers only warns, and gives these random values: the answers would be noise.
             raise ModelUnavailable(f"{checkpoint.source} lacks weights that its task needs: {', '.join(missing[:5])}")
         ready: PreTrainedModel = model.eval().requires_grad_(False).to(device)
         return ready
 
     progress_bars.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return checkpoint.read("weights", load, passes=lambda error: fault(error) is not Fault.OTHER)
+    with _reading:
+        return checkpoint.read("weights", load, passes=lambda error: fault(error) is not Fault.OTHER)
 
 
 def convert(source: Path, kind: Kind, target: Path) -> None:
@@ -85,12 +106,17 @@ def convert(source: Path, kind: Kind, target: Path) -> None:
     AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(target)
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, attention mask), both (rows, longest), int64, padded on the right."""
+def padded(
+    rows: Sequence[Sequence[int]], fill: int, device: torch.device, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, attention mask), both (rows, longest), int64, padded on the right, or on the left."""
     longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], dtype=torch.long)
-    lengths = torch.tensor([len(row) for row in rows])
-    mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
+    gaps = [[fill] * (longest - len(row)) for row in rows]
+    filled = [[*gap, *row] if left else [*row, *gap] for row, gap in zip(rows, gaps, strict=True)]
+    ids = torch.tensor(filled, dtype=torch.long)
+    lengths = torch.tensor([len(row) for row in rows])[:, None]
+    places = torch.arange(longest)[None, :]
+    mask = (places >= longest - lengths if left else places < lengths).long()
     if device.type == "cuda":
         return ids.pin_memory().to(device, non_blocking=True), mask.pin_memory().to(device, non_blocking=True)
     return ids.to(device), mask.to(device)

@@ -45,13 +45,16 @@ def applied(base: GenerationConfig, settings: GenerationSettings) -> GenerationC
     return config
 
 
-def finished(row: Sequence[int], config: GenerationConfig) -> Generated:
-    """One row of `generate`'s answer, (decoder start, tokens, end, padding): its tokens, and whether it was cut."""
+def finished(row: Sequence[int], config: GenerationConfig, before: int = 1) -> Generated:
+    """One row of `generate`'s answer, (decoder start, tokens, end, padding): its tokens, and whether it was cut.
+
+    before: how many tokens stand before those that were generated.
+    """
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    ids = list(row[1:])
+    ids = list(row[before:])
     length = next((i for i, token in enumerate(ids) if token in ends), None)
     if length is None:
         return Generated(ids, hit_limit=True)
     # A forced end (BART) says nothing: what stands right at the limit was cut.
-    forced = config.forced_eos_token_id is not None and length + 2 >= (config.max_length or 0)
+    forced = config.forced_eos_token_id is not None and length + before + 1 >= (config.max_length or 0)
     return Generated(ids[:length], hit_limit=forced)

@@ -1,0 +1,165 @@
+"""Nobody sees or changes what another key has: every call of the app, found in its routes, is tried with foreign ids.
+
+A call with a job's id in its path is tried by itself. Any other call has to be named below, with what it may show.
+"""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from store import keys
+from store.session import Store
+from tests.integration.serving import Running, serving, work
+
+TEXT = "a text that only its owner may read"
+DOCUMENT = "the-owners-document"
+
+OPEN = {"/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{path}"}
+"""Answered without a key: nothing of any job is in there."""
+
+SHARED = {("GET", "/v1/models"), ("GET", "/v1/tasks"), ("GET", "/v1/workers")}
+"""The same for every key: nothing of any job is in there."""
+
+OWN = {
+    ("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("POST", "/v1/jobs/cancel"), ("POST", "/v1/jobs/retry"),
+    ("GET", "/v1/stats"), ("GET", "/v1/events"),
+}  # fmt: skip
+"""They name no job, and are about the caller's alone: each has a test below (the events, which have no end, in
+test_api_events.py)."""
+
+BODIES = {("POST", "/v1/jobs/{job_id}/documents"): {"documents": [{"text": "put in by a stranger"}]}}
+"""What a call is sent that would be refused without a body."""
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(params=["sqlite"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """One alone: who owns a job is asked in statements that are the same on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def api(store: Store) -> Iterator[Running]:
+    with serving(store) as running:
+        yield running
+
+
+@pytest.fixture
+def jobs(api: Running) -> list[str]:
+    """The owner's jobs: one that has ended, with a failure; one that is open."""
+    made = []
+    with api.http() as owner:
+        for more, name in (({}, "mine"), ({"open": True}, "mine too")):
+            documents = [{"id": DOCUMENT, "text": TEXT}, {"id": "other", "text": f"fail {TEXT}"}]
+            body = {"task": "summarization", "model": "echo", "documents": documents, "metadata": {"of": TEXT}, **more}
+            made.append(owner.post("/v1/jobs", json=body, headers={"Idempotency-Key": name}).json()["id"])
+            work(api.store)
+    return made
+
+
+def calls(api: Running) -> list[tuple[str, str]]:
+    """(method, path) of each call that the app answers."""
+    app = api.server.config.app
+    assert isinstance(app, FastAPI)
+    described = {(m.upper(), path) for path, methods in app.openapi()["paths"].items() for m in methods}
+    routed = {
+        (method, getattr(route, "path_format", getattr(route, "path", "")))
+        for route in app.routes
+        for method in (getattr(route, "methods", None) or {"GET"}) - {"HEAD", "OPTIONS"}
+    }
+    return sorted((described | routed) - {("GET", "")})
+
+
+def filled(path: str, job: str) -> str:
+    return path.replace("{job_id}", job).replace("{document_id}", DOCUMENT).replace("{path}", "swagger-ui.css")
+
+
+def seen(owner: httpx.Client, job: str) -> dict[str, object]:
+    """The job, but for what time changes."""
+    return {
+        name: value for name, value in owner.get(f"/v1/jobs/{job}").json().items() if name != "documents_per_second"
+    }
+
+
+def test_every_call_is_accounted_for(api: Running) -> None:
+    found = calls(api)
+    assert len([path for _, path in found if "{job_id}" in path]) >= 9
+    unknown = [call for call in found if "{job_id}" not in call[1] and call not in SHARED | OWN and call[1] not in OPEN]
+    assert unknown == [], "what may these show, and to whom?"
+    parameters = {part for _, path in found if path not in OPEN for part in path.split("/") if part.startswith("{")}
+    assert parameters <= {"{job_id}", "{document_id}"}, "an id that nobody tries here"
+
+
+def test_a_foreign_job_answers_like_one_that_is_not_there(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http() as owner, api.http(stranger) as other:
+        before = [seen(owner, job) for job in jobs]
+        for job in jobs:
+            for method, path in calls(api):
+                if "{job_id}" in path:
+                    told = [
+                        other.request(method, filled(path, asked), json=BODIES.get((method, path)))
+                        for asked in (job, NOBODY)
+                    ]
+                    assert [answer.status_code for answer in told] == [404, 404], (method, path, told[0].text)
+                    assert told[0].json()["code"] == "job_not_found", (method, path)
+                    assert told[0].text.replace(job, NOBODY) == told[1].text, (method, path)
+        assert [seen(owner, job) for job in jobs] == before
+        assert owner.get(f"/v1/jobs/{jobs[0]}/results").json()["results"][0]["output"] == {"summary_text": TEXT}
+
+
+def test_without_a_good_key_nothing_is_told_of_ids(api: Running, jobs: list[str]) -> None:
+    revoked = api.store.write(keys.create, "revoked")
+    api.store.write(keys.revoke, revoked.id)
+    for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {revoked.secret}"}):
+        with httpx.Client(base_url=api.url, headers=header) as nobody:
+            for method, path in calls(api):
+                if path not in OPEN:
+                    answer = nobody.request(method, filled(path, jobs[0]), json=BODIES.get((method, path)))
+                    assert answer.status_code == 401, (method, path)
+                    assert answer.json()["code"] == "unauthorized"
+
+
+def test_what_is_open_or_shared_shows_no_job(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http(stranger) as other, httpx.Client(base_url=api.url) as nobody:
+        asked = [other.get(path) for _, path in SHARED] + [nobody.get(filled(path, "")) for path in OPEN]
+    for answer in asked:
+        assert answer.status_code == 200, answer.url
+        assert not [told for told in (*jobs, TEXT, DOCUMENT, api.secret) if told in answer.text], answer.url
+
+
+def test_a_list_shows_the_callers_jobs_whatever_it_is_asked(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http() as owner, api.http(stranger) as other:
+        cursor = owner.get("/v1/jobs", params={"limit": 1}).json()["next_cursor"]
+        assert cursor is not None
+        for asked in ({}, {"cursor": cursor}, {"state": "completed_with_errors"}, {"task": "summarization"}):
+            assert other.get("/v1/jobs", params=asked).json()["jobs"] == [], asked
+
+
+def test_what_acts_on_all_that_match_and_what_counts_is_about_the_callers_jobs(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http() as owner, api.http(stranger) as other:
+        before = [seen(owner, job) for job in jobs]
+        for call in ("cancel", "retry"):
+            for asked in ({}, {"expected": 0}, {"id": jobs[0], "expected": 0}):
+                answer = other.post(f"/v1/jobs/{call}", json=asked).raise_for_status().json()
+                assert (answer["matched"], answer["done"]) == (0, []), (call, asked)
+        told, mine = other.get("/v1/stats"), owner.get("/v1/stats")
+        assert [seen(owner, job) for job in jobs] == before
+    assert told.status_code == mine.status_code == 200
+    assert '"documents_succeeded":2' in mine.text
+    assert '"documents_succeeded":2' not in told.text
+
+
+def test_idempotency_keys_are_a_keys_own(api: Running, jobs: list[str]) -> None:
+    stranger = api.store.write(keys.create, "stranger").secret
+    with api.http(stranger) as other:
+        body = {"task": "summarization", "model": "echo", "documents": [{"text": "x"}]}
+        answer = other.post("/v1/jobs", json=body, headers={"Idempotency-Key": "mine"})
+    assert answer.status_code == 201
+    assert answer.json()["id"] not in jobs

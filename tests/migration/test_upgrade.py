@@ -1,0 +1,187 @@
+"""Each migration on a ledger with rows, while processes of the release before it run: they lose nothing, and what they
+read and write goes on working. And one step down and up again."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from store import dispatch, jobs, leases
+from store.session import Store, engine_url, migrate
+from tests.integration.interleaving import PATIENCE
+from tests.integration.ledger_steps import outcomes
+from tests.migration.test_migrations import alembic, empty_url, schema
+
+__all__ = ["empty_url"]
+
+FIRST = "2026_11_21_ledger"
+"""What release 0.1.0 made."""
+
+FITTING: dict[str, dict[str, object]] = {
+    "jobs": {"state": "queued", "open": False, "total": 1, "succeeded": 0, "failed": 0, "cancelled": 0,
+             "remaining_shards": 1, "priority": 0, "options": "{}", "metadata": "{}", "model": "echo", "task": "ner",
+             "deleted_at": None, "started_at": None, "finished_at": None, "error_code": None, "error_message": None},
+    "shards": {"state": "pending", "first": 0, "last": 0, "token": None, "losses": 0, "suspect": None,
+               "suspect_attempts": 0, "lease_expires_at": None, "worker_id": None},
+    "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None},
+    "documents": {"position": 0},
+    "results": {"state": "succeeded"},
+}  # fmt: skip
+"""What a row must have besides any value of each column's type."""
+
+
+def revisions() -> list[str]:
+    found = ScriptDirectory.from_config(alembic("sqlite://")).walk_revisions()
+    return [script.revision for script in found][::-1]
+
+
+def tables_of(url: str) -> sa.MetaData:
+    """The tables as they are now, with no column that a later release adds: what that release's processes name."""
+    engine = sa.create_engine(engine_url(url))
+    metadata = sa.MetaData()
+    metadata.reflect(engine)
+    metadata.remove(metadata.tables["alembic_version"])
+    engine.dispose()
+    return metadata
+
+
+def value(column: sa.Column[Any], number: int) -> object:
+    kinds = {int: number, str: str(number), float: float(number), bool: False, datetime: datetime.now(UTC)}
+    if column.name.endswith("_at") and isinstance(column.type, sa.String):
+        return "2026-11-21 00:00:00.000"
+    return kinds[column.type.python_type]
+
+
+def add_rows(store: Store, of: sa.MetaData, number: int) -> None:
+    """A row in each table that names all columns that there were."""
+    with store.engine.begin() as tx:
+        for table in of.sorted_tables:
+            fitting = FITTING.get(table.name, {})
+            row = {c.name: fitting.get(c.name, value(c, number)) for c in table.columns}
+            tx.execute(sa.insert(table), row)
+
+
+def rows(store: Store, of: sa.MetaData, below: int) -> dict[str, list[Any]]:
+    """What a process reads that knows these columns, of the rows with smaller numbers."""
+    with store.engine.connect() as tx:
+        return {
+            table.name: sorted(
+                repr(row)
+                for row in tx.execute(sa.select(*table.primary_key.columns, table)).all()
+                if str(row[0]).isdigit() and int(row[0]) < below
+            )
+            for table in of.sorted_tables
+        }
+
+
+class Process:
+    """A process of the release before: it writes again and again, with the columns that it knows."""
+
+    def __init__(self, url: str, of: sa.MetaData, first: int) -> None:
+        self._store = Store(url)
+        self._tables = of.tables
+        self._numbers = itertools.count(first)
+        self._stop = threading.Event()
+        self._wrote = threading.Event()
+        self._errors: list[Exception] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Process":
+        self._thread.start()
+        self.writes_again()
+        return self
+
+    def writes_again(self) -> None:
+        """Return after a write that began after this call."""
+        for _ in range(2):
+            self._wrote.clear()
+            assert self._wrote.wait(PATIENCE), self._errors
+
+    def __exit__(self, *_: object) -> None:
+        self.writes_again()
+        self._stop.set()
+        self._thread.join(PATIENCE)
+        self._store.close()
+        assert self._errors == []
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._store.write(self._write)
+            except Exception as error:  # noqa: BLE001 - handed to the test
+                self._errors.append(error)
+                return
+            self._wrote.set()
+
+    def _write(self, tx: sa.Connection) -> None:
+        number = next(self._numbers)
+        for name in ("keys", "jobs", "shards"):
+            table = self._tables[name]
+            fitting = FITTING.get(name, {})
+            row = {c.name: fitting.get(c.name, value(c, number)) for c in table.columns}
+            tx.execute(sa.insert(table), row)
+        table = self._tables["jobs"]
+        assert tx.execute(sa.update(table).where(table.c.id == number).values(total=2)).rowcount == 1
+        assert tx.execute(sa.select(table).where(table.c.id == number)).one().total == 2
+
+
+@pytest.fixture
+def steps() -> Iterator[tuple[str, str]]:
+    return itertools.pairwise(revisions())
+
+
+def test_every_migration_leaves_the_release_before_it_running(empty_url: str, steps: Iterator[tuple[str, str]]) -> None:
+    command.upgrade(alembic(empty_url), FIRST)
+    store = Store(empty_url)
+    for number, (_, revision) in enumerate(steps, start=1):
+        known = tables_of(empty_url)
+        add_rows(store, known, number)
+        before = rows(store, known, number + 1)
+        with Process(empty_url, known, 100_000 * number) as process:
+            command.upgrade(alembic(empty_url), revision)
+            process.writes_again()
+        assert rows(store, known, number + 1) == before, f"{revision} changes what was there"
+        add_rows(store, known, 500 + number)  # with the old columns alone: what is new may be missing
+    store.close()
+    command.check(alembic(empty_url))
+
+
+def test_every_migration_can_be_taken_back_and_made_again(empty_url: str, steps: Iterator[tuple[str, str]]) -> None:
+    command.upgrade(alembic(empty_url), FIRST)
+    store, was = Store(empty_url), schema(empty_url)
+    for number, (earlier, revision) in enumerate(steps, start=1):
+        known = tables_of(empty_url)
+        add_rows(store, known, number)
+        before = rows(store, known, number + 1)
+        command.upgrade(alembic(empty_url), revision)
+        made = schema(empty_url)
+        store.engine.dispose()  # what it had prepared was of the other schema
+        command.downgrade(alembic(empty_url), earlier)
+        assert schema(empty_url) == was, f"{revision} is not taken back as a whole"
+        assert rows(store, known, number + 1) == before
+        command.upgrade(alembic(empty_url), revision)
+        assert schema(empty_url) == made
+        assert rows(store, known, number + 1) == before
+        was = made
+    store.close()
+
+
+def test_a_job_of_the_first_release_ends_after_all_migrations(empty_url: str) -> None:
+    command.upgrade(alembic(empty_url), FIRST)
+    store = Store(empty_url)
+    known = tables_of(empty_url)
+    known.remove(known.tables["results"])
+    add_rows(store, known, 7)
+    migrate(empty_url)
+    (released,) = store.write(dispatch.release, "echo")
+    lease = store.write(leases.claim, released.shard_id, "w")
+    assert lease is not None
+    assert store.write(leases.settle, lease, outcomes([0]), True).ended
+    assert store.read(jobs.get, 7, "7").state == "completed"
+    store.close()

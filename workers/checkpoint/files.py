@@ -1,0 +1,60 @@
+"""What a checkpoint's files say of a model of each kind, whatever runs it: the models of the backends begin with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.checkpoint import generation
+from workers.checkpoint.checkpoint import Checkpoint, positions, window
+from workers.checkpoint.codec import TokenizerCodec
+from workers.kinds import ModelSpec
+
+
+class CheckpointFiles:
+    """Configuration and tokenizer, read. Raises ModelUnavailable."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._name = spec.name
+        self._checkpoint = Checkpoint(spec.source, spec.revision)
+        self._config: Any = self._checkpoint.config()
+        self._tokenizer: Any = self._checkpoint.tokenizer()
+        self.codec = TokenizerCodec(self._tokenizer, self._config)
+        self.window = window(self._config, self._tokenizer, spec.window)
+        self.revision = self._checkpoint.digest()
+
+
+class EncoderDecoderFiles(CheckpointFiles):
+    """Of a model that generates text: its generation settings besides."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.limit = min((n for n in (spec.window, positions(self._config)) if n), default=None)
+        self._base = generation.base_of(self._checkpoint.generation_config(self._config))
+
+    def defaults(self, preset: str) -> Mapping[str, Any]:
+        """The options that the checkpoint's files set, those that its configuration has for the preset (T5, BART) over
+        those of its generation settings; and its `prefix`."""
+        presets: Mapping[str, Any] = getattr(self._config, "task_specific_params", None) or {}
+        return generation.defaults_of(self._base, presets.get(preset, {}))
+
+
+class EncoderFiles(CheckpointFiles):
+    """Of a model of one forward pass: what pads a batch of it, and what its outputs are called."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        pad = self._config.pad_token_id if self._tokenizer.pad_token_id is None else self._tokenizer.pad_token_id
+        self._pad: int = pad or 0
+
+    @property
+    def names(self) -> list[str]:
+        """The configuration's labels, by index."""
+        found = {int(index): str(label) for index, label in self._config.id2label.items()}
+        return [found[index] for index in range(len(found))]
+
+
+class TokenClassifierFiles(EncoderFiles):
+    """Of a model that labels tokens: its labels besides."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.labels = self.names
