@@ -58,7 +58,9 @@ class Documents extends HTMLElement {
     this.only.hidden = !(this.code || this.wanted);
     put(this.only, this.code || this.wanted, " ×", unseen(": show all"));
     const changed = before.pending !== job.counts.pending;
-    if (changed && !this.loading && !this.full) this.load();
+    // What is being read now may have been read before the change: it is read once more then.
+    if (changed && this.loading) this.stale = true;
+    else if (changed && !this.full) this.load();
   }
 
   open({ state = "", code = "", wanted = "" }) {
@@ -94,6 +96,10 @@ class Documents extends HTMLElement {
       if (asked === this.loading) put(this.body, complaint(error));
     } finally {
       if (asked === this.loading) this.loading = null;
+    }
+    if (this.stale && !this.loading && !this.full) {
+      this.stale = false;
+      await this.load();
     }
   }
 

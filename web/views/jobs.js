@@ -177,8 +177,8 @@ class List {
         total += answer.done.length;
         left = answer.left;
       }
-      put(this.trouble, h("p.notice", { role: "status" }, `${plural(total, "job")} ${done}.`));
       await this.load();
+      put(this.trouble, h("p.notice", { role: "status" }, `${plural(total, "job")} ${done}.`));
     } catch (error) {
       if (!this.signal.aborted) put(this.trouble, complaint(error));
     }
