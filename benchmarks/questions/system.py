@@ -34,14 +34,30 @@ BY_SCRIPT, BY_SCRIPT_INT8 = "a script around CTranslate2, float32", "a script ar
 PLAIN = "one Celery task a document"
 
 
+CATALOGUE = servers.ROOT / "models" / "catalogue.toml"
+
+
+def _in_format(dtype: str, folder: Path) -> Path:
+    """The catalogue, its models of this folder in another number format."""
+    text = CATALOGUE.read_text()
+    for entry in load(CATALOGUE).bundled().values():
+        line = f'source = "{entry.source}"\n'
+        assert line in text
+        text = text.replace(line, f'source = "{entry.path}"\ndtype = "{dtype}"\n')
+    path = folder / "catalogue.toml"
+    path.write_text(text)
+    return path
+
+
 @contextlib.contextmanager
-def _textmill(task: str, settings: dict[str, str], size: Size, folder: Path) -> Iterator[Round]:
+def _textmill(task: str, dtype: str, size: Size, folder: Path) -> Iterator[Round]:
     """A whole system on PostgreSQL."""
     texts = [text for _, text in corpus.load(size.documents)]
-    model = load(servers.ROOT / "models" / "catalogue.toml").bundled()[task].name
+    model = load(CATALOGUE).bundled()[task].name
     port = servers.free_port()
     ports = range(port, port + PROCESSES)
-    settings = settings | {
+    settings = {
+        "TEXTMILL_CATALOGUE": str(_in_format(dtype, folder)),
         "TEXTMILL_WORKER_METRICS_PORT": str(port),
         "TEXTMILL_CACHE_DIR": str(folder.parent / "cache"),
         "TEXTMILL_CPU_PROCESSES": str(PROCESSES),
@@ -123,7 +139,7 @@ def _script(task: str, dtype: str, size: Size, folder: Path) -> Iterator[Round]:
 def _plain(task: str, size: Size, folder: Path) -> Iterator[Round]:
     """The worker that people write first, with the model's own number of beams."""
     texts = [text for _, text in corpus.load(size.plain_documents)]
-    entry = load(servers.ROOT / "models" / "catalogue.toml").bundled()[task]
+    entry = load(CATALOGUE).bundled()[task]
     with servers.postgres(folder / "pg", "plain") as server, servers.valkey(folder) as redis_url:
 
         def run() -> Measured:
@@ -151,10 +167,9 @@ def question(task: str, plain_documents: int, script: float, plain: float, plain
         def started(name: str, why: str, start: Any, *given: Any, **kind: Any) -> Arm:
             return Arm(name, why, functools.partial(start, task, *given), side_by_side=start is _script, **kind)
 
-        int8 = {"TEXTMILL_DTYPE": "int8"}
         return [
-            started(TEXTMILL, "two worker processes, as `make up` starts it", _textmill, {}, ours=True),
-            started(TEXTMILL_INT8, "the same with TEXTMILL_DTYPE=int8", _textmill, int8, ours=True),
+            started(TEXTMILL, "two worker processes, as `make up` starts it", _textmill, "float32", ours=True),
+            started(TEXTMILL_INT8, 'the same with dtype = "int8" in the catalogue', _textmill, "int8", ours=True),
             started(BY_SCRIPT, "our cutting and joining, all pieces in one call, two workers", _script, "float32"),
             started(BY_SCRIPT_INT8, "the same", _script, "int8", standard=False),
             started(PLAIN, "two processes, the model resident, a row a document", _plain),
