@@ -81,7 +81,8 @@ def install(app: FastAPI, folder: Path) -> None:
 
 def _page_or(nothing: ASGIApp, pages: ASGIApp) -> ASGIApp:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        # An encoded ".." leads nowhere: what it would lead to has an address of its own.
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or ".." in scope["path"].split("/"):
             await nothing(scope, receive, send)
             return
         scope["route"] = PAGE

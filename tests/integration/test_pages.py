@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,11 @@ def backend(request: pytest.FixtureRequest) -> str:
 def outcome(position: int, text: str) -> DocumentOutcome:
     """The output of every task at once."""
     made = echo(position, text)
-    output = {"summary_text": text, "translation_text": text, "entities": []}
+    output: dict[str, Any] = {"summary_text": text, "translation_text": text, "entities": [], "embedding": [0.0]}
+    output |= {
+        "labels": [{"label": "l", "score": 1.0}],
+        "answers": [{"answer": "", "score": 1.0, "start": 0, "end": 0}],
+    }
     return made._replace(output=json.dumps(output)) if made.output else made
 
 

@@ -129,7 +129,8 @@ def test_every_shard_says_how_large_it_is(make_store: MakeStore, key_id: int) ->
     assert list(store.read(lambda tx: tx.execute(sizes).scalars().all())) == [20, 10, 10]
     store.write(jobs.cancel, key_id, job.id)
     store.write(jobs.retry, key_id, job.id, None)
-    assert list(store.read(lambda tx: tx.execute(sizes).scalars().all())) == [20, 20]
+    again = sizes.where(shards.c.state != "cancelled")
+    assert list(store.read(lambda tx: tx.execute(again).scalars().all())) == [20, 20]
 
 
 # --- newcomers --------------------------------------------------------------------------------------------------------

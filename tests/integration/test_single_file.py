@@ -3,8 +3,9 @@
 The ledger is a real one, and so are inbox, engine and shard; a process that dies is played by an engine that ends.
 """
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +19,7 @@ from store.jobs import NewJob
 from store.leases import Lease
 from store.queue import celery_app
 from store.session import Store
+from store.tables import results as results_table
 from store.tables import shards
 from tests.unit.workers.echoes import echo
 from textmill.errors import LeaseLost
@@ -26,6 +28,7 @@ from workers.engine.budget import Budgets
 from workers.engine.engine import Engine
 from workers.engine.inbox import Inbox
 from workers.engine.residency import Residency
+from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch
 from workers.settings import WorkerSettings
 from workers.shards.ledger import Ledger
@@ -119,6 +122,27 @@ def test_every_document_has_its_own_outcome(
     store = make_store(max_attempts=MAX_ATTEMPTS)
 
     assert process_all(store, key_id, texts, single_file) == [OUTCOME[text] for text in texts]
+
+
+def test_a_document_is_settled_before_another_shard_may_run(
+    make_store: Callable[..., Store], key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That one may kill the process, and a document that has run and is not settled would have used up an attempt.
+    store = make_store()
+    settled: list[int] = []
+
+    class Watched(Inbox):
+        @contextlib.contextmanager
+        def single_file(self, ticket: Ticket) -> Iterator[None]:
+            with super().single_file(ticket):
+                yield
+                count = sa.select(sa.func.count()).select_from(results_table)
+                settled.append(store.read(lambda tx: tx.execute(count).scalar_one()))
+
+    monkeypatch.setattr(f"{__name__}.Inbox", Watched)
+    process_all(store, key_id, ["good", "[[echo:too-long]]", "good"], single_file=True)
+
+    assert settled == [1, 2, 3]
 
 
 @pytest.mark.parametrize("after", ["[[echo:too-long]]", "[[echo:pieces=0]]", "good"])

@@ -178,7 +178,8 @@ class ShardRun:
                         self._submit()
                         for waiting in self._collect(None):
                             self._take(waiting, attempt)
-            self._settle(close=False)
+                # Before another shard in single file may run: if that one kills the process, this one is innocent.
+                self._settle(close=False)
 
     def _texts(self) -> Iterator[Text]:
         after = -1
