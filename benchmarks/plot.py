@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 mpl.rcParams["svg.hashsalt"] = "textmill"  # the same numbers give the same file
+mpl.rcParams["svg.fonttype"] = "none"  # text as text: a third of the size, and it can be searched
 
 OURS, OTHERS = "tab:blue", "0.7"
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.fairness.report import LOADS, TARGETS, Row, label
 
 mpl.rcParams["svg.hashsalt"] = "textmill"  # the same numbers give the same file
+mpl.rcParams["svg.fonttype"] = "none"  # text as text: a third of the size, and it can be searched
 
 LEAST = 0.01
 """Seconds; a logarithmic axis has no zero."""
