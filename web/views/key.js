@@ -33,6 +33,7 @@ class KeyForm extends HTMLElement {
 
   async submit(event) {
     event.preventDefault();
+    this.trouble.hidden = true; // it spoke of the key before
     keep(this.field.value);
     try {
       await get("/v1/jobs", { limit: 1 });
