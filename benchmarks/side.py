@@ -39,10 +39,11 @@ class Process:
         self._answers = folder / "answers.json"
         self._log = (folder / "side.log").open("w")
         # Libraries that were not asked take every core: these are what each of them reads.
-        counts = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+        own = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+        own["TMPDIR"] = str(folder)  # what a side makes of the model goes with the measurement
         command = [sys.executable, "-m", "benchmarks.side", module, str(work), json.dumps(settings), str(self._answers)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=os.environ | counts
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=os.environ | own
         )
         self._said(LOAD_SECONDS)
 
