@@ -27,6 +27,7 @@ class Patience:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._away = False
+        self._since = 0.0  # the moment, on the monotonic clock, at which that was said last
         self._given_up = False
 
     def persist(self, call: Callable[[], T], until: Callable[[], float] = lambda: math.inf) -> T:
@@ -37,16 +38,17 @@ class Patience:
         """
         pause = FIRST_PAUSE
         while True:
+            begun = time.monotonic()
             try:
                 result = call()
             except Unavailable as error:
                 left = until() - time.monotonic()
                 if left <= 0 or (self._given_up and left == math.inf):
                     raise
-                self._wait(min(pause, left), error)
+                self._wait(min(pause, left), begun, error)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self._answered()
+                self._answered(begun)
                 return result
 
     def give_up(self) -> None:
@@ -55,16 +57,21 @@ class Patience:
             self._given_up = True
             self._changed.notify_all()
 
-    def _wait(self, seconds: float, error: Unavailable) -> None:
+    # A call that began before the last change tells nothing about what has been since: it may have been answered just
+    # before the outage, or broken off by one that is over. Believed, sixteen slots would say both in turns.
+
+    def _wait(self, seconds: float, begun: float, error: Unavailable) -> None:
         with self._changed:
-            if not self._away:
-                self._away = True
+            if not self._away and begun >= self._since:
+                self._away, self._since = True, time.monotonic()
                 log.warning("the work waits for the database, and keeps its results: %s", brief(error))
             self._changed.wait(seconds)
 
-    def _answered(self) -> None:
-        if self._away:
-            with self._changed:
-                self._away = False
+    def _answered(self, begun: float) -> None:
+        if not self._away:  # the usual case takes no lock
+            return
+        with self._changed:
+            if self._away and begun >= self._since:
+                self._away, self._since = False, time.monotonic()
                 log.warning("the database answers again")
                 self._changed.notify_all()
