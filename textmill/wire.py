@@ -92,7 +92,11 @@ class Document(Request):
     Which fields these are, the task says (`Task.fields`): here they all pass, and some stand in for the text.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("text", *sorted(INSTEAD_OF_TEXT))]},
+    )
     __pydantic_extra__: dict[str, JsonValue]
 
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
