@@ -576,7 +576,7 @@ def test_an_error_midway_aborts_the_stream(api: Running, http: httpx.Client) -> 
         assert answer.status_code == 200
         received = answer.iter_bytes()
         next(received)
-        key = api.store.read(keys.authenticate, api.secret)
+        key = api.store.read(keys.authenticate, api.secret).id
         api.store.write(jobs.delete, key, job["id"])
         with pytest.raises(httpx.RemoteProtocolError):
             for _ in received:
