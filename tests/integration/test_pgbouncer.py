@@ -1,5 +1,5 @@
-"""Behind PgBouncer in transaction mode, each transaction may have another session of the server's: nothing that Textmill
-does hangs on one. With a real PgBouncer, whose few sessions are fewer than the clients."""
+"""Behind PgBouncer in transaction mode, each transaction may have another session of the server's: nothing that
+Textmill does hangs on one. With a real PgBouncer, whose few sessions are fewer than the clients."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +16,10 @@ from store.session import Store, migrate
 from store.settings import StoreSettings
 from store.tables import receipts as receipts_table
 from store.workers import WorkerRow
-from textmill import Client
 from tests import worker_process
 from tests.integration.serving import serving
 from tests.pgbouncer import SESSIONS, PgBouncer, program
+from textmill import Client
 
 CLIENTS = 8
 
