@@ -48,7 +48,7 @@ def connect_args(settings: StoreSettings) -> dict[str, Any]:
     """What libpq is told: TCP's own limits. On a Unix socket they mean nothing."""
     seconds = settings.database_silence_seconds
     return {
-        "application_name": "textmill",
+        "fallback_application_name": "textmill",
         "connect_timeout": max(2, round(settings.database_connect_seconds)),  # libpq takes no less
         "keepalives": 1,
         "keepalives_idle": max(1, round(seconds / 2)),
