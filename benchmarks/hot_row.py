@@ -143,7 +143,9 @@ def server_seconds(url: sa.URL) -> float:
     """Processor seconds of the server, its ended sessions among them."""
     root = psutil.Process(servers.postmaster(url))
     times = [process.cpu_times() for process in (root, *root.children(True))]
-    return sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
+    ended: float = times[0].children_user + times[0].children_system
+    now: float = sum(t.user + t.system for t in times)
+    return ended + now
 
 
 def measure(url: sa.URL, clients: int, job_count: int, settles: int) -> dict[str, Any]:
