@@ -4,8 +4,8 @@
     python -m benchmarks.slots --minutes 2 --speed 20000
 
 A cluster without its models and its messages: the calls that a real one makes of the real ledger on PostgreSQL, as
-fast as they go. 125 worker processes of 8 slots hold a shard each; a process does `--speed` characters a second, so
-that a shard stays with its worker for as long as its size says, on a clock of the simulation's own. By that clock
+fast as they go. 125 worker processes have 8 slots each, and in as many of them a shard as are released; a process
+does `--speed` characters a second for its shards together, on a clock of the simulation's own. By that clock
 outcomes are settled, leases renewed, and heartbeats and sweeps come. What a worker loses or waits for is not simulated.
 Prints calls, their mean milliseconds, and the processor's time of the server by document and by second of that clock;
 last one line of JSON.
@@ -18,7 +18,7 @@ import itertools
 import json
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,12 +44,13 @@ CHUNK = 1_000
 
 @dataclass(order=True)
 class Held:
-    """A shard with a slot: when it is settled next, and how much of it is left."""
+    """A shard with a slot: when it is settled next, the documents that are done by then, and those that are left."""
 
     at: float
     number: int
     slot: int = field(compare=False)
     lease: Lease = field(compare=False)
+    done: list[int] = field(compare=False)
     left: list[int] = field(compare=False)
 
 
@@ -64,10 +65,11 @@ class Cluster:
         self._processes = processes
         self._slots = slots
         self._speed = speed
-        self._seconds = slots * characters / speed
-        """Of one document on one of a process's slots, all of them at work."""
-        self._at_once = max(1, int(settle / self._seconds))
-        """Documents of a shard that are settled together."""
+        self._seconds = characters / speed
+        """Of one document, where the process does nothing else."""
+        self._settle_seconds = settle
+        self._shards: Counter[int] = Counter()
+        """That each process holds: they share its engine."""
         self._numbers = itertools.count()
         self._held: list[Held] = []
         self._free = list(range(processes * slots))
@@ -113,29 +115,35 @@ class Cluster:
 
     def _claim(self) -> None:
         while self._free and self._queued:
-            shard, slot = self._queued.pop(0), self._free.pop(0)
+            slot = min(self._free, key=lambda free: self._shards[free // self._slots])
+            self._free.remove(slot)
+            shard = self._queued.pop(0)
             lease = self._timed("claim", self.store.write, leases.claim, shard.shard_id, f"w{slot // self._slots}")
             if lease is None:
                 self._free.append(slot)
                 continue
             texts = self._timed("texts", self.store.read, leases.undecided, lease, -1, 100_000)
+            self._shards[slot // self._slots] += 1
             self._hold(slot, lease, [text.position for text in texts])
 
     def _hold(self, slot: int, lease: Lease, left: list[int]) -> None:
-        seconds = min(len(left), self._at_once) * self._seconds
-        heapq.heappush(self._held, Held(self.clock + seconds, next(self._numbers), slot, lease, left))
+        """Until the next settle: of what is done by then, or of what is left."""
+        of_one = self._shards[slot // self._slots] * self._seconds
+        count = min(len(left), max(1, int(self._settle_seconds / of_one)))
+        at = self.clock + count * of_one
+        heapq.heappush(self._held, Held(at, next(self._numbers), slot, lease, left[:count], left[count:]))
 
     def _settle(self) -> None:
         held = heapq.heappop(self._held)
-        now, left = held.left[: self._at_once], held.left[self._at_once :]
-        outcomes = [DocumentOutcome(position, '{"entities": []}') for position in now]
-        name = "last settle" if not left else "settle"
-        settled = self._timed(name, self.store.write, leases.settle, held.lease, outcomes, not left)
-        self.documents += len(now)
+        outcomes = [DocumentOutcome(position, '{"entities": []}') for position in held.done]
+        name = "settle" if held.left else "last settle"
+        settled = self._timed(name, self.store.write, leases.settle, held.lease, outcomes, not held.left)
+        self.documents += len(held.done)
         self._queued += settled.released
-        if left:
-            self._hold(held.slot, held.lease, left)
+        if held.left:
+            self._hold(held.slot, held.lease, held.left)
         else:
+            self._shards[held.slot // self._slots] -= 1
             self._free.append(held.slot)
 
     def run(self, until: float, limit: float) -> None:
@@ -175,7 +183,7 @@ def measure(url: sa.URL, chosen: argparse.Namespace) -> dict[str, Any]:
     store.write(dispatch.release, MODEL)
     with sa.create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
-    cluster.run(10, 60)  # all slots have something, and statements are prepared
+    cluster.run(10, chosen.limit / 3)  # all slots have something, and statements are prepared
     busy, cluster.calls = cluster.at_work, defaultdict(list)
     done, clock, used = cluster.documents, cluster.clock, server_seconds(url)
     client = time.process_time()

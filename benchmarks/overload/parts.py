@@ -126,10 +126,8 @@ def huge(sizes: Sizes) -> Iterator[Row]:
         yield {"part": "huge", "what": "polls", "documents": 10_000, **_poll_cost(mill, store, few.id)}
         other = store.write_once(keys.create, "small").secret
         begin = time.monotonic()
-        with Watch(mill) as watching, Beside(mill.url, other) as beside:
-            watching.job = None
+        with Watch(mill, few.id) as watching, Beside(mill.url, other) as beside:
             many = producer.submit("ner", _texts(sizes.documents), model=MODEL)
-            watching.job = many.id
             many.wait()
             seconds = time.monotonic() - begin
         if many.counts.succeeded != sizes.documents:
@@ -226,7 +224,7 @@ class Beside(threading.Thread):
 def active(sizes: Sizes) -> Iterator[Row]:
     """Submits while very many jobs of one document wait. The workers are rows: nothing may end meanwhile."""
     # The workers that run serve another model.
-    with installation(TEXTMILL_MODELS="opus-none", **HOUR) as (mill, store):
+    with installation(TEXTMILL_MODELS="ner-en-small", **HOUR) as (mill, store):
         key_id = store.write(keys.create, "crowd").id
         for number in range(125):
             store.write(workers.register, WorkerRow(f"w{number}", "host", number, "cpu", (MODEL,), 8, "machine"))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 mpl.rcParams["svg.hashsalt"] = "textmill"  # the same numbers give the same file
 mpl.rcParams["svg.fonttype"] = "none"  # text as text: a third of the size, and it can be searched
 
-COLOURS = {"api": "tab:blue", "workers": "tab:orange"}
+COLOURS = {"api": "tab:blue", "worker": "tab:orange"}
 
 
 def draw(run: dict[str, Any], path: Path) -> None:

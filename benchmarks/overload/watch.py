@@ -11,19 +11,20 @@ import psutil
 
 from benchmarks import servers
 
-PARTS = ("api", "workers")
+PARTS = ("api", "worker")
 
 
 class Watch(threading.Thread):
     """Looks every second, from `with` to its end."""
 
-    def __init__(self, mill: servers.Textmill, every: float = 1.0) -> None:
+    def __init__(self, mill: servers.Textmill, earlier: str, every: float = 1.0) -> None:
+        """`earlier`: the newest job of before; the next one is polled."""
         super().__init__(daemon=True)
         self._mill = mill
         self._every = every
         self._over = threading.Event()
-        self.job: str | None = None
-        """The job to poll, as soon as it is known."""
+        self._earlier = earlier
+        self._job: str | None = None
         self.samples: list[dict[str, float]] = []
         """`seconds` since the start, MiB of each part, `done` documents of the job, `poll_ms`."""
 
@@ -40,11 +41,12 @@ class Watch(threading.Thread):
         with client(self._mill) as http:
             while not self._over.wait(self._every):
                 sample = {"seconds": round(time.monotonic() - begin, 1), **memory(self._mill)}
-                if self.job is None:
-                    self.job = next((job["id"] for job in http.get("/v1/jobs?limit=1").json()["jobs"]), None)
+                if self._job is None:
+                    (newest,) = http.get("/v1/jobs?limit=1").raise_for_status().json()["jobs"]
+                    self._job = newest["id"] if newest["id"] != self._earlier else None
                 else:
                     asked = time.perf_counter()
-                    counts = http.get(f"/v1/jobs/{self.job}").raise_for_status().json()["counts"]
+                    counts = http.get(f"/v1/jobs/{self._job}").raise_for_status().json()["counts"]
                     sample["poll_ms"] = round(1000 * (time.perf_counter() - asked), 1)
                     sample["done"] = counts["succeeded"]
                 self.samples.append(sample)
