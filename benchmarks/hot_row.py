@@ -11,6 +11,7 @@ sessions waited for; last one line of JSON. `--delay`: milliseconds that each co
 import argparse
 import json
 import multiprocessing
+import signal
 import sys
 import tempfile
 import threading
@@ -193,6 +194,7 @@ def main() -> int:
     parser.add_argument("--fsync", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--delay", type=float, default=0, help="milliseconds that each commit takes longer")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers are stopped then, too
     rows = []
     print(
         "| clients | jobs | settles/s | CPU us: server | clients | sessions are busy with |\n|---|---|---|---|---|---|"

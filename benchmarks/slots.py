@@ -16,6 +16,7 @@ import functools
 import heapq
 import itertools
 import json
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -37,7 +38,9 @@ from store.session import Store
 from store.settings import StoreSettings
 from store.workers import WorkerRow
 
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS, RENEW_SECONDS = 10.0, 20.0
+HOUR = 3600
+"""Nothing runs out meanwhile by the database's own clock, which is not the simulation's."""
 CHUNK = 1_000
 """Documents that one request appends."""
 
@@ -79,7 +82,7 @@ class Cluster:
             row = WorkerRow(f"w{process}", "host", process, "cpu", (MODEL,), slots, f"m{process}")
             store.write(workers.register, row)
             self._every(HEARTBEAT_SECONDS, functools.partial(self._heartbeat, process), process / processes)
-            self._every(store.settings.lease_seconds / 3, functools.partial(self._renew, process), process / processes)
+            self._every(RENEW_SECONDS, functools.partial(self._renew, process), process / processes)
             self._heartbeat(process)
         self._every(store.settings.sweep_seconds, self._sweep, 0.5)
 
@@ -171,8 +174,7 @@ class Cluster:
 def measure(url: sa.URL, chosen: argparse.Namespace) -> dict[str, Any]:
     """Upload, then the steady state, each in processor time of the server."""
     text = url.render_as_string(hide_password=False)
-    # Workers are rows here, and time is simulated: none of them may seem dead meanwhile.
-    store = Store(text, StoreSettings(database_url=text, worker_timeout_seconds=3600, lease_seconds=60))
+    store = Store(text, StoreSettings(database_url=text, worker_timeout_seconds=HOUR, lease_seconds=HOUR))
     cluster = Cluster(store, chosen.processes, chosen.slots, chosen.speed, chosen.characters, chosen.settle_seconds)
     total = round(chosen.minutes * 60 * chosen.processes * chosen.speed / chosen.characters)
     used = server_seconds(url)
@@ -228,6 +230,7 @@ def main() -> int:
     add("--minutes", type=float, default=1, help="of the simulated clock")
     add("--limit", type=float, default=180, help="real seconds after which it ends in any case")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers are stopped then, too
     with database(fsync=True, delay_ms=0) as url:
         row = measure(url, chosen)
     calls = row.pop("calls")

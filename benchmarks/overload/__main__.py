@@ -12,6 +12,7 @@ where something was lost, or answered with an error that is not "try again later
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     """0: nothing was lost, and nobody was answered with an undocumented error."""
     arguments = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers are stopped then, too
     chosen = ("pollers", "producers", "seconds", "documents", "active", "submits")
     sizes = Sizes(**{name: getattr(arguments, name) for name in chosen})
     rows: list[Row] = []
