@@ -77,3 +77,18 @@ def test_what_is_too_much_is_refused_and_nothing_accepted_is_lost(api: Running) 
     assert most_held <= MOST + 2 * BODY, "what is held is bounded, whoever sends"
     assert lost(api.url, api.secret, crowd.tally.accepted) == []
     assert held(api) == 0
+
+
+def test_a_connection_that_rests_is_not_closed_before_its_client_would(store: Store) -> None:
+    """Under load a poller's next request came after uvicorn's 5 s, and met a connection that was being closed."""
+    with serving(store) as api, api.http() as http:
+        assert http.get("/health/live").is_success
+        (connection,) = api.server.server_state.connections
+        asked = connection.loop.time()
+        assert http.get("/health/live").is_success
+
+        def rests() -> bool:  # the timer starts once the answer is out
+            timer = connection.timeout_keep_alive_task  # type: ignore[union-attr]
+            return timer is not None and timer.when() - asked > 60
+
+        worker_process.wait_until(rests, "the connection may rest for a minute")
