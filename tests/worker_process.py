@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from store import jobs, results
-from store.bulk import DocumentOutcome
+from store.bulk import DocumentOutcome, NewDocument
 from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.queue import celery_app
@@ -127,7 +127,10 @@ class Producer:
 
     def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo", **options: object) -> Job:
         new = NewJob(self.key_id, task, model, options=options)
-        submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])
+        return self.submit_documents(new, [(None, text) for text in texts])
+
+    def submit_documents(self, new: NewJob, documents: Sequence[NewDocument]) -> Job:
+        submitted = self._store.write(jobs.submit, new, documents)
         self._dispatcher.publish(submitted.released)
         return submitted.job
 

@@ -20,6 +20,7 @@ from textmill.cli_options import (
     columns_of,
     connection,
     job_options,
+    notices,
     parsed_metadata,
     parsed_options,
     places_of_one_id,
@@ -84,12 +85,12 @@ def main() -> None:
 def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
     """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
 
-    FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
-    where an interrupted one stopped: OUTPUT.job remembers the place.
+    FILES: files, folders, patterns ('reports/**/*.txt', quoted), addresses (s3://...), - for the standard input. The
+    same command again goes on where an interrupted one stopped: OUTPUT.job remembers the place.
     """
     from textmill import notes
     from textmill import run as resume
-    from textmill.files.inputs import expand
+    from textmill.files.sources import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
@@ -102,10 +103,11 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
         metadata,
         options,
         columns_of(given, task),
+        given["encoding"],
     )
-    with client_of(given["server"], given["api_key"]) as client:
+    with client_of(given["server"], given["api_key"]) as client, notices():
         try:
-            with places_of_one_id(plan.files, plan.format, plan.columns):
+            with places_of_one_id(plan.files, plan.format, plan.columns, plan.encoding):
                 place = resume.run(client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True))
         except (KeyboardInterrupt, errors.ServerUnreachable) as error:
             error.add_note("the same command goes on from here")
@@ -120,12 +122,13 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
 @connection
 def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     """Submit FILES and print the job's id."""
-    from textmill.files.inputs import check, expand, from_files
+    from textmill.files.inputs import check, from_files
+    from textmill.files.sources import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    source = expand(files), given["format_"], columns_of(given, task)
+    source = expand(files), given["format_"], columns_of(given, task), given["encoding"]
     check(*source)
-    with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
+    with client_of(given["server"], given["api_key"]) as client, notices(), places_of_one_id(*source):
         job = client.submit(
             task, from_files(*source), model=given["model"], priority=given["priority"],
             metadata=parsed_metadata(given["metadata"]), **options,

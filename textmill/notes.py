@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from textmill import wire
 from textmill.digest import Digest
 from textmill.errors import InvalidRequest
-from textmill.files.delimited import BY_NAME, Columns
-from textmill.files.inputs import Format, check
+from textmill.files import sources
+from textmill.files.columns import BY_NAME, Columns
+from textmill.files.formats import Format
+from textmill.files.inputs import check
 
 
 class Plan(BaseModel):
@@ -28,6 +30,7 @@ class Plan(BaseModel):
     files: list[str]
     format: Format
     columns: Columns = BY_NAME
+    encoding: str | None = None
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -63,17 +66,14 @@ class Place(BaseModel):
 
 def plan(
     task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
-    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME,
+    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME, encoding: str | None = None,
 ) -> Plan:  # fmt: skip
     """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
-    check(files, format, columns)
-    inputs: list[tuple[str, int | None, int | None]] = []
-    for name in files:
-        facts = None if name == "-" else os.stat(name)
-        inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
+    check(files, format, columns, encoding)
+    inputs = [sources.facts(name) for name in files]
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        columns=columns, inputs=inputs,
+        columns=columns, encoding=encoding, inputs=inputs,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
 
 
 def _documents(plan: Plan) -> Iterator[Parts]:
-    return from_files(plan.files, plan.format, plan.columns)
+    return from_files(plan.files, plan.format, plan.columns, plan.encoding)
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest
-from textmill.files.parts import Parts
+from textmill.files import encodings
+from textmill.files.columns import Columns, one_of
+from textmill.files.parts import NO_FIELDS, Parts
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -21,52 +22,43 @@ MAX_FIELD = 64 * 1024 * 1024
 """Characters of one field. What is longer is a quotation mark that was left open, and the rest of the file in it."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns that make a document, by the names in the first row."""
-
-    text: str | None = None
-    """None: `text`, which must be there."""
-    id: str | None = None
-    """None: `id` where there is such a column, else positions are the ids."""
-    fields: tuple[str, ...] | None = ()
-    """What documents of the task may have beside: a column of that name is kept, the others are not. None: the task is
-    newer than this client, and no column is."""
-
-
-BY_NAME = Columns()
-"""The columns named `text` and `id`."""
-
-
-def are_named(columns: Columns) -> bool:
-    """Whether the producer has named one."""
-    return columns.text is not None or columns.id is not None
-
-
-def rows(file: IO[str], name: str, kind: str, columns: Columns) -> Iterator[tuple[int, Parts]]:
+def csv_rows(file: IO[bytes], name: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
     """(line, document) for each row after the first one; empty lines are skipped.
 
-    file: opened with newline="". Raises InvalidRequest with the line for what is not of this form.
+    Raises InvalidRequest with the line for what is not of this form.
     """
+    return _rows(file, name, "csv", columns, encoding)
+
+
+def tsv_rows(file: IO[bytes], name: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
+    """The same between tabs."""
+    return _rows(file, name, "tsv", columns, encoding)
+
+
+def _rows(file: IO[bytes], name: str, kind: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
     # The module's own limit, of 128 Ki characters, holds for the process.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    reader = csv.reader(file, delimiter=DELIMITERS[kind], strict=True)
-    header = next((row for _, row in _lines(reader, name) if row), None)
-    if header is None:
-        raise InvalidRequest(f"{name} has no first row with the names of its columns", file=name)
-    text_at = _column(header, columns.text or "text", "--text-column", name)
-    has_id = columns.id is not None or "id" in header
-    id_at = _column(header, columns.id or "id", "--id-column", name) if has_id else None
-    fields = {field: _column(header, field, "", name) for field in columns.fields or () if field in header}
-    for line, row in _lines(reader, name):
-        if not row:
-            continue
-        if len(row) != len(header):
-            message = f"{name}, line {line}: {len(row)} fields where the first row has {len(header)}"
-            raise InvalidRequest(message, file=name, line=line)
-        # An empty cell is an absent field: a table has no other way to say so.
-        beside = {field: row[at] for field, at in fields.items() if row[at]}
-        yield line, Parts(None if id_at is None else row[id_at], row[text_at], beside)
+    with encodings.stream(file, name, encoding, "") as text:
+        reader = csv.reader(text, delimiter=DELIMITERS[kind], strict=True)
+        header = next((row for _, row in _lines(reader, name) if row), None)
+        if header is None:
+            raise InvalidRequest(f"{name} has no first row with the names of its columns", file=name)
+        columns.chosen(header, name)
+        if columns.keep and len(set(header)) < len(header):
+            raise InvalidRequest(f"{name}: two columns have one name; it has: {', '.join(header)}", file=name)
+        text_at, id_name = header.index(columns.text_name), columns.id_name(header)
+        id_at = None if id_name is None else header.index(id_name)
+        fields = {field: one_of(header, field, "", name) for field in columns.fields or () if field in header}
+        for line, row in _lines(reader, name):
+            if not row:
+                continue
+            if len(row) != len(header):
+                message = f"{name}, line {line}: {len(row)} fields where the first row has {len(header)}"
+                raise InvalidRequest(message, file=name, line=line)
+            # An empty cell is an absent field: a table has no other way to say so.
+            beside = {field: row[at] for field, at in fields.items() if row[at]}
+            kept = dict(zip(header, row, strict=True)) if columns.keep else NO_FIELDS
+            yield line, Parts(None if id_at is None else row[id_at], row[text_at], beside, kept)
 
 
 def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -81,15 +73,6 @@ def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
         if row is None:
             return
         yield line, row
-
-
-def _column(header: list[str], wanted: str, option: str, name: str) -> int:
-    if (times := header.count(wanted)) == 1:
-        return header.index(wanted)
-    shown = ", ".join(header)
-    problem = f"{times} columns are named {wanted!r}" if times else f"no column is named {wanted!r}"
-    hint = f". {option} names another" if option else ""
-    raise InvalidRequest(f"{name}: {problem}; it has: {shown}{hint}", file=name, columns=header)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

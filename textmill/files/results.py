@@ -7,7 +7,7 @@ from pathlib import Path
 from textmill import wire
 from textmill.errors import InvalidRequest
 from textmill.files import delimited
-from textmill.files.inputs import FOREIGN, SUFFIXES
+from textmill.files.formats import FOREIGN, SUFFIXES
 from textmill.files.jsonl import result_line
 
 
