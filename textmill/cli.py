@@ -24,6 +24,7 @@ from textmill.cli_options import (
     parsed_metadata,
     parsed_options,
     places_of_one_id,
+    to_option,
 )
 
 if TYPE_CHECKING:
@@ -78,12 +79,25 @@ def main() -> None:
 @click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
+@to_option
+@click.option("--join", is_flag=True, help="write the rows of the input with new columns")
+@click.option("--split", metavar="DIR", help="also write one file a document: its text, or brat's pair for ner")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
 @click.option("-q", "--quiet", is_flag=True, help="no progress")
 @job_options
 @connection
-def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
-    """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
+def run(
+    task: Any,
+    files: tuple[str, ...],
+    output: Path,
+    to: Any,
+    join: bool,
+    split: str | None,
+    restart: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Submit FILES, follow the job, write its results to a file: by its suffix csv, tsv, parquet, else JSON lines.
 
     FILES: files, folders, patterns ('reports/**/*.txt', quoted), addresses (s3://...), - for the standard input. The
     same command again goes on where an interrupted one stopped: OUTPUT.job remembers the place.
@@ -102,8 +116,11 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
         given["priority"],
         metadata,
         options,
-        columns_of(given, task),
+        columns_of(given, task, keep=join),
         given["encoding"],
+        to,
+        join,
+        split,
     )
     with client_of(given["server"], given["api_key"]) as client, notices():
         try:
@@ -162,20 +179,29 @@ def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: s
 
 @main.command()
 @click.argument("job_id")
-@click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-", help="instead of standard output")
+@click.option("-o", "--output", default="-", help="instead of standard output")
+@to_option
 @click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
 @connection
-def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
-    """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
-    lines."""
+def results(job_id: str, output: str, to: Any, state: Any, server: str | None, api_key: str | None) -> None:
+    """Print a job's results in document order; while it runs, as they come.
+
+    In a file by its suffix as csv, tsv or parquet, else as JSON lines.
+    """
     from textmill.files.results import form_of
 
     with client_of(server, api_key) as client:
         job = client.job(job_id)
-        form = form_of(output.name, job.info.task)
-        output.write(form.header)
-        for result in job.results(state):
-            output.write(form.line(result))
+        form = form_of(output, job.info.task, to)
+        if form.whole:
+            if output == "-":
+                raise click.UsageError(f"{form.kind} is no text: name a file with -o")
+            form.write(lambda: job.results(state, text=form.with_text), Path(output))
+        else:
+            with click.open_file(output, "w", encoding="utf-8") as file:
+                file.write(form.header)
+                for result in job.results(state, text=form.with_text):
+                    file.write(form.line(result))
         sys.exit(_exit_code(job.refresh()))
 
 

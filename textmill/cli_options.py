@@ -30,6 +30,9 @@ FORMATS = (
 )  # fmt: skip
 
 
+TOS = ("auto", "jsonl", "csv", "tsv", "parquet", "conll", "spacy")
+
+
 class TaskName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A task by its name or an alias. The list of them brings pydantic, so it is read when a command needs it."""
 
@@ -88,6 +91,11 @@ def job_options(command: F) -> F:
     return command
 
 
+to_option = click.option(
+    "--to", type=click.Choice(TOS), default="auto", show_default=True,
+    help="how results are written; conll and spacy: entities with their texts; auto: by the suffix",
+)  # fmt: skip
+
 as_json = click.option("--json", "json_", is_flag=True, help="as JSON, a line for each")
 
 
@@ -133,12 +141,12 @@ def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
     return found
 
 
-def columns_of(given: dict[str, Any], task: str) -> "Columns":
-    """--text-column and --id-column, and those that the task has beside."""
+def columns_of(given: dict[str, Any], task: str, keep: bool = False) -> "Columns":
+    """--text-column and --id-column, and those that the task has beside; keep: all others as well."""
     from textmill import tasks
     from textmill.files.columns import Columns
 
-    return Columns(given["text_column"], given["id_column"], tasks.fields_of(task))
+    return Columns(given["text_column"], given["id_column"], tasks.fields_of(task), keep)
 
 
 @contextlib.contextmanager

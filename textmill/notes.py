@@ -15,6 +15,7 @@ from textmill.files import sources
 from textmill.files.columns import BY_NAME, Columns
 from textmill.files.formats import Format
 from textmill.files.inputs import check
+from textmill.files.results import To
 
 
 class Plan(BaseModel):
@@ -31,6 +32,11 @@ class Plan(BaseModel):
     format: Format
     columns: Columns = BY_NAME
     encoding: str | None = None
+    to: To = "auto"
+    join: bool = False
+    """Whether the output has the rows of the input, with new columns."""
+    split: str | None = None
+    """The folder for one file a document."""
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -55,25 +61,28 @@ class Place(BaseModel):
     """The cursor and the length are those of the new file beside the output."""
     state: str | None = None
     """Set when everything is written."""
+    made: bool = False
+    """Whether what is made of collected results is there (`textmill/outputs.py`)."""
     finished_at: datetime | None = None
     """When the job had ended whose results these are: a retry changes it."""
 
     def rewind(self, job: wire.Job, rewriting: bool) -> None:
         """Results are written from the first one on: beside the output, or where that is gone in its place."""
         self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
-        self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
+        self.rewriting, self.state, self.made, self.finished_at = rewriting, None, False, job.finished_at
 
 
 def plan(
     task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
     metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME, encoding: str | None = None,
+    to: To = "auto", join: bool = False, split: str | None = None,
 ) -> Plan:  # fmt: skip
     """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
     check(files, format, columns, encoding)
     inputs = [sources.facts(name) for name in files]
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        columns=columns, encoding=encoding, inputs=inputs,
+        columns=columns, encoding=encoding, to=to, join=join, split=split, inputs=inputs,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest
@@ -80,37 +80,50 @@ def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
 
 def header(task: str, kind: str) -> str:
     """The first row of a file of results."""
-    return _row(_columns(task), kind)
+    return row(columns(task), kind)
 
 
 def result_row(result: wire.Result, task: str, kind: str) -> str:
     """A result as a row: what is absent is empty, entities are JSON text, times are ISO 8601."""
-    shown = result.model_dump(mode="json")
-    shown |= shown["output"] or {}
+    told = flat(result, mode="json")
+    return row([cell(told.get(column)) for column in columns(task)], kind)
+
+
+def flat(result: wire.Result, mode: Literal["json", "python"]) -> dict[str, Any]:
+    """A result without its inner objects: the output's fields and the error's beside the others. mode: pydantic's."""
+    told = result.model_dump(mode=mode)
+    told |= result.output or {}
+    told["output"] = json.dumps(dict(result.output), ensure_ascii=False) if result.output is not None else None
     if result.error:
-        shown |= {"error_code": result.error.code, "error_message": result.error.message}
-    return _row([_cell(shown.get(column)) for column in _columns(task)], kind)
+        told |= {"error_code": result.error.code, "error_message": result.error.message}
+    return told
 
 
 NOT_COLUMNS = ("id", "position", "state", "output", "error", "text")
 """Fields of a result that have columns of their own, and the text, which whoever writes a file has already."""
 
 
-def _columns(task: str) -> list[str]:
-    # The output of a task that is newer than this client is one column, as JSON.
-    fields = tasks.get(task).output.model_fields if task in tasks.NAMES else ("output",)
+def output_columns(task: str) -> list[str]:
+    """Those that the task gives. The output of a task that is newer than this client is one column, as JSON."""
+    return list(tasks.get(task).output.model_fields) if task in tasks.NAMES else ["output"]
+
+
+def columns(task: str) -> list[str]:
+    """All columns of the results of a task."""
     after = [name for name in wire.Result.model_fields if name not in NOT_COLUMNS]
-    return ["id", "position", "state", *fields, "error_code", "error_message", *after]
+    return ["id", "position", "state", *output_columns(task), "error_code", "error_message", *after]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text: what is no text as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _row(cells: list[str], kind: str) -> str:
-    row = io.StringIO()
+def row(cells: list[str], kind: str) -> str:
+    """A row with its newline."""
+    made = io.StringIO()
     # Either character of "\r\n" in a text makes the writer quote it; the lines themselves end as all of our files' do.
-    csv.writer(row, delimiter=DELIMITERS[kind], lineterminator="\r\n").writerow(cells)
-    return row.getvalue().removesuffix("\r\n") + "\n"
+    csv.writer(made, delimiter=DELIMITERS[kind], lineterminator="\r\n").writerow(cells)
+    return made.getvalue().removesuffix("\r\n") + "\n"
