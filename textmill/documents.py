@@ -134,7 +134,8 @@ def each(documents: Documents, known: Known = ()) -> Iterator[Parts]:
         raise InvalidRequest(f"documents: give a list or another iterable of documents, not one {kind}")
     if _is_frame(documents):
         raise InvalidRequest(
-            'documents: a table gives the names of its columns; give one column, df["text"], or the rows of two: '
+            "documents: a table gives the names of its columns: mill.map(df, task) takes it; or give one"
+            ' column, df["text"], or the rows of two: '
             'df[["id", "text"]].itertuples(index=False, name=None) in pandas, df.select("id", "text").rows() in polars'
         )
     if hasattr(documents, "read"):

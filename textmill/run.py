@@ -268,7 +268,12 @@ def _flush(file: IO[bytes]) -> None:
 def _say_failures(place: Place, say: Callable[[str], None]) -> None:
     """What failed by its code, and the command that tries it again."""
     for code, number in place.failures.most_common():
-        say(f"  {number} failed with {code}; again: textmill retry {place.job_id} --code {code}")
+        again = (
+            "mend the files, then --restart"
+            if code.startswith("file_")
+            else f"textmill retry {place.job_id} --code {code}"
+        )
+        say(f"  {number} failed with {code}; again: {again}")
     if place.failures:
         say("  after a retry the same run writes the results anew")
 

@@ -105,7 +105,7 @@ def write_parquet(rows: Callable[[], Iterator[Row]], header: list[str], path: Pa
     schema = schema or _schema(rows(), header)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in _batches(rows()):
+            for batch in batches(rows()):
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema), row_group_size=ROW_GROUP)
     except pa.ArrowException as error:
         raise InvalidRequest(f"{path.name}: {error}") from error
@@ -116,7 +116,7 @@ def _schema(rows: Iterator[Row], header: list[str]) -> Any:
 
     found = pa.schema([])
     try:
-        for batch in _batches(rows):
+        for batch in batches(rows):
             # By the header, since Arrow takes the columns of the first row for those of all.
             names = [name for name in header if any(name in row for row in batch)]
             seen = pa.table({name: [row.get(name) for row in batch] for name in names}).schema
@@ -126,7 +126,8 @@ def _schema(rows: Iterator[Row], header: list[str]) -> Any:
     return pa.schema([found.field(name) if name in found.names else pa.field(name, pa.null()) for name in header])
 
 
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """As many rows as a row group has, at a time."""
     while batch := list(itertools.islice(rows, ROW_GROUP)):
         yield batch
 
