@@ -23,7 +23,7 @@ class Frame(Generic[F]):
         import narwhals as nw
 
         try:
-            self._frame: Any = nw.from_native(frame, eager_only=True)  # type: ignore[call-overload]
+            self._frame: Any = nw.from_native(frame, eager_only=True)
         except TypeError as error:
             raise InvalidRequest(f"this is no data frame, or one that has no rows yet (collect it): {error}") from error
         # Without an id column that is named, a column `id` has whatever meaning it has: rows are known by their order.

@@ -61,7 +61,7 @@ class Place(BaseModel):
     """The cursor and the length are those of the new file beside the output."""
     state: str | None = None
     """Set when everything is written."""
-    made: bool = False
+    ready: bool = False
     """Whether what is made of collected results is there (`textmill/outputs.py`)."""
     finished_at: datetime | None = None
     """When the job had ended whose results these are: a retry changes it."""
@@ -69,7 +69,7 @@ class Place(BaseModel):
     def rewind(self, job: wire.Job, rewriting: bool) -> None:
         """Results are written from the first one on: beside the output, or where that is gone in its place."""
         self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
-        self.rewriting, self.state, self.made, self.finished_at = rewriting, None, False, job.finished_at
+        self.rewriting, self.state, self.ready, self.finished_at = rewriting, None, False, job.finished_at
 
 
 def plan(

@@ -106,9 +106,9 @@ def _drop(client: Client, notes: Path) -> None:
 
 def _make(outputs: Outputs, place: Place, notes: Path) -> None:
     """What is made of collected results; then these are not needed any more, and the lock ends with their file."""
-    if not place.made:
+    if not place.ready:
         outputs.make()
-        place.made = True
+        place.ready = True
         save(notes, place)
     outputs.collected.unlink()
 
@@ -116,7 +116,7 @@ def _make(outputs: Outputs, place: Place, notes: Path) -> None:
 def _stale(client: Client, place: Place, out: IO[bytes], outputs: Outputs, say: Callable[[str], None]) -> bool:
     """Whether results that were all written are to be written again; then the place is the start."""
     assert place.job_id is not None
-    whole = outputs.out.exists() if place.made else out.tell() >= place.written
+    whole = outputs.out.exists() if place.ready else out.tell() >= place.written
     try:
         job = client.job(place.job_id)
     except JobNotFound:

@@ -573,8 +573,8 @@ def test_parquet_in_and_out_and_again(api: Running, tmp_path: Path) -> None:
     all_of_them = (tmp_path / "all.jsonl").read_bytes()
     first = all_of_them.splitlines(keepends=True)[0]
     halfway = {"cursor": cursor_after_one(api, place["job_id"]), "written": len(first), "outcomes": {"succeeded": 1}}
-    halfway |= {"failures": {}, "state": None, "made": False}
-    for place_then, left in ((place | halfway, first + b'{"id": "1'), (place | {"made": False}, all_of_them)):
+    halfway |= {"failures": {}, "state": None, "ready": False}
+    for place_then, left in ((place | halfway, first + b'{"id": "1'), (place | {"ready": False}, all_of_them)):
         notes.write_text(json.dumps(place_then))
         collected.write_bytes(left)
         out.unlink()

@@ -274,3 +274,15 @@ def test_the_plain_celery_command_works_too(store: Store, producer: Producer, tm
     with running(store, tmp_path, PLAIN) as worker:
         assert producer.wait(producer.submit(["a", "b"])).state == "completed"
         assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
+def test_the_log_may_be_objects(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, log_format="json") as worker:
+        job = producer.submit(["[[echo:prepare-raise]]"])
+        assert producer.wait(job).state == "failed"
+        assert worker.stop() == 0
+        lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
+    assert {"launcher", "worker"} == {line["process"] for line in lines}
+    assert any(line.get("job") == job.id and isinstance(line["shard"], int) for line in lines)
+    assert not [line for line in worker.log.splitlines() if "INFO" in line and not line.startswith("{")]
