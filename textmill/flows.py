@@ -100,6 +100,10 @@ class Flows(Requests):
                     if stored == before or stored < at:
                         raise
                 except errors.RequestTooLarge as error:
+                    if len(chunk.lines) == 1 and chunk.instead is not None:
+                        # A whole file: it fails by itself, and the others go on.
+                        chunk = Chunk([chunk.instead])
+                        continue
                     if len(chunk.lines) == 1:
                         error.add_note(
                             f"document {at} alone has {len(chunk.lines[0])} bytes: split it, or raise"

@@ -26,7 +26,7 @@ __all__ = [
     "Accepted", "Acted", "Answer", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest",
     "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Priority",
     "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats",
-    "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Wire", "WorkerInfo", "unstorable",
+    "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Unreadable", "Wire", "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
@@ -86,6 +86,13 @@ INSTEAD_OF_TEXT = frozenset().union(*(task.fields.instead_of_text for task in ta
 """What a document may have in the place of a text."""
 
 
+class Unreadable(Request):
+    """Why a producer has no text for a document: a file that is damaged or encrypted."""
+
+    code: Annotated[str, Field(pattern=r"^file_[a-z_]{1,40}$")]
+    message: Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
 class Document(Request):
     """One text with the producer's own id (its position in the job where none is given), and what its task has beside.
 
@@ -102,6 +109,8 @@ class Document(Request):
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
     text: str = ""
     """Empty where a field stands in for it."""
+    unreadable: Unreadable | None = None
+    """Its text could not be read: it fails with this reason, whatever its text."""
 
     @model_validator(mode="after")
     def _has_one_text(self) -> Self:
@@ -125,7 +134,12 @@ class Document(Request):
     @property
     def fields(self) -> dict[str, JsonValue]:
         """What it has beside id and text; null is as good as not given."""
-        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+        given: dict[str, JsonValue] = {
+            name: value for name, value in self.__pydantic_extra__.items() if value is not None
+        }
+        if self.unreadable:
+            given["unreadable"] = self.unreadable.model_dump()
+        return given
 
 
 class JobRequest(Request):

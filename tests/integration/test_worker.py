@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from store import workers
+from store.bulk import NewDocument
+from store.jobs import NewJob
 from store.session import Store
 from store.tables import results, shards
 from tests.conftest import free_port
@@ -77,6 +79,19 @@ def test_one_bad_document_never_fails_its_neighbours(worker: Worker, producer: P
     assert {row.position: row.error_code for row in rows if row.error_code} == {n: c for n, (_, c) in bad.items() if c}
     assert all(json.loads(row.output)["translation_text"] == texts[row.position] for row in rows if row.output)
     assert rows[29].pieces == 5
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
+def test_a_document_that_could_not_be_read_fails_with_its_reason(worker: Worker, producer: Producer) -> None:
+    reasons = [("file_encrypted", "a.pdf is encrypted"), ("file_of_tomorrow", "who knows"), ("file_damaged", "b\udc80")]
+    given: list[NewDocument] = [(None, "fine")]
+    for code, message in reasons:
+        given.append((code, "", json.dumps({"unreadable": {"code": code, "message": message}})))
+    job = producer.wait(producer.submit_documents(NewJob(producer.key_id, "ner", "echo"), given))
+    assert job.counts.succeeded == 1
+    assert [(row.error_code, row.error_message) for row in producer.results(job)[1:]] == [
+        ("file_encrypted", "a.pdf is encrypted"), ("file_unreadable", "who knows"), ("file_damaged", "b?"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
