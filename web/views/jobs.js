@@ -17,23 +17,20 @@ const PAGE = 50;
 export async function show(outlet, { query, signal }) {
   const chosen = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
   const list = new List(chosen, signal);
-  const owner = h("span.quietly");
   const filters = h("tm-filters", { onfilter: ({ detail }) => list.filter(detail) });
   put(
     outlet,
-    h("div.head", {}, h("h1", {}, "Jobs"), owner, list.live, h("a.button.primary", { href: "#/new" }, "New job")),
+    h("div.head", {}, h("h1", {}, "Jobs"), list.live, h("a.button.primary", { href: "#/new" }, "New job")),
     filters,
     list.trouble,
     list.rows,
     h("div.foot", {}, list.older, h("div.actions", {}, list.action("cancel"), list.action("retry"))),
   );
-  const [{ tasks }, { models }, { key }] = await Promise.all([
+  const [{ tasks }, { models }] = await Promise.all([
     get("/v1/tasks", {}, signal),
     get("/v1/models", {}, signal),
-    get("/v1/stats", { hours: 1 }, signal),
     list.load(),
   ]);
-  put(owner, "of the key ", h("code", {}, key));
   filters.build(chosen, tasks.map(({ name }) => name), models.map(({ name }) => name));
 }
 
