@@ -10,10 +10,12 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from store import jobs, keys
+from store import jobs, keys, workers
 from store.session import Store
+from store.workers import WorkerRow
 from tests.acceptance.conftest import Running
 from tests.browser.conftest import Visitor
+from tests.integration.ledger_steps import stretch
 from tests.integration.serving import work
 
 FAILS = "[[echo:too-long]]"
@@ -167,6 +169,31 @@ def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor, l
     expect(page.locator("tm-job-row")).to_have_count(1)
     page.get_by_label("Task").select_option("summarization")
     expect(page.get_by_text("No job matches.")).to_be_visible()
+
+
+def test_how_fast_a_job_went_is_seen_although_nobody_watched(visitor: Visitor, ledger: Store) -> None:
+    job = submitted(visitor, ledger, [(str(n), "x") for n in range(60)])
+    work(ledger)
+    stretch(ledger, job, 30)
+    page = visitor.open(f"jobs/{job}")
+    chart = page.locator("tm-pace").get_by_role("img", name=re.compile("^Documents per second: .*at most"))
+    expect(chart).to_be_visible()
+    assert chart.locator("rect").count() >= 25, "about two documents in each second"
+    expect(page.locator("aside")).to_contain_text("Keyvisitor 0")
+    expect(visitor.open("jobs").locator("tm-job-row")).to_contain_text("visitor 0")
+
+
+def test_a_worker_that_drains_is_told_apart(visitor: Visitor, ledger: Store) -> None:
+    ledger.write(workers.register, WorkerRow("drains", "elsewhere", 1, "cpu", ("echo",), 1, "machine"))
+    try:
+        page = visitor.open("workers")
+        card = page.get_by_role("article").filter(has_text="elsewhere")
+        expect(card).to_be_visible()
+        expect(card).not_to_contain_text("draining")
+        ledger.write(workers.heartbeat, "drains", ["echo"], 0.5, draining=True)
+        expect(card).to_contain_text("draining")
+    finally:
+        ledger.write(workers.unregister, "drains")
 
 
 def test_live_updates_can_be_paused(visitor: Visitor) -> None:

@@ -3,13 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from store import jobs, leases, pace
-from store.session import Store, db_time
-from store.tables import jobs as jobs_table
-from store.tables import results
-from tests.integration.ledger_steps import change, claim, job_row, new_key, outcomes, submit
+from store.session import Store
+from tests.integration.ledger_steps import claim, job_row, new_key, outcomes, stretch, submit
 from textmill.errors import JobNotFound
 from textmill.wire import Job
 
@@ -17,21 +14,13 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def went(store: Store, key_id: int, count: int, seconds: float) -> Job:
-    """A job that took so long, whose documents were decided one after the other in equal times, in their order."""
+    """A job that took so long, with its documents decided evenly over the time."""
     job, released = submit(store, key_id, count)
     while released:
         lease = claim(store, released[0].shard_id)
         settled = store.write(leases.settle, lease, outcomes(range(lease.first, lease.last + 1), [lease.first]), True)
         released = released[1:] + settled.released
-    number = job_row(store, job)["id"]
-    times = {"started_at": db_time(-1000 - seconds), "finished_at": db_time(-1000)}
-    change(store, jobs_table, jobs_table.c.id == number, **times)
-    row = job_row(store, job)
-    start, took = row["started_at"], row["finished_at"] - row["started_at"]
-    mine = sa.and_(results.c.job_id == number, results.c.position == sa.bindparam("at"))
-    spread = [{"at": n, "when": start + took * (n + 1) / count} for n in range(count)]
-    query = sa.update(results).where(mine).values(finished_at=sa.bindparam("when"))
-    store.write(lambda tx: tx.execute(query, spread))
+    stretch(store, job.id, seconds)
     return job
 
 

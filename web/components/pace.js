@@ -11,10 +11,11 @@ const EVERY = 2000;
 /** Milliseconds between two looks at least. */
 
 const FEWEST = 3;
-/** Buckets that make a picture. */
+/** Documents, and buckets, that make a picture. */
 
 class Pace extends HTMLElement {
   set job(job) {
+    this.decided = job.counts.succeeded + job.counts.failed;
     const now = JSON.stringify([job.started_at, job.finished_at, job.counts]);
     if (now === this.seen) return;
     this.seen = now;
@@ -37,12 +38,12 @@ class Pace extends HTMLElement {
   }
 
   draw({ buckets, exact }) {
-    if (buckets.length < FEWEST) return;
+    if (Math.min(buckets.length, this.decided) < FEWEST) return put(this);
     this.chart ??= h("tm-chart");
     if (!this.chart.isConnected) put(this, this.chart);
     const points = buckets.map(({ start, documents_per_second: value }) => ({ at: new Date(start), value }));
     const show = (value) => (exact ? rate(value) : `about ${rate(value)}`);
-    this.chart.draw({ points, show, label: "Documents per second" });
+    return this.chart.draw({ points, show, label: "Documents per second" });
   }
 }
 
