@@ -8,12 +8,12 @@ import re
 import signal
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from store import jobs, keys, workers
 from store.session import Store
 from store.workers import WorkerRow
-from tests.acceptance.conftest import Running
+from tests.acceptance.conftest import Running, eventually
 from tests.browser.conftest import Visitor
 from tests.integration.ledger_steps import stretch
 from tests.integration.serving import work
@@ -206,6 +206,33 @@ def test_live_updates_can_be_paused(visitor: Visitor) -> None:
         assert page.locator("tm-job-row").count() == 1
         page.get_by_role("button", name="Paused").click()
         expect(page.locator("tm-job-row")).to_have_count(2)
+
+
+def test_a_job_that_is_heard_of_before_an_older_list_comes_stays(visitor: Visitor) -> None:
+    page = visitor.page
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route(re.compile(r"/v1/jobs\?"), hold_the_first)
+    page.reload()
+    eventually(lambda: page.evaluate("true") and held, "the list is asked for")
+    rows = page.locator("tm-job-row")
+    with visitor.client() as mill:
+        mill.submit("ner", ["x"], model="echo").wait()
+        expect(rows.locator("tm-state")).to_have_attribute("value", "completed")
+        mill.submit("ner", ["y"], model="echo").wait()
+    expect(rows).to_have_count(2)
+    [(route, empty)] = held
+    assert empty.json()["jobs"] == []
+    route.fulfill(response=empty)
+    expect(page.get_by_label("Task")).to_be_attached()  # what comes after the list
+    assert rows.count() == 2
 
 
 def test_a_hundred_thousand_documents_are_paged(visitor: Visitor, ledger: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Response, Route, expect
+from playwright.sync_api import Page, Response, expect
 
 from tests.acceptance.conftest import eventually
 from tests.browser.conftest import VIEWS, Visitor
@@ -136,6 +136,13 @@ def jobs_of_all_kinds(visitor: Visitor) -> list[str]:
         return [job.wait().id for job in made]
 
 
+HOLD = """() => {
+  const { fetch } = window;
+  const released = new Promise((release) => (window.release = () => release((window.fetch = fetch))));
+  window.fetch = (...asked) => released.then(() => fetch(...asked));
+}"""
+"""What the page asks for from now on, it asks for when it is released."""
+
 LOOK = """async (asked) => {
   let changed = false;
   const watch = new MutationObserver(() => (changed = true));
@@ -149,17 +156,10 @@ LOOK = """async (asked) => {
 
 def violations(page: Page, **asked: object) -> list[Any]:
     """What axe finds in the page as it is. A page that is drawn anew meanwhile (views ask again every few seconds) is
-    seen half as it was: nothing is told by such a look, nor does the page hear anything new until there was another."""
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route("**/v1/**", hold)
+    seen half as it was: nothing is told by such a look, and until there was another the page hears nothing new."""
+    page.evaluate(HOLD)
     found = eventually(lambda: page.evaluate(LOOK, {"resultTypes": ["violations"], **asked}), "a page that stays")
-    page.unroute("**/v1/**", hold)
-    for route in held:
-        route.continue_()
+    page.evaluate("window.release()")
     return list(found["violations"])
 
 

@@ -80,8 +80,14 @@ class JobView {
     listen(`${path}/events`, {
       signal: this.signal,
       onEvent: (name, job) => name === "job" && this.update(job),
-      onOpen: async (again) => again && this.update(await get(path, {}, this.signal)),
+      onOpen: (again) => again && this.catchUp(path),
     }).catch((error) => put(this.trouble, complaint(error)));
+  }
+
+  /** The job after a silence. What was heard while it was asked for is newer, if it was the end. */
+  async catchUp(path) {
+    const job = await get(path, {}, this.signal);
+    if (!ended(this.job)) this.update(job);
   }
 
   buttons() {
