@@ -2,14 +2,14 @@
 
 Null in rows of processes of the previous release, which do not say so.
 
-Revises: 2026_11_27_retries
+Revises: 2026_11_27_key_roles
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_workers_draining"
-down_revision = "2026_11_27_retries"
+down_revision = "2026_11_27_key_roles"
 branch_labels = None
 depends_on = None
 
