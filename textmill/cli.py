@@ -308,7 +308,8 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
                 click.echo(worker.model_dump_json())
                 continue
             resident = ", ".join(worker.resident) or "no model loaded"
-            click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {worker.load:.0%} busy  {resident}")
+            busy = f"{worker.load:.0%} busy{', draining' if worker.draining else ''}"
+            click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {busy}  {resident}")
 
 
 def _show_job(job: "Job", json_: bool) -> None:

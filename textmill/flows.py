@@ -221,6 +221,10 @@ class Flows(Requests):
         content = yield from self.get(f"{_path(job_id)}/documents/{_segment(document_id)}")
         return wire.StoredDocument.model_validate_json(content)
 
+    def pace(self, job_id: str) -> Flow[wire.Pace]:
+        """How fast the job went over its time."""
+        return wire.Pace.model_validate_json((yield from self.get(f"{_path(job_id)}/pace")))
+
     # --- events -------------------------------------------------------------------------------------------------------
 
     def events(self, job_id: str | None, last_id: str | None, again: bool) -> Flow[httpx.Response]:

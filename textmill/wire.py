@@ -24,9 +24,10 @@ from textmill.tasks.question_answering import Answer
 __all__ = [
     "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "JOB_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
     "Accepted", "Acted", "Answer", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest",
-    "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Priority",
-    "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats",
-    "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Unreadable", "Wire", "WorkerInfo", "unstorable",
+    "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Pace",
+    "PaceBucket", "Priority", "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching",
+    "RetryRequest", "Stats", "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Unreadable", "Wire",
+    "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
@@ -212,6 +213,8 @@ class Job(Wire):
     """A job as producers see it."""
 
     id: str
+    key: str | None = None
+    """The name of the key that it belongs to. None from a server that does not say."""
     task: str
     model: str
     state: JobState | str
@@ -235,6 +238,23 @@ class Job(Wire):
     def ended(self) -> bool:
         """Whether every document has its outcome: also where the state is one that this version does not know."""
         return self.state in ENDED_STATES or self.finished_at is not None
+
+
+class PaceBucket(Wire):
+    """A stretch of a job's time."""
+
+    start: datetime
+    documents_per_second: float
+
+
+class Pace(Wire):
+    """`GET /v1/jobs/{id}/pace`: how fast a job went, from when it started last to its end or now; oldest bucket first,
+    the last one may be shorter than the others. Empty before the job has started."""
+
+    bucket_seconds: int
+    exact: bool
+    """Counted, and not reckoned from a sample of the documents."""
+    buckets: list[PaceBucket]
 
 
 class Accepted(Wire):
@@ -373,6 +393,8 @@ class WorkerInfo(Wire):
     """Share of the tokens in its batches that was no padding, over the last minutes; null while it did nothing."""
     documents_per_second: float | None = None
     """Of all keys, over the last minutes; null while it did nothing."""
+    draining: bool = False
+    """It takes no more shards, and ends when those that it has are done."""
     started_at: datetime
     heartbeat_at: datetime
 

@@ -16,8 +16,10 @@ import pytest
 from click.testing import CliRunner
 from pyarrow import parquet as pq
 
+from store import workers
 from store.bulk import DocumentOutcome
 from store.session import Store
+from store.workers import WorkerRow
 from tests.conftest import free_port
 from tests.integration.serving import Running, echo, serving, work
 from textmill import Client, cli
@@ -224,6 +226,11 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     assert run(api, "models").startswith("echo  any task")
     assert json.loads(run(api, "models", "--json"))["name"] == "echo"
     assert run(api, "workers") == ""
+    api.store.write(workers.register, WorkerRow("w", "host", 7, "cpu", ("echo",), 1, "machine"))
+    assert run(api, "workers") == "host:7  cpu  0% busy  no model loaded\n"
+    api.store.write(workers.heartbeat, "w", ["echo"], 0.5, draining=True)
+    assert run(api, "workers") == "host:7  cpu  50% busy, draining  echo\n"
+    assert json.loads(run(api, "workers", "--json"))["draining"] is True
     assert "job_not_found" in run(api, "status", "nobody", code=2)
 
 

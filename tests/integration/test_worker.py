@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,6 +228,18 @@ def test_sigterm_lets_shards_finish(store: Store, producer: Producer, tmp_path: 
         wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
         assert worker.stop() == 0
         assert producer.get(job).state == "completed"
+
+
+def test_a_worker_that_drains_says_so(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, drain_seconds=600, batch_tokens=1) as worker:
+        job = producer.submit(["[[echo:sleep=0.3]]"] * 400)
+        wait_until(lambda: "leased" in states(store), "the shard is claimed")
+        assert [info.draining for info in store.read(workers.live)] == [False]
+        worker.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: [info.draining for info in store.read(workers.live)] == [True], "the registry says so")
+        producer.cancel(job)  # so that the process need not finish it
+        assert worker.process.wait(600) == 0, worker.log
+    assert store.read(workers.live) == []
 
 
 def test_sigterm_hands_back_what_does_not_finish_in_time(store: Store, producer: Producer, tmp_path: Path) -> None:

@@ -103,6 +103,10 @@ class AsyncJob(JobView):
         """One document as it was submitted. Raises DocumentNotFound."""
         return await self._client._run(self._client._flows.document(self.id, document_id))
 
+    async def pace(self) -> wire.Pace:
+        """How fast the job went, in buckets from when it started last to its end or now."""
+        return await self._client._run(self._client._flows.pace(self.id))
+
     async def events(self) -> AsyncIterator[wire.Job]:
         """The job as it is, then whenever its state or progress has changed, until it has ended."""
         async for info in self._client._listen(self.id):

@@ -97,6 +97,10 @@ class Job(JobView):
         """One document as it was submitted. Raises DocumentNotFound."""
         return self._client._run(self._client._flows.document(self.id, document_id))
 
+    def pace(self) -> wire.Pace:
+        """How fast the job went, in buckets from when it started last to its end or now."""
+        return self._client._run(self._client._flows.pace(self.id))
+
     def events(self) -> Iterator[wire.Job]:
         """The job as it is, then whenever its state or progress has changed, until it has ended."""
         for info in self._client._listen(self.id):
