@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from store.catalogue import Catalogue
 from textmill import tasks
 from textmill.errors import (
     DuplicateDocument,
@@ -55,7 +56,7 @@ def parse_job(body: bytes, limits: Limits) -> tuple[JobRequest, Texts]:
     _refuse_unstorable(request.metadata, "metadata")
     _refuse_unstorable(request.options, "options")
     _check_metadata(request.metadata, limits.max_metadata_bytes)
-    return request, _checked(request.documents)
+    return request, texts_of(request.documents)
 
 
 def parse_retry(body: bytes) -> list[str] | None:
@@ -79,7 +80,7 @@ def parse_documents(body: bytes, limit: int) -> Texts:
     documents = parse(DocumentsRequest, body).documents
     if len(documents) > limit:
         raise _too_many(limit)
-    return _checked(documents)
+    return texts_of(documents)
 
 
 def parse_ndjson(body: bytes, limit: int) -> Texts:
@@ -92,7 +93,7 @@ def parse_ndjson(body: bytes, limit: int) -> Texts:
         if len(documents) == limit:
             raise _too_many(limit)
         documents.append(parse(Document, line, line=number, index=len(documents)))
-    return _checked(documents)
+    return texts_of(documents)
 
 
 def parse(model: type[M], body: bytes, line: int | None = None, index: int | None = None) -> M:
@@ -124,6 +125,20 @@ def options_of(task: Task, options: dict[str, Any]) -> dict[str, Any]:
     return task.checked(options)
 
 
+def fitted(
+    catalogue: Catalogue, task: Task, model: str | None, options: dict[str, Any], documents: Texts
+) -> tuple[str, dict[str, Any]]:
+    """The name of the model that serves such a job, and its canonical options, with which the documents go together.
+
+    Raises InvalidOptions, ModelNotFound, InvalidDocument.
+    """
+    given = options_of(task, options)
+    entry = catalogue.resolve(task.name, model, given)
+    canonical = task.canonical(entry, given)
+    check_fields(task.name, canonical, documents)
+    return entry.name, canonical
+
+
 def check_fields(task: str, options: dict[str, Any], documents: Texts) -> None:
     """Whether the documents have the fields that their task wants. options: the job's canonical ones.
 
@@ -147,7 +162,7 @@ def _too_many(limit: int) -> TooManyDocuments:
     return TooManyDocuments(f"more than {limit} documents in one request: append them in chunks", maximum=limit)
 
 
-def _checked(documents: Sequence[Document]) -> Texts:
+def texts_of(documents: Sequence[Document]) -> Texts:
     """The documents as the store takes them. Raises InvalidText, DuplicateDocument."""
     seen: dict[str, int] = {}
     texts: Texts = []
