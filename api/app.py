@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from api import errors, health, pages
 from api.auth import Keys
 from api.faces import Face, Faces
+from api.hearing import Hearing
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
@@ -36,7 +37,7 @@ def create_app(
     sweeper: Sweeper | None,
     faces: Sequence[Face] = (V1,),
 ) -> FastAPI:
-    """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and poller."""
+    """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and pollers."""
     metrics = Metrics()
     waiters = Waiters(store, settings.wait_poll_seconds)
     parts = Parts(
@@ -55,10 +56,14 @@ def create_app(
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_http_asking", "Requests that wait for their results", lambda: len(parts.asking))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
+    hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear))
+    metrics.watch("textmill_hints_up", "1 while hints of ended jobs arrive", lambda: float(hearing.connected))
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
-    app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper, hearing), docs_url=None, redoc_url=None
+    )
     app.state.parts = parts
     speaking = Faces(faces)
     errors.install(app, speaking)
@@ -72,7 +77,7 @@ def create_app(
     return app
 
 
-def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
+def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
@@ -82,6 +87,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
         pollers = [
             asyncio.create_task(parts.waiters.run(), name="waiters"),
             asyncio.create_task(parts.listeners.run(), name="listeners"),
+            asyncio.create_task(hearing.run(), name="hearing"),
         ]
         try:
             yield

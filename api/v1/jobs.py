@@ -10,6 +10,7 @@ from api.services import JobId, Key, Services
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs
+from store.hints import Ended
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest, NotSupported
 
@@ -86,7 +87,9 @@ def append(
 @router.post("/{job_id}/close")
 def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
-    return services.store.write_once(jobs.close, key, job_id)
+    closed = services.store.write_once(jobs.close, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)] if closed.ended else [])
+    return closed
 
 
 @router.get("/{job_id}")
@@ -108,7 +111,9 @@ async def get(
 @router.post("/{job_id}/cancel")
 def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
-    return services.store.write_once(jobs.cancel, key, job_id)
+    cancelled = services.store.write_once(jobs.cancel, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)])
+    return cancelled
 
 
 @router.post("/{job_id}/retry")
