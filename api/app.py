@@ -13,6 +13,7 @@ from api import errors, health, pages
 from api.auth import Keys
 from api.faces import Face, Faces
 from api.hearing import Hearing
+from api.hf.face import FACE as HF
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
@@ -28,6 +29,9 @@ from store.sweep import Sweeper
 
 VERSION = "1"
 
+FACES = (V1, HF)
+"""The contracts that are served."""
+
 
 def create_app(
     settings: ApiSettings,
@@ -35,7 +39,7 @@ def create_app(
     catalogue_: Catalogue,
     dispatcher: Dispatcher,
     sweeper: Sweeper | None,
-    faces: Sequence[Face] = (V1,),
+    faces: Sequence[Face] = FACES,
 ) -> FastAPI:
     """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and pollers."""
     metrics = Metrics()

@@ -120,6 +120,7 @@ class Asking:
         documents: Sequence[wire.Document],
     ) -> None:
         task = tasks.get(task_name)
+        door.refuse_unstorable(options, "options")
         texts = door.texts_of(documents)
         chosen, canonical = door.fitted(self._catalogue, task, model, options, texts)
         new = jobs.NewJob(

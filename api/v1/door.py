@@ -53,8 +53,8 @@ def parse_job(body: bytes, limits: Limits) -> tuple[JobRequest, Texts]:
     request = parse(JobRequest, body)
     if len(request.documents) > limits.max_job_documents:
         raise _too_many(limits.max_job_documents)
-    _refuse_unstorable(request.metadata, "metadata")
-    _refuse_unstorable(request.options, "options")
+    refuse_unstorable(request.metadata, "metadata")
+    refuse_unstorable(request.options, "options")
     _check_metadata(request.metadata, limits.max_metadata_bytes)
     return request, texts_of(request.documents)
 
@@ -64,14 +64,14 @@ def parse_retry(body: bytes) -> list[str] | None:
     codes = parse(RetryRequest, body).codes if body else None
     if codes is not None and not codes:
         raise InvalidRequest("codes: name one at least, or leave it out for all")
-    _refuse_unstorable(codes, "codes")
+    refuse_unstorable(codes, "codes")
     return codes
 
 
 def parse_matching(model: type[M], body: bytes) -> M:
     """The filters of a call that acts on all jobs that match. Raises InvalidRequest, InvalidText."""
     asked = parse(model, body)
-    _refuse_unstorable(asked.model_dump(mode="json"), "body")
+    refuse_unstorable(asked.model_dump(mode="json"), "body")
     return asked
 
 
@@ -180,7 +180,7 @@ def texts_of(documents: Sequence[Document]) -> Texts:
                     id=name, index=index, first_index=seen[name],
                 )  # fmt: skip
         if fields := document.fields:
-            _refuse_unstorable(fields, f"document {index} of this request")
+            refuse_unstorable(fields, f"document {index} of this request")
             texts.append((name, text, json.dumps(fields, ensure_ascii=False)))
         else:
             texts.append((name, text))
@@ -197,7 +197,7 @@ def _bad_text(index: int, field: str, value: str, where: dict[str, int] | None =
     )
 
 
-def _refuse_unstorable(value: Any, path: str) -> None:
+def refuse_unstorable(value: Any, path: str) -> None:
     """NUL and half surrogates anywhere in a JSON value, its keys included. Raises InvalidText."""
     for place, text in _strings(value, path):
         if (position := unstorable(text)) is not None:
@@ -241,7 +241,7 @@ def _surrogate(value: Any, where: dict[str, int]) -> InvalidText | None:
             if isinstance(text, str) and _SURROGATE.search(text):
                 return _bad_text(where.get("index", index), field, text, where)
     try:
-        _refuse_unstorable(value, "body")
+        refuse_unstorable(value, "body")
     except InvalidText as error:
         return error
     return None
