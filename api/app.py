@@ -92,12 +92,14 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             asyncio.create_task(parts.waiters.run(), name="waiters"),
             asyncio.create_task(parts.listeners.run(), name="listeners"),
             asyncio.create_task(hearing.run(), name="hearing"),
+            asyncio.create_task(parts.asking.run(), name="asking"),
         ]
         try:
             yield
         finally:
             for poller in pollers:
                 poller.cancel()
+            await parts.asking.remove()
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)
