@@ -2,6 +2,9 @@
 read. Three tasks have their bundled models, the others random and tiny ones."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +188,12 @@ def test_no_job_is_left(running: Running) -> None:
     with running.client() as mill:
         assert list(mill.jobs()) == []
         wait_until(lambda: not mill.stats().queued, "nothing is in the ledger either")
+
+
+def test_the_example(running: Running) -> None:
+    state = running.state()
+    environment = {**os.environ, "TEXTMILL_URL": state["api_url"], "TEXTMILL_API_KEY": state["api_key"]}
+    command = [sys.executable, str(ROOT / "examples" / "inference_client.py"), "ner"]
+    done = subprocess.run(command, env=environment, input=f"{TEXT}\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("1\tLOC\t") and line.endswith("\tBerlin") for line in done.stdout.splitlines())
