@@ -17,6 +17,7 @@ from api.hf.face import FACE as HF
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
+from api.rates import RateHeaders, Rates
 from api.services import Parts
 from api.settings import ApiSettings
 from api.v1.face import FACE as V1
@@ -50,6 +51,7 @@ def create_app(
         catalogue=catalogue_,
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
+        rates=Rates(store.settings.redis_url),
         waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
@@ -63,7 +65,7 @@ def create_app(
     hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear))
     metrics.watch("textmill_hints_up", "1 while hints of ended jobs arrive", lambda: float(hearing.connected))
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
-    metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
+    metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
     app = FastAPI(
         title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper, hearing), docs_url=None, redoc_url=None
@@ -71,6 +73,7 @@ def create_app(
     app.state.parts = parts
     speaking = Faces(faces)
     errors.install(app, speaking)
+    app.add_middleware(RateHeaders)
     app.add_middleware(CountRequests, metrics=metrics)
     for face in faces:
         for router in face.routers:
@@ -93,6 +96,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             asyncio.create_task(parts.listeners.run(), name="listeners"),
             asyncio.create_task(hearing.run(), name="hearing"),
             asyncio.create_task(parts.asking.run(), name="asking"),
+            asyncio.create_task(parts.keys.run(parts.settings.key_use_seconds), name="key uses"),
         ]
         try:
             yield
@@ -100,6 +104,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             for poller in pollers:
                 poller.cancel()
             await parts.asking.remove()
+            await parts.keys.store_uses()
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.hf.shape import Asked, InferenceRequest
 from api.hf.tasks import shape_of
 from api.inference.asking import hung_up
-from api.services import Key, Parts, Services
+from api.services import Key, KeyLimits, Services
 from api.v1 import door, limits
 from store.catalogue import Entry
 from textmill import errors, tasks
@@ -28,31 +29,44 @@ async def _body(request: Request, services: Services, _key: Key) -> AsyncIterato
 Body = Annotated[bytes, Depends(_body)]
 
 
+@dataclass(frozen=True)
+class Call:
+    """Who asks, and what was sent."""
+
+    request: Request
+    services: Services
+    key: Key
+    key_limits: KeyLimits
+    body: Body
+
+
 @router.post("/{model}")
-async def infer(request: Request, services: Services, key: Key, model: str, body: Body) -> Response:
+async def infer(call: Annotated[Call, Depends()], model: str) -> Response:
     """Ask a model of the catalogue, and wait for the answer. What goes in and comes out its task says."""
-    entry = services.catalogue.get(model)
+    entry = call.services.catalogue.get(model)
     if entry.task is None:
         raise errors.InvalidRequest(f"{model} serves every task: say which, as /hf/{model}/pipeline/TASK")
-    return await _answer(request, services, key, entry, entry.task, body)
+    return await _answer(call, entry, entry.task)
 
 
 @router.post("/{model}/pipeline/{task}")
-async def infer_task(request: Request, services: Services, key: Key, model: str, task: str, body: Body) -> Response:
+async def infer_task(call: Annotated[Call, Depends()], model: str, task: str) -> Response:
     """The same with the task named, for a model that serves several."""
     named = tasks.get(task).name
-    return await _answer(request, services, key, services.catalogue.resolve(named, model, {}), named, body)
+    return await _answer(call, call.services.catalogue.resolve(named, model, {}), named)
 
 
-async def _answer(request: Request, services: Parts, key: int, model: Entry, task: str, body: bytes) -> Response:
+async def _answer(call: Call, model: Entry, task: str) -> Response:
     shape = shape_of(task)
 
     def read() -> tuple[Asked, list[Document], dict[str, Any]]:
-        asked = _asked(limits.decoded(request, body, services.settings.max_job_bytes), model)
+        asked = _asked(limits.decoded(call.request, call.body, call.services.settings.max_job_bytes), model)
         return asked, [shape.document(given) for given in asked.inputs], shape.options(asked)
 
     asked, documents, options = await run_in_threadpool(read)
-    results = await services.asking.ask(key, hung_up(request), task, documents, model.name, options)
+    results = await call.services.asking.ask(
+        call.key, hung_up(call.request), task, documents, model.name, options, limits=call.key_limits
+    )
     answer = shape.answers(asked, [_output(index, result) for index, result in enumerate(results)])
     return Response(await run_in_threadpool(json.dumps, answer, ensure_ascii=False), media_type="application/json")
 

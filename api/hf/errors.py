@@ -34,7 +34,7 @@ def answered(error: errors.TextmillError) -> Response:
     body = InferenceError(error=error.message, code=error.code, details=error.details)
     headers = {}
     if status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+        headers["Retry-After"] = str(error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(body.model_dump_json(), status, headers, media_type="application/json")

@@ -23,6 +23,7 @@ from store import fleeting, jobs, results
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.faults import brief
+from store.keys import Limits
 from store.session import Store
 from textmill import tasks, wire
 from textmill.errors import AnswerTimeout, InvalidRequest, Overloaded, TooManyDocuments, TooManyRequests, Unavailable
@@ -74,17 +75,20 @@ class Asking:
         documents: Sequence[wire.Document],
         model: str | None = None,
         options: Mapping[str, Any] | None = None,
+        *,
+        limits: Limits,
     ) -> list[wire.Result]:
         """The results of the documents, in their order, one each; one that failed has its `error`.
 
         key: whose the work is. gone: returns when the caller hangs up (`hung_up(request)`, once its body was read).
         task, model, options: as in `POST /v1/jobs`; no model: the task's default. documents: one at least, without ids;
         what a task's documents have beside the text goes in as fields (`wire.Document(text=..., question=...)`).
+        limits: of the caller's key (`api.services.KeyLimits`).
 
         No job is left behind, whatever happens. Raises what submitting a job raises (InvalidOptions, ModelNotFound,
-        InvalidText, InvalidDocument, Unavailable), TooManyDocuments, TooManyRequests, Overloaded; AnswerTimeout after
-        `ask_seconds`; ClientDisconnect where the caller is gone. There is no idempotency key: asked again, it runs
-        again, and nothing of the first time is left.
+        InvalidText, InvalidDocument, TooManyOpenJobs, DailyLimitReached, Unavailable), TooManyDocuments,
+        TooManyRequests, Overloaded; AnswerTimeout after `ask_seconds`; ClientDisconnect where the caller is gone. There
+        is no idempotency key: asked again, it runs again, and nothing of the first time is left.
         """
         if not documents:
             raise InvalidRequest("there is no text in the request")
@@ -96,7 +100,7 @@ class Asking:
             leaving.add_done_callback(lambda _: end.wake())
             answered = False
             try:
-                await run_in_threadpool(self._submit, key, job_id, task, model, dict(options or {}), documents)
+                await run_in_threadpool(self._submit, key, limits, job_id, task, model, dict(options or {}), documents)
                 await end.within(self._settings.ask_seconds)
                 if leaving.done():
                     raise ClientDisconnect
@@ -132,6 +136,7 @@ class Asking:
     def _submit(
         self,
         key: int,
+        limits: Limits,
         job_id: str,
         task_name: str,
         model: str | None,
@@ -152,6 +157,7 @@ class Asking:
             expires_seconds=self._settings.ask_seconds + GRACE_SECONDS,
             # By which a second try, after a lost answer to the COMMIT, finds the job that the first one made.
             idempotency_key=job_id,
+            limits=limits,
         )
         submitted = self._store.write(jobs.submit, new, texts)
         self._dispatcher.publish(submitted.released)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.hf.tasks import SHAPES, shape_of
+from store import keys
 from store.bulk import DocumentOutcome
 from store.session import Store
 from tests.integration.serving import Running, echo, serving, work
@@ -117,6 +118,13 @@ def test_a_key_is_needed(api: Running) -> None:
     answer = httpx.post(f"{api.url}/hf/echo/pipeline/ner", json={"inputs": "a"}, headers={"Authorization": "Bearer no"})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_key_that_only_reads_asks_nothing(api: Running) -> None:
+    reader = api.store.write(keys.create, "reader", "reader").secret
+    with api.http(reader) as http:
+        answer = http.post("/hf/echo/pipeline/ner", json={"inputs": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
 def test_only_json_is_read(api: Running) -> None:
