@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Keys
+from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import Metrics
 from api.rates import Rates
@@ -35,6 +36,7 @@ class Parts:
     rates: Rates
     waiters: Waiters
     listeners: Listeners
+    asking: Asking
     bodies: Bodies
     metrics: Metrics
 
