@@ -112,7 +112,7 @@ class Requests:
                 wanted = _retry_after(response)
             if self.clock() - start >= (self.patience if self.reached else self.first_patience):
                 raise failure
-            yield Pause(max(wanted, pause * random.uniform(0.5, 1)))
+            yield Pause(max(wanted, pause * random.uniform(0.5, 1)))  # nosec B311 # no secret
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def get(self, path: str, slow: float = 0, **params: Any) -> Flow[bytes]:
