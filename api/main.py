@@ -62,11 +62,20 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
     return Server(config)
 
 
+def without_query(record: logging.LogRecord) -> bool:
+    """Takes the query out of a line of uvicorn's access log: producers search for what is theirs (`metadata.KEY=`)."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
+
+
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Textmill's HTTP process. Settings come from the environment; without a command it serves."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.access").addFilter(without_query)
     if context.invoked_subcommand is None:
         try:
             settings = ApiSettings()

@@ -40,18 +40,22 @@ def free_port() -> int:
 class ValkeyProcess:
     """A Valkey server that a test may kill and start again on the same port. It keeps nothing on disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
         self.port = free_port()
         self.folder = folder
+        self.password = password
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        configuration = self.folder / "valkey.conf"  # not on the command line, which everybody can read
+        configuration.write_text(f"requirepass {self.password}\n" if self.password else "")
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([str(get_binary_path()), *options], stdout=subprocess.DEVNULL)
+        command = [str(get_binary_path()), str(configuration), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         client = redis.Redis.from_url(self.url)
         for pause in itertools.repeat(0.02, 500):
             try:
