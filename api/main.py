@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.protocol import BoundedHeads
+from api.protocol import BoundedLine
 from api.settings import ApiSettings
 from store import keys, schema
 from store.catalogue import load
@@ -52,7 +52,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=BoundedHeads,
+        http=BoundedLine,
         ws="none",
         access_log=settings.access_log,
         log_config=None,  # main() configures logging, once for all of the process
