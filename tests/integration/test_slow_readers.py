@@ -41,7 +41,7 @@ def asking(api: Running, path: str) -> socket.socket:
     host, _, port = api.url.removeprefix("http://").partition(":")
     line = socket.socket()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    line.settimeout(60)
+    line.settimeout(240)
     line.connect((host, int(port)))
     head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\nConnection: close\r\n\r\n"
     line.sendall(head.encode())
