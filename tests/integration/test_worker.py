@@ -184,8 +184,8 @@ def test_a_model_that_failed_is_tried_again(store: Store, producer: Producer, tm
 
 def test_results_of_an_unfinished_shard_are_stored_meanwhile(store: Store, producer: Producer, tmp_path: Path) -> None:
     with running(store, tmp_path, settle_seconds=0.1, drain_seconds=0) as worker:
-        # The pause is in the first batch of the second round: the other document has its outcome long before.
-        job = producer.submit(["quick", "[[echo:rounds=2]][[echo:sleep=600]]"])
+        # It goes round for minutes: the other document has its outcome after the first.
+        job = producer.submit(["quick", "[[echo:rounds=400]][[echo:sleep=0.5]]"])
         wait_until(lambda: stored_results(store) == 1, "the quick document is stored")
         assert (producer.get(job).state, producer.get(job).counts.succeeded) == ("running", 1)
         assert worker.stop() == 0
@@ -194,7 +194,7 @@ def test_results_of_an_unfinished_shard_are_stored_meanwhile(store: Store, produ
 def test_cancelling_stops_the_work_in_progress(store: Store, producer: Producer, tmp_path: Path) -> None:
     patient = store.settings.model_copy(update={"lease_seconds": 1.5})
     with running(Store(store.url, patient), tmp_path, batch_tokens=1) as worker:
-        job = producer.submit(["[[echo:sleep=0.3]]"] * 4000)  # twenty minutes, one by one
+        job = producer.submit(["[[echo:sleep=1]]"] * 400)  # longer than anybody waits, one by one
         wait_until(lambda: "leased" in states(store), "the shard is claimed")
         producer.cancel(job)
         wait_until(lambda: "lease is gone" in worker.log, "the worker hears of it")
@@ -213,13 +213,13 @@ def test_sigterm_lets_shards_finish(store: Store, producer: Producer, tmp_path: 
 
 def test_sigterm_hands_back_what_does_not_finish_in_time(store: Store, producer: Producer, tmp_path: Path) -> None:
     with running(store, tmp_path, drain_seconds=0.5, batch_tokens=1, settle_seconds=0.1) as worker:
-        job = producer.submit(["[[echo:sleep=0.2]]"] * 5000)  # one shard, of a quarter of an hour
+        job = producer.submit(["[[echo:sleep=0.2]]"] * 450)  # one shard, of a minute and a half
         wait_until(lambda: stored_results(store) > 0, "some of it is stored")
         assert worker.stop() == 0, worker.log
         shard = store.read(lambda tx: tx.execute(sa.select(shards.c.state, shards.c.losses)).one())
         assert tuple(shard) == ("queued", 0)
         done = producer.get(job).counts.succeeded
-        assert 0 < done < 5000  # what was done is kept
+        assert 0 < done < 450  # what was done is kept
     assert store.read(workers.live) == []
 
 
