@@ -54,7 +54,7 @@ def create_app(
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
-    metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
+    metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
     app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), docs_url=None, redoc_url=None)
     app.state.parts = parts

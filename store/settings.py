@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from store.logs import Form
+
 UNREADABLE = "cannot be read; in a password @ / # ? [ ] % have to be percent-encoded (%40 %2F %23 %3F %5B %5D %25)"
 
 
@@ -32,6 +34,9 @@ class StoreSettings(BaseSettings):
 
     echo: bool = False
     """Offer the model `echo` for every task: a stand-in that answers at once, for trials and tests."""
+
+    log_format: Form = "text"
+    """How processes log: lines of `text`, or an object a line, `json`. Both name job and shard where they know them."""
 
     shard_seconds: float = Field(default=1, gt=0)
     """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
