@@ -29,7 +29,7 @@ class ApiSettings(BaseSettings):
     """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""
 
     access_log: bool = False
-    """A line for each request. Off: `/metrics` counts them."""
+    """A line for each request, without its query. Off: `/metrics` counts them."""
 
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long a stopping process lets running requests finish."""

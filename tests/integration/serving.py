@@ -37,7 +37,9 @@ class Running:
 
     def http(self, secret: str | None = None) -> httpx.Client:
         """A bare HTTP client with a key."""
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=30)
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=240
+        )
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ def serving(
         yield Running(f"http://{chosen.host}:{listening.getsockname()[1]}", secret, store, running)
     finally:
         running.should_exit = True
-        thread.join(30)
+        thread.join(240)
         listening.close()
         assert not thread.is_alive(), "the server did not stop"
 
