@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from api import errors, health, pages
 from api.auth import Keys
 from api.faces import Face, Faces
+from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
 from api.services import Parts
@@ -37,19 +38,22 @@ def create_app(
 ) -> FastAPI:
     """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and poller."""
     metrics = Metrics()
+    waiters = Waiters(store, settings.wait_poll_seconds)
     parts = Parts(
         settings=settings,
         store=store,
         catalogue=catalogue_,
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
-        waiters=Waiters(store, settings.wait_poll_seconds),
+        waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
+        asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
+    metrics.watch("textmill_http_asking", "Requests that wait for their results", lambda: len(parts.asking))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)

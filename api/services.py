@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import AfterValidator
 
 from api.auth import Keys
+from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import Metrics
 from api.settings import ApiSettings
@@ -31,6 +32,7 @@ class Parts:
     keys: Keys
     waiters: Waiters
     listeners: Listeners
+    asking: Asking
     bodies: Bodies
     metrics: Metrics
 

@@ -80,6 +80,19 @@ class ApiSettings(BaseSettings):
     max_wait_seconds: float = Field(default=60, ge=0)
     """Longest `?wait=`. A larger one is cut to this: ask again. Proxies like to close what is silent for longer."""
 
+    ask_seconds: float = Field(default=60, gt=0)
+    """How long a request that is answered with its results (the inference API) waits for them. Then the answer is 504
+    `answer_timeout`, and the work is given up."""
+
+    max_asked_documents: int = Field(default=256, ge=1)
+    """Most texts in one such request; more of them are a job."""
+
+    max_asking: int = Field(default=500, ge=1)
+    """Such requests that wait in a process. One more is answered 503 `overloaded`."""
+
+    max_asking_of_key: int = Field(default=100, ge=1)
+    """Such requests of one key that wait in a process. One more is answered 429 `too_many_requests`."""
+
     wait_poll_seconds: float = Field(default=0.1, gt=0)
     """How often the one poller looks whether a job that somebody waits for has ended."""
 

@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, files, leases, line, orders, retrying, tallies, workers
+from store import dispatch, endings, files, fleeting, leases, line, orders, retrying, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -80,7 +80,7 @@ class Sweeper:
         for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes):
             self._store.write(step)
         self._in_steps(self._retry)
-        for step in (orders.retire, files.expire, files.purge, purge):
+        for step in (fleeting.forget_expired, orders.retire, files.expire, files.purge, purge):
             self._in_steps(functools.partial(self._store.write, step))
         self._in_steps(functools.partial(self._store.write, forget_receipts))
         return True

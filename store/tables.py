@@ -63,6 +63,8 @@ jobs = sa.Table(
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
     sa.Column("deleted_at", Timestamp),
+    # Set where the job is fleeting: `store/fleeting.py`.
+    sa.Column("expires_at", Timestamp),
     sa.UniqueConstraint("key_id", "idempotency_key"),
     sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
     sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
@@ -88,6 +90,14 @@ sa.Index(
 _OPEN = sa.and_(RUNNING, jobs.c.open)
 sa.Index("ix_jobs_open", jobs.c.appended_at, postgresql_where=_OPEN, sqlite_where=_OPEN)
 sa.Index("ix_jobs_finished", jobs.c.finished_at)
+LASTING = jobs.c.expires_at.is_(None)
+"""Not fleeting: what producers see of their jobs."""
+sa.Index(
+    "ix_jobs_expires",
+    jobs.c.expires_at,
+    postgresql_where=sa.text("expires_at IS NOT NULL"),
+    sqlite_where=sa.text("expires_at IS NOT NULL"),
+)
 sa.Index(
     "ix_jobs_deleted",
     jobs.c.deleted_at,

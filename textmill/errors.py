@@ -219,6 +219,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class AnswerTimeout(Unavailable):
+    """No answer was there in time: the work was given up."""
+
+    code = "answer_timeout"
+
+
 # --- what a document's or a job's processing can end in --------------------------------------------------------------
 
 

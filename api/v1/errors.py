@@ -28,6 +28,7 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.UploadOffsetMismatch: 409,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
+    errors.AnswerTimeout: 504,
     errors.TextmillError: 500,
 }
 
