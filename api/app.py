@@ -15,6 +15,8 @@ from api.faces import Face, Faces
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
+from api.openai.clerk import Clerk
+from api.openai.face import FACE as OPENAI
 from api.services import Parts
 from api.settings import ApiSettings
 from api.v1.face import FACE as V1
@@ -34,7 +36,7 @@ def create_app(
     catalogue_: Catalogue,
     dispatcher: Dispatcher,
     sweeper: Sweeper | None,
-    faces: Sequence[Face] = (V1,),
+    faces: Sequence[Face] = (V1, OPENAI),
 ) -> FastAPI:
     """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and poller."""
     metrics = Metrics()
@@ -48,6 +50,7 @@ def create_app(
         waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
+        clerk=Clerk(settings, store, catalogue_, dispatcher),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
@@ -77,6 +80,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
         parts.dispatcher.start()
+        parts.clerk.start()
         if sweeper:
             sweeper.start()
         pollers = [
@@ -88,6 +92,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
         finally:
             for poller in pollers:
                 poller.cancel()
+            await asyncio.to_thread(parts.clerk.stop)
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)

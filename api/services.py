@@ -11,6 +11,7 @@ from api.auth import Keys
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import Metrics
+from api.openai.clerk import Clerk
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
 from api.waiting import Waiters
@@ -33,6 +34,7 @@ class Parts:
     waiters: Waiters
     listeners: Listeners
     asking: Asking
+    clerk: Clerk
     bodies: Bodies
     metrics: Metrics
 

@@ -60,10 +60,10 @@ class ApiSettings(BaseSettings):
     """Most lines of a batch's file, and most texts in them together."""
 
     max_batch_jobs: int = Field(default=100, ge=1)
-    """Most combinations of model and options in one batch: each is a job. A line that would make one more is refused."""
+    """Most combinations of model and options in one batch: each is a job. A line that makes one more is refused."""
 
-    file_seconds: float | None = Field(default=30 * 86_400, gt=0)
-    """How long a file is kept, and what a batch ends with, where the request says nothing. Empty: until it is deleted."""
+    file_seconds: float = Field(default=30 * 86_400, gt=0)
+    """How long a file is kept, and what a batch ends with, where the request says nothing."""
 
     batch_poll_seconds: float = Field(default=0.5, gt=0)
     """How often a process looks whether a batch has something to be done."""

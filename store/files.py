@@ -66,11 +66,10 @@ def add_chunk(tx: Connection, file_id: int, number: int, data: bytes) -> None:
     tx.execute(sa.insert(file_chunks).values(file_id=file_id, number=number, data=data))
 
 
-def complete(tx: Connection, file_id: int, size: int, seconds: float | None) -> StoredFile:
-    """All of it is there: from now on it is a file. It expires so many seconds from now, or never."""
-    expires = None if seconds is None else db_time(seconds)
+def complete(tx: Connection, file_id: int, size: int, seconds: float) -> StoredFile:
+    """All of it is there: from now on it is a file. It expires so many seconds from now."""
     done = sa.update(files).where(files.c.id == file_id, files.c.deleted_at.is_(None))
-    row = tx.execute(done.values(bytes=size, expires_at=expires).returning(*_COLUMNS)).one_or_none()
+    row = tx.execute(done.values(bytes=size, expires_at=db_time(seconds)).returning(*_COLUMNS)).one_or_none()
     if row is None:
         raise FileNotFound
     return StoredFile(*row)
@@ -166,7 +165,7 @@ def let_go(tx: Connection, order_ids: Collection[int]) -> None:
 
 
 def purge(tx: Connection) -> bool:
-    """Remove a step's worth of chunks of one deleted file, or the file itself with the last of them. False: none left."""
+    """Remove a step's worth of chunks of one deleted file, or the file itself with the last of them. False: done."""
     file_id = tx.execute(sa.select(files.c.id).where(files.c.deleted_at.is_not(None)).limit(1)).scalar()
     if file_id is None:
         return False
@@ -175,4 +174,3 @@ def purge(tx: Connection) -> bool:
     if tx.execute(sa.delete(file_chunks).where(mine)).rowcount == 0:
         tx.execute(sa.delete(files).where(files.c.id == file_id))
     return True
-

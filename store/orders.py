@@ -1,4 +1,4 @@
-"""Orders: a file of requests, and what becomes of them. At /openai/v1 an order is a "batch", which here is another word.
+"""Orders: a file of requests, and what becomes of them. At /openai/v1 an order is a "batch", a word that is taken here.
 
 validating -> in_progress -> finalizing -> completed, or failed (at once, or with all lines refused), or by way of
 cancelling -> cancelled, or expired. Its documents are those of ordinary jobs, one for each model and options that its
@@ -40,8 +40,8 @@ class NewOrder(NamedTuple):
     seconds: float
     """The same as a number."""
     metadata: dict[str, str]
-    output_seconds: float | None
-    """How long the files that it ends with are kept; None: until they are deleted."""
+    output_seconds: float
+    """How long the files that it ends with are kept."""
 
 
 class Order(NamedTuple):
@@ -55,7 +55,7 @@ class Order(NamedTuple):
     endpoint: str
     completion_window: str
     metadata: str
-    output_seconds: int | None
+    output_seconds: int
     state: str
     ending: str | None
     total: int
@@ -131,7 +131,7 @@ def create(tx: Connection, new: NewOrder) -> Order:
         "endpoint": new.endpoint,
         "completion_window": new.completion_window,
         "metadata": json.dumps(new.metadata),
-        "output_seconds": new.output_seconds,
+        "output_seconds": int(new.output_seconds),
         "state": "validating",
         "total": 0,
         "refused": 0,
@@ -209,9 +209,7 @@ def _counted(order: Order, succeeded: int, failed: int) -> Order:
         return order
     lines = order.total - order.refused
     documents = max(order.documents, 1)
-    return order._replace(
-        succeeded=succeeded * lines // documents, failed=order.refused + failed * lines // documents
-    )
+    return order._replace(succeeded=succeeded * lines // documents, failed=order.refused + failed * lines // documents)
 
 
 # --- what the clerk does ----------------------------------------------------------------------------------------------
@@ -295,7 +293,7 @@ def finish(tx: Connection, claimed: Claimed, ending: Ending) -> None:
     order, now = claimed.order, db_time()
     counts = {"succeeded": ending.succeeded, "failed": ending.failed}
     _write(tx, claimed, token=None, state=order.ending, ended_at=now, **counts)
-    expires = None if order.output_seconds is None else db_time(order.output_seconds)
+    expires = db_time(order.output_seconds)
     for part, size in (("output", ending.output_bytes), ("errors", ending.error_bytes)):
         if size:
             name = f"batch_{order.uuid}_{part}.jsonl"

@@ -324,8 +324,8 @@ sa.Index("ix_receipts_written", receipts.c.written_at)
 
 # --- files and orders: what comes in files of requests, at /openai/v1 ------------------------------------------------
 
-# A file that was uploaded (its bytes are in `file_chunks`), or one of the two that an order ends with: of these there is
-# nothing here but their size, since they are made of the order's results whenever they are read.
+# A file that was uploaded (its bytes are in `file_chunks`), or one of the two that an order ends with: of these nothing
+# is here but their size, since they are made of the order's results whenever they are read.
 files = sa.Table(
     "files",
     metadata,
@@ -377,7 +377,7 @@ orders = sa.Table(
     sa.Column("endpoint", sa.Text, nullable=False),
     sa.Column("completion_window", sa.String(16), nullable=False),
     sa.Column("metadata", sa.Text, nullable=False),
-    sa.Column("output_seconds", sa.BigInteger),
+    sa.Column("output_seconds", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String(12), nullable=False),
     # What it will have ended as, once its files have been measured.
     sa.Column("ending", sa.String(12)),

@@ -1,8 +1,8 @@
 """What an endpoint makes of a request: texts for a task; and what it makes of their outcomes: an answer."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -35,6 +35,8 @@ class Outcome:
     input_tokens: int
     output_tokens: int
     truncated: bool
+    finished: int
+    """When, in seconds since 1970."""
 
     @classmethod
     def of_row(cls, row: ResultRow, output: Mapping[str, Any] | None) -> "Outcome":
@@ -42,14 +44,19 @@ class Outcome:
         its = row.outcome
         error = None if its.error_code is None else error_of(its.error_code, its.error_message)
         tokens = its.input_tokens or 0, its.output_tokens or 0
-        return cls(row.model, output, error, *tokens, truncated=bool(its.truncated))
+        finished = None if row.finished_at is None else datetime.fromisoformat(row.finished_at)
+        return cls(row.model, output, error, *tokens, bool(its.truncated), _seconds(finished))
 
     @classmethod
     def of_result(cls, result: wire.Result) -> "Outcome":
         """From an answer that was waited for."""
         error = None if result.error is None else error_of(result.error.code, result.error.message)
         tokens = result.input_tokens or 0, result.output_tokens or 0
-        return cls(result.model, result.output, error, *tokens, truncated=result.truncated)
+        return cls(result.model, result.output, error, *tokens, result.truncated, _seconds(result.finished_at))
+
+
+def _seconds(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp())
 
 
 def error_of(code: str, message: str | None) -> TextmillError:
@@ -64,8 +71,8 @@ class Endpoint(Protocol):
     def read(self, body: Mapping[str, Any]) -> Asked:
         """Raises InvalidRequest and its kin, with what is wrong as `param`."""
 
-    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str]) -> dict[str, Any]:
-        """outcomes: of the request's texts, in their order, all of which succeeded."""
+    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str], name: str) -> dict[str, Any]:
+        """outcomes: of the request's texts, in their order, all of which succeeded. name: the answer's own, for ids."""
 
 
 def document(**fields: Any) -> wire.Document:
@@ -118,11 +125,6 @@ def rest_of(body: Mapping[str, Any], own: frozenset[str], neutral: Mapping[str, 
 def _same(value: Any, usual: Any) -> bool:
     """Equal, and no 1 for true."""
     return isinstance(value, bool) == isinstance(usual, bool) and bool(value == usual)
-
-
-def now() -> int:
-    """The moment at which an answer was made, as OpenAI writes it. For people: nothing is decided by it."""
-    return int(time.time())
 
 
 def usage(outcomes: Sequence[Outcome], generated: bool = True) -> dict[str, int]:

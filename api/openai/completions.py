@@ -1,10 +1,9 @@
 """`/v1/completions` and `/v1/chat/completions`: text generation."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.openai.asked import Asked, Outcome, document, model_of, now, rest_of, texts_of, usage
+from api.openai.asked import Asked, Outcome, document, model_of, rest_of, texts_of, usage
 from textmill.errors import InvalidRequest, NotSupported
 
 MOST = 256
@@ -56,13 +55,13 @@ class Completions:
         documents = [document(text=text) for text in texts_of(body.get("prompt"), "prompt", MOST)]
         return Asked("text-generation", model_of(body), options, documents)
 
-    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str]) -> dict[str, Any]:
+    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str], name: str) -> dict[str, Any]:
         """A choice for each text."""
         choices = [
             {"index": index, "text": _text(outcome), "finish_reason": _finish(outcome), "logprobs": None}
             for index, outcome in enumerate(outcomes)
         ]
-        return _head("cmpl", "text_completion", outcomes) | {"choices": choices, "usage": usage(outcomes)}
+        return _head(f"cmpl-{name}", "text_completion", outcomes) | {"choices": choices, "usage": usage(outcomes)}
 
 
 class ChatCompletions:
@@ -77,12 +76,12 @@ class ChatCompletions:
         told = [_message(message, f"messages.{index}") for index, message in enumerate(messages)]
         return Asked("text-generation", model_of(body), options, [document(messages=told)])
 
-    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str]) -> dict[str, Any]:
+    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str], name: str) -> dict[str, Any]:
         """One choice."""
         (outcome,) = outcomes
         message = {"role": "assistant", "content": _text(outcome).lstrip(), "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": _finish(outcome), "logprobs": None}
-        return _head("chatcmpl", "chat.completion", outcomes) | {"choices": [choice], "usage": usage(outcomes)}
+        return _head(f"chatcmpl-{name}", "chat.completion", outcomes) | {"choices": [choice], "usage": usage(outcomes)}
 
 
 def _message(message: Any, place: str) -> dict[str, str]:
@@ -92,18 +91,19 @@ def _message(message: Any, place: str) -> dict[str, str]:
     if extra := sorted(name for name in message.keys() - {"role", "content", "name"} if message[name] is not None):
         raise NotSupported(f"{place}.{extra[0]}: this is not offered here", param=place)
     content = message.get("content")
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    parts: list[Any] = content if isinstance(content, list) else [{"type": "text", "text": content}]
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text":
             raise NotSupported(f"{place}.content: texts alone are taken", param=place)
         if not isinstance(part.get("text"), str):
             raise InvalidRequest(f"{place}.content: a text is missing", param=place)
-    role = message["role"]
+    role = str(message["role"])
     return {"role": ROLES.get(role, role), "content": "\n".join(part["text"] for part in parts)}
 
 
-def _head(kind: str, name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    return {"id": f"{kind}-{uuid.uuid4().hex}", "object": name, "created": now(), "model": outcomes[0].model}
+def _head(answer_id: str, kind: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    created = max(outcome.finished for outcome in outcomes)
+    return {"id": answer_id, "object": kind, "created": created, "model": outcomes[0].model}
 
 
 def _text(outcome: Outcome) -> str:

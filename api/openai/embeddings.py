@@ -27,7 +27,7 @@ class Embeddings:
         documents = [document(text=text) for text in texts]
         return Asked("feature-extraction", model_of(body), options, documents, {"encoding_format": form})
 
-    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str]) -> dict[str, Any]:
+    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str], name: str) -> dict[str, Any]:
         """A list of vectors, in the order of the texts."""
         encode = _base64 if form.get("encoding_format") == "base64" else list
         data = [

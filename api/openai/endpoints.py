@@ -3,12 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import JsonValue, RootModel
+
 from api.openai.asked import Asked, Endpoint, Outcome, document, rest_of, usage
 from api.openai.completions import ChatCompletions, Completions
 from api.openai.embeddings import Embeddings
 from textmill import tasks
 from textmill.errors import InvalidRequest
 from textmill.tasks import Task
+
+
+class Body(RootModel[dict[str, JsonValue]]):
+    """The body of a request: any JSON object."""
 
 
 class OfTask:
@@ -30,7 +36,7 @@ class OfTask:
         options = rest_of(body, frozenset({"model", "input", *own}), {})
         return Asked(self._task.name, model, options, [document(**fields)])
 
-    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str]) -> dict[str, Any]:
+    def answer(self, outcomes: Sequence[Outcome], form: Mapping[str, str], name: str) -> dict[str, Any]:
         """The task's output as it is."""
         (outcome,) = outcomes
         return {

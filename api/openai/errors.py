@@ -9,8 +9,19 @@ from api.v1.errors import RETRY_AFTER_SECONDS
 from api.v1.errors import STATUS as V1_STATUS
 from textmill import errors
 
-STATUS = {**V1_STATUS, errors.InvalidRequest: 400, errors.ModelNotFound: 404, errors.TooManyDocuments: 400}
-"""Where OpenAI says another status than `/v1` for the like."""
+STATUS: dict[type[errors.TextmillError], int] = {
+    **V1_STATUS,
+    # Where OpenAI says another status than `/v1` for the like.
+    errors.InvalidRequest: 400,
+    errors.ModelNotFound: 404,
+    errors.TooManyDocuments: 400,
+    # What became of a text, which `/v1` says in a result.
+    errors.DocumentError: 400,
+    errors.DeviceOutOfMemory: 500,
+    errors.WorkerLost: 500,
+    errors.ProcessingFailed: 500,
+}
+"""The first class of an exception's ancestry that stands here decides."""
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 """OpenAI's kinds of errors by status; other statuses below 500 are `invalid_request_error`."""
@@ -35,9 +46,7 @@ class ErrorAnswer(BaseModel):
 
 
 def status_of(error: errors.TextmillError) -> int:
-    """The HTTP status of an exception of the tree; what became of a document is the request's fault, or the server's."""
-    if isinstance(error, errors.DocumentError):
-        return 500 if error.retry else 400
+    """The HTTP status of an exception of the tree."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 

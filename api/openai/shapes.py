@@ -107,6 +107,25 @@ class BatchesPage(BaseModel):
     has_more: bool
 
 
+class Model(BaseModel):
+    """A model of the catalogue; OpenAI's object, with what Textmill says of it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "textmill"
+    task: str | None
+    licence: str
+    limitations: str
+
+
+class ModelsPage(BaseModel):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
 class ExpiresAfter(BaseModel):
     """How long something is kept."""
 
@@ -183,9 +202,7 @@ def batch_object(order: Order) -> BatchObject:
         expired_at=ended["expired"],
         cancelling_at=_seconds(order.cancelling_at),
         cancelled_at=ended["cancelled"],
-        request_counts=RequestCounts(
-            total=order.total, completed=order.succeeded or 0, failed=order.failed or 0
-        ),
+        request_counts=RequestCounts(total=order.total, completed=order.succeeded or 0, failed=order.failed or 0),
         metadata=json.loads(order.metadata),
     )
 

@@ -128,7 +128,7 @@ class Upload:
             self._held.hold(len(self._cutter))
             self.written()
 
-    async def complete(self, seconds: float | None) -> StoredFile:
+    async def complete(self, seconds: float) -> StoredFile:
         """The form has ended. seconds: how long the file is kept where the form does not say. Raises InvalidRequest."""
         form = _form(self._fields)
         if form.purpose != "batch":

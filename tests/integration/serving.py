@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from api.app import create_app
 from api.faces import Face
 from api.main import Server, server
+from api.openai.face import FACE as OPENAI
 from api.settings import ApiSettings
 from api.v1.face import FACE as V1
 from store import keys, leases
@@ -47,12 +48,12 @@ def serving(
     port: int = 0,
     secret: str | None = None,
     catalogue: Catalogue = ECHO_ONLY,
-    faces: Sequence[Face] = (V1,),
+    faces: Sequence[Face] = (V1, OPENAI),
     **settings: object,
 ) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
-    quick = {"key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02}
+    quick = {"key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02, "batch_poll_seconds": 0.02}
     chosen = ApiSettings.model_validate({"port": port, **quick, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
     running = server(create_app(chosen, store, catalogue, dispatcher, None, faces), chosen)
