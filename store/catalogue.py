@@ -73,6 +73,8 @@ class Entry(Declared):
     """The transformers class named in config.json; None where that was not read (hub)."""
     labels: list[str] | None = None
     """What a local model of a task with labels can find; None: unknown before loading, or the task has none."""
+    chat_template: bool | None = None
+    """Whether a local model's tokenizer can make one text of messages; None: unknown before loading."""
 
     def public(self) -> dict[str, Any]:
         """What `GET /v1/models` shows: the same fields for every model, also those of another task's offer, empty.
@@ -81,7 +83,7 @@ class Entry(Declared):
         """
         shown = self.model_dump(
             include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "backend"}
-            | {"architecture", "licence", "limitations"}
+            | {"architecture", "licence", "limitations", "chat_template"}
         )
         for offer in (*(task.offer.model_construct() for task in tasks.TASKS), self.offer):
             shown |= offer.public()
@@ -193,6 +195,7 @@ def _entry(base: Path, name: str, table: object) -> Entry:
     except FolderError as error:
         raise _EntryError(error.key, str(error)) from error
     facts = {"path": folder.path, "architecture": folder.architecture, "labels": folder.labels}
+    facts["chat_template"] = folder.chat_template
     return _validated(Entry, fields | facts)
 
 

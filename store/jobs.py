@@ -37,8 +37,8 @@ from textmill.wire import ENDED_STATES, Job, Priority
 
 NewDocument = bulk.NewDocument
 
-Check = Callable[[str, dict[str, Any]], None]
-"""Gets a job's task and canonical options, and raises where what is to be appended does not fit them."""
+Check = Callable[[str, str, dict[str, Any]], None]
+"""Gets a job's task, model and canonical options, and raises where what is to be appended does not fit them."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def append(
     if offset is not None and offset != row.total:
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
     if check is not None:
-        check(row.task, json.loads(row.options))
+        check(row.task, row.model, json.loads(row.options))
     job = Newcomer(*row[:4])
     if batch:
         line.wait(tx, job, served_before=row.total > 0)

@@ -68,6 +68,8 @@ class Text(NamedTuple):
     text: str
     fields: Mapping[str, Any]
     """What it has beside the text."""
+    characters: int
+    """Of both, as its shard was sized."""
 
 
 class Expired(NamedTuple):
@@ -146,7 +148,10 @@ def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text
         .order_by(documents.c.position)
         .limit(limit)
     )
-    return [Text(position, text, json.loads(fields) if fields else {}) for position, text, fields in tx.execute(query)]
+    return [
+        Text(position, text, json.loads(fields) if fields else {}, len(text) + len(fields or ""))
+        for position, text, fields in tx.execute(query)
+    ]
 
 
 def renew(tx: Connection, worker_id: str, tokens: Collection[str]) -> set[str]:

@@ -207,6 +207,10 @@ class Codec(Protocol):
     def decode_all(self, ids: Sequence[int]) -> str:
         """The same with the special tokens."""
 
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """One text of messages, up to where the assistant goes on, its special tokens written out: `encode` is all that
+        it needs. Raises ChatTemplateMissing, MessagesRefused."""
+
     def token(self, text: str) -> int | None:
         """The one token that the text is; None where it is none of the vocabulary, or several."""
 

@@ -77,7 +77,9 @@ class Check:
             raise DuplicateDocument(f"custom_id {request.custom_id!r}: an earlier line has it", param="custom_id")
         documents = request.documents()
         group = self._group(request)
-        door.check_fields(group.task, json.loads(group.options), documents)
+        contract, entry = tasks.get(group.task), self.catalogue.get(group.model)
+        for document in request.asked.documents:
+            contract.check_fields(document.fields, json.loads(group.options), entry)
         self._seen.add(seen)
         self.groups[group.digest] = group
         return len(documents)

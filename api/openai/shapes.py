@@ -81,7 +81,9 @@ class BatchObject(BaseModel):
     errors: BatchErrors | None
     input_file_id: str
     completion_window: str
-    status: str
+    status: Literal[
+        "validating", "in_progress", "finalizing", "completed", "failed", "cancelling", "cancelled", "expired"
+    ]
     output_file_id: str | None
     error_file_id: str | None
     created_at: int

@@ -73,8 +73,8 @@ def append(
     ndjson = limits.media_type(request, limits.JSON | limits.NDJSON) in limits.NDJSON
     documents = (door.parse_ndjson if ndjson else door.parse_documents)(body, settings.max_chunk_documents)
 
-    def check(task: str, options: dict[str, Any]) -> None:
-        door.check_fields(task, options, documents)
+    def check(task: str, model: str, options: dict[str, Any]) -> None:
+        door.check_fields(task, options, services.catalogue.entries.get(model), documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
     appended = write(jobs.append, key, job_id, documents, upload_offset, check)

@@ -92,10 +92,25 @@ DECODERS: dict[str, tuple[Any, Any, Callable[[], Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def save_decoder(family: str, folder: Path, **generation: Any) -> Path:
+CHAT_TEMPLATES = {
+    # Qwen's way: every message between two marks, which are tokens of their own where the vocabulary has them.
+    "qwen2": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    # Llama's: the start once, and the two sides take turns or it says so.
+    "llama": "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('user and assistant must take turns') }}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}"
+    "{% endfor %}",
+}
+"""By family of decoders, as their checkpoints have them."""
+
+
+def save_decoder(family: str, folder: Path, chat_template: str | None = None, **generation: Any) -> Path:
     """A checkpoint under `folder`. generation: of its generation_config.json."""
     config_class, model_class, tokenizer_of, own = DECODERS[family]
     tokenizer = tokenizer_of()
+    tokenizer.chat_template = chat_template
     config = config_class(
         vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None, **own,

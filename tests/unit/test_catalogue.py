@@ -129,7 +129,7 @@ def test_public_shows_the_hub_id_but_no_path_of_this_machine(catalogue: Catalogu
 
 def test_public_has_the_same_fields_for_every_model(catalogue: Catalogue) -> None:
     fields = {"name", "task", "default", "source_langs", "target_langs", "window", "options", "labels", "revision"}
-    fields |= {"dtype", "backend", "architecture", "licence", "limitations", "source"}
+    fields |= {"dtype", "backend", "architecture", "chat_template", "licence", "limitations", "source"}
     shown = [entry.public() for entry in catalogue.with_echo().entries.values()]
     assert {frozenset(model) for model in shown} == {frozenset(fields)}
     for model, backend in ((shown[0], "auto"), (shown[-1], "echo")):  # entities, and echo

@@ -1,4 +1,4 @@
-"""Text generation: one item a text, which shares the window with what is generated."""
+"""Text generation: one item a text or a conversation, which shares the window with what is generated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,9 +64,10 @@ class TextGenerationRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
-        """The text again."""
-        return {"generated_text": text}
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
+        """The text again, or the last message."""
+        messages = fields.get("messages")
+        return {"generated_text": messages[-1]["content"] if messages else text}
 
 
 def _sampling(options: Mapping[str, Any]) -> Sampling | None:
@@ -84,10 +85,14 @@ class TextGenerationPlan:
     settings: GenerationSettings
 
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
-        """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty."""
+        """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty, and what
+        `Codec.chat` raises."""
         rule = self.rule
-        inside = rule.model.codec.encode(text)
-        ids = [*rule.frame.prefix, *inside, *rule.frame.suffix]
+        if messages := fields.get("messages"):
+            ids = inside = rule.model.codec.encode(rule.model.codec.chat(messages))
+        else:
+            inside = rule.model.codec.encode(text)
+            ids = [*rule.frame.prefix, *inside, *rule.frame.suffix]
         new = self.settings.max_length - 1
         if len(ids) + new > rule.model.window:
             raise DocumentTooLong(
