@@ -262,8 +262,8 @@ def validated(
     order_id = claimed.order.id
     if refused:
         tx.execute(sa.insert(order_lines), [{"order_id": order_id, **line._asdict()} for line in refused])
-    rows = [{"order_id": order_id, **group._asdict()} for group in groups]
-    tx.execute(sa.insert(order_jobs), rows)
+    if groups:
+        tx.execute(sa.insert(order_jobs), [{"order_id": order_id, **group._asdict()} for group in groups])
 
 
 def add_job(tx: Connection, claimed: Claimed, number: int, new: jobs.NewJob) -> tuple[str, list[Released]]:

@@ -98,7 +98,7 @@ def _with_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 def understood(line: bytes | None, endpoint: str, longest: int) -> Request:
     """What a line asks for. Raises InvalidRequest and its kin; `custom_id_of` tells whose error it is."""
-    if line is None:
+    if line is None or len(line) > longest:
         raise RequestTooLarge(f"the line is longer than {longest} bytes", maximum=longest)
     written = door.parse(Written, line)
     door.refuse_unstorable(written.custom_id, "custom_id")
