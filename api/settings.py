@@ -93,11 +93,13 @@ class ApiSettings(BaseSettings):
     max_asking_of_key: int = Field(default=100, ge=1)
     """Such requests of one key that wait in a process. One more is answered 429 `too_many_requests`."""
 
-    wait_poll_seconds: float = Field(default=0.1, gt=0)
-    """How often the one poller looks whether a job that somebody waits for has ended."""
+    wait_poll_seconds: float = Field(default=1, gt=0)
+    """How often the one poller looks whether a job that somebody waits for has ended. It finds what no hint told of:
+    those who wait are woken by Redis (pub/sub), which may lose one, or be away."""
 
     events_poll_seconds: float = Field(default=0.5, gt=0)
-    """How often the one poller looks for what has changed of the jobs that somebody listens to."""
+    """How often the one poller looks for what has changed of the jobs that somebody listens to. Of a job's end it
+    hears at once, where Redis is there."""
 
     events_heartbeat_seconds: float = Field(default=15, gt=0)
     """An event stream that has nothing to say for so long sends a comment, so that no proxy closes it."""
@@ -110,3 +112,6 @@ class ApiSettings(BaseSettings):
 
     key_cache_seconds: float = Field(default=5, ge=0)
     """How long a key that was found good is not looked up again, so how long a revoked one still works."""
+
+    key_use_seconds: float = Field(default=30, gt=0)
+    """How often it is stored when keys were last used."""

@@ -1,4 +1,5 @@
-"""`?wait=`: one poller for all who wait, so that a thousand waiting producers cost one query a time."""
+"""Those who wait for a job's end: woken by hints, and by one slow poller for all of them, so that a thousand waiting
+producers cost one query a time."""
 
 import asyncio
 import contextlib
@@ -9,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from store import jobs
 from store.faults import brief
+from store.hints import Ended
 from store.session import Store
 from textmill.errors import Unavailable
 
@@ -22,7 +24,8 @@ class Expected:
         self._begin = begin
         self.begun = False
         """Whether it is waited for: until then the job may not have been made yet."""
-        self._woken = asyncio.Event()
+        self.woken = asyncio.Event()
+        """The job has ended, as far as is known, or there is nothing to wait for."""
         self._error: Exception | None = None
 
     async def within(self, seconds: float) -> None:
@@ -34,21 +37,21 @@ class Expected:
         self._begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._woken.wait()
+                await self.woken.wait()
         if self._error is not None:
             raise self._error
 
     def wake(self, error: Exception | None = None) -> None:
         """Let it return, or raise the error. Later calls change nothing."""
-        if not self._woken.is_set():
+        if not self.woken.is_set():
             self._error = error
-            self._woken.set()
+            self.woken.set()
 
 
 class Waiters:
     """Wakes requests when their jobs end. Belongs to one event loop.
 
-    It asks SQL and is not told: the job's end may be committed by any process, and SQL is what they all share.
+    It is told of ends by hints (`api/hearing.py`), and asks SQL all the same, seldom: a hint may be lost.
     """
 
     def __init__(self, store: Store, poll_seconds: float) -> None:
@@ -100,6 +103,10 @@ class Waiters:
                 self._wake(waiting, error)
             else:
                 self._wake(ended, None)
+
+    def hear(self, ended: Ended) -> None:
+        """A job has ended, somebody says: who waits for it looks."""
+        self._wake([ended.job], None)
 
     def stop(self) -> None:
         """Answer everybody now: the process is going to stop."""

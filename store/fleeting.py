@@ -4,12 +4,14 @@ The api makes one for a request that is answered with its results, and removes i
 waits any more. `expires_at` is for those whose api died meanwhile: the sweep removes what is older.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import jobs, tallies
+from store import jobs
 from store.session import db_time
-from store.tables import documents, results, shards
+from store.tables import documents, error_counts, results, shards
 from store.tables import jobs as jobs_table
 from store.views import owned
 from textmill.wire import ENDED_STATES
@@ -25,10 +27,19 @@ def forget(tx: Connection, key_id: int, job_id: str) -> None:
         return
     if row.state not in ENDED_STATES:
         jobs.cancel(tx, key_id, job_id)  # fences the shards: nobody writes to the job from here on
-    for table in (shards, results, documents):
-        tx.execute(sa.delete(table).where(table.c.job_id == row.id))
-    tallies.forget_errors(tx, row.id)
-    tx.execute(sa.delete(jobs_table).where(jobs_table.c.id == row.id))
+    _remove(tx, [row.id])
+
+
+def forget_ended(tx: Connection, job_ids: Sequence[str]) -> None:
+    """Remove all of those of the jobs that have ended, which many requests can do together."""
+    ended = sa.and_(jobs_table.c.uuid.in_(job_ids), jobs_table.c.state.in_(ENDED_STATES))
+    _remove(tx, tx.execute(sa.select(jobs_table.c.id).where(ended)).scalars().all())
+
+
+def _remove(tx: Connection, ids: Sequence[int]) -> None:
+    for table in (shards, results, documents, error_counts):
+        tx.execute(sa.delete(table).where(table.c.job_id.in_(ids)))
+    tx.execute(sa.delete(jobs_table).where(jobs_table.c.id.in_(ids)))
 
 
 def forget_expired(tx: Connection) -> bool:

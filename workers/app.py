@@ -93,7 +93,7 @@ class ProcessStep(bootsteps.StartStopStep):
     def start(self, worker: WorkController) -> None:
         end_with_parent()
         if settings.worker_metrics_port:
-            metrics.serve(settings.worker_metrics_port)
+            metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         signals.worker_shutting_down.connect(self._shutting_down)
         signals.worker_ready.connect(self._ready)
         self.process.start()

@@ -84,6 +84,6 @@ class Throughput:
         self._logged_at, self._logged_busy = now, self._busy
 
 
-def serve(port: int) -> None:
-    """Serve the metrics on the loopback address."""
-    start_http_server(port, addr="127.0.0.1")
+def serve(host: str, port: int) -> None:
+    """Serve the metrics at this address."""
+    start_http_server(port, addr=host)

@@ -10,30 +10,35 @@ from api.openai import endpoints
 from api.openai.asked import Outcome
 from api.openai.bodies import CallBody
 from api.openai.shapes import Model, ModelsPage
-from api.services import Key, Parts, Services
+from api.services import Key, KeyLimits, Parts, Services
 from api.v1 import door, limits
 from store.catalogue import Entry
+from store.keys import Limits
 from textmill.errors import InvalidRequest
 
 router = APIRouter(prefix="/openai/v1", tags=["openai"])
 
 
 @router.post("/embeddings")
-async def embeddings(request: Request, services: Services, key: Key, body: CallBody) -> dict[str, Any]:
+async def embeddings(
+    request: Request, services: Services, key: Key, key_limits: KeyLimits, body: CallBody
+) -> dict[str, Any]:
     """A vector for each text of `input`."""
-    return await _answer(request, services, key, body, "/v1/embeddings")
+    return await _answer(request, services, key, key_limits, body, "/v1/embeddings")
 
 
 @router.post("/completions")
-async def completions(request: Request, services: Services, key: Key, body: CallBody) -> dict[str, Any]:
+async def completions(
+    request: Request, services: Services, key: Key, key_limits: KeyLimits, body: CallBody
+) -> dict[str, Any]:
     """What each text of `prompt` is gone on with."""
-    return await _answer(request, services, key, body, "/v1/completions")
+    return await _answer(request, services, key, key_limits, body, "/v1/completions")
 
 
 @router.post("/chat/completions")
-async def chat(request: Request, services: Services, key: Key, body: CallBody) -> dict[str, Any]:
+async def chat(request: Request, services: Services, key: Key, key_limits: KeyLimits, body: CallBody) -> dict[str, Any]:
     """What the assistant says after `messages`."""
-    return await _answer(request, services, key, body, "/v1/chat/completions")
+    return await _answer(request, services, key, key_limits, body, "/v1/chat/completions")
 
 
 @router.get("/models")
@@ -48,7 +53,9 @@ def model(services: Services, _key: Key, model: str) -> Model:
     return _model(services.catalogue.get(model))
 
 
-async def _answer(request: Request, services: Parts, key: int, body: bytes, path: str) -> dict[str, Any]:
+async def _answer(
+    request: Request, services: Parts, key: int, key_limits: Limits, body: bytes, path: str
+) -> dict[str, Any]:
     """One error of one text is the request's: OpenAI's answers have no place for it."""
     raw = limits.decoded(request, body, services.settings.max_chunk_bytes)
     called = door.parse(endpoints.Body, raw).root
@@ -57,7 +64,9 @@ async def _answer(request: Request, services: Parts, key: int, body: bytes, path
     asked = endpoint.read(called)
     if not asked.documents:
         raise InvalidRequest("there is no text in the request")
-    results = await services.asking.ask(key, hung_up(request), asked.task, asked.documents, asked.model, asked.options)
+    results = await services.asking.ask(
+        key, hung_up(request), asked.task, asked.documents, asked.model, asked.options, limits=key_limits
+    )
     outcomes = [Outcome.of_result(result) for result in results]
     for outcome in outcomes:
         if outcome.error is not None:

@@ -19,11 +19,12 @@ from api.openai.answers import answered
 from api.openai.errors import body_of
 from api.openai.reading import Check, Limits
 from api.settings import ApiSettings
-from store import files, jobs, orders
+from store import files, jobs, keys, orders
 from store.bulk import NewDocument
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.faults import brief
+from store.keys import Limits as KeyLimits
 from store.orders import Claimed, Group
 from store.session import Store
 from textmill.errors import (
@@ -33,6 +34,7 @@ from textmill.errors import (
     JobNotFound,
     LeaseLost,
     TextmillError,
+    TooManyRequests,
     Unavailable,
     UploadOffsetMismatch,
 )
@@ -44,6 +46,9 @@ HELD_SECONDS = 60.0
 
 SHOWN = 20
 """Refused lines that a batch of nothing else shows in its `errors`."""
+
+LONGEST_WAIT = 600.0
+"""Seconds until a batch is looked at again whose key may submit no more today: its limits may have changed."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds between two looks at whether a batch's jobs have ended: a twentieth of the time that it has run."""
@@ -131,7 +136,10 @@ class Clerk:
         if claimed.overdue:
             self._store.write(orders.finalize, claimed, "expired")
             return
-        check = Check(self._catalogue, order.endpoint, self._limits)
+        # Its jobs are all open until its file has been read: a key that may not have so many would wait for itself.
+        most = self._store.read(keys.limits_of, order.key_id).open_jobs or self._limits.jobs
+        limits = self._limits._replace(jobs=min(most, self._limits.jobs))
+        check = Check(self._catalogue, order.endpoint, limits)
         try:
             check.run(self._chunks(order.file_id, pace))
         except FileNotFound as error:
@@ -171,11 +179,17 @@ class Clerk:
             told = [_told(line.code, line.message, line.param, line.line) for line in lines]
             self._store.write(orders.finalize, claimed, "failed", told)
             return
-        feeding = Feeding(self._store, self._dispatcher, claimed, groups)
+        key_limits = self._store.read(keys.limits_of, order.key_id)
+        feeding = Feeding(self._store, self._dispatcher, claimed, groups, key_limits)
         refused = self._store.read(orders.refused_numbers, order.id)
         try:
             chunks = self._chunks(order.file_id, pace)
             reading.feed(chunks, order.endpoint, refused, self._limits.line_bytes, feeding.append)
+        except TooManyRequests as error:
+            pause = float(error.details.get("retry_after_seconds", LONGEST_PAUSE))
+            log.info("batch_%s waits: %s", order.uuid, error.message)
+            self._store.write(orders.put_off, claimed, min(pause, LONGEST_WAIT))
+            return
         except (JobClosed, JobNotFound, FileNotFound):
             self._deleted(claimed, pace)  # somebody cancelled or deleted one of its jobs, or it stood still for days
             return
@@ -244,23 +258,26 @@ class Pace:
 class Feeding:
     """Documents on their way into the jobs of a batch. Those that are there already are left out."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, claimed: Claimed, groups: list[Group]) -> None:
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, claimed: Claimed, groups: list[Group], limits: KeyLimits
+    ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._claimed = claimed
         self._key = claimed.order.key_id
+        self._limits = limits
         self._groups = {group.digest: group for group in groups}
         self._jobs: dict[str, tuple[str, int]] = {}
         """By digest: the job, and how many documents it had when this step came upon it."""
 
     def append(self, digest: str, documents: list[NewDocument], start: int) -> None:
-        """Raises JobClosed, JobNotFound, LeaseLost."""
+        """Raises JobClosed, JobNotFound, LeaseLost, TooManyOpenJobs, DailyLimitReached."""
         job_id, had = self._jobs.get(digest) or self._job(digest)
         missing = documents[max(0, had - start) :]
         if missing:
             offset = start + len(documents) - len(missing)
             try:
-                appended = self._store.write(jobs.append, self._key, job_id, missing, offset)
+                appended = self._store.write(jobs.append, self._key, job_id, missing, offset, None, self._limits)
             except UploadOffsetMismatch as error:
                 raise LeaseLost("another process feeds it, too") from error
             self._dispatcher.publish(appended.released)
@@ -278,7 +295,13 @@ class Feeding:
             order = self._claimed.order
             metadata = {"batch": f"batch_{order.uuid}", "endpoint": order.endpoint}
             new = jobs.NewJob(
-                self._key, group.task, group.model, json.loads(group.options), metadata=metadata, open=True
+                self._key,
+                group.task,
+                group.model,
+                json.loads(group.options),
+                metadata=metadata,
+                open=True,
+                limits=self._limits,
             )
             job_id, released = self._store.write_once(orders.add_job, self._claimed, group.number, new)
             self._dispatcher.publish(released)

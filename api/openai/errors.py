@@ -20,10 +20,11 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.DeviceOutOfMemory: 500,
     errors.WorkerLost: 500,
     errors.ProcessingFailed: 500,
+    errors.ModelUnavailable: 503,
 }
 """The first class of an exception's ancestry that stands here decides."""
 
-TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 """OpenAI's kinds of errors by status; other statuses below 500 are `invalid_request_error`."""
 
 PLACES = ("param", "option", "field", "location")
@@ -65,7 +66,7 @@ def answer(error: errors.TextmillError) -> Response:
     status = status_of(error)
     headers = {}
     if status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+        headers["Retry-After"] = str(error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status in (408, 413):
         headers["Connection"] = "close"  # whatever still comes is the rest of the body
     if status == 401:

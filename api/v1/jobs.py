@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.services import JobId, Key, Services
+from api.services import JobId, Key, KeyLimits, Services
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs
+from store.hints import Ended
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest, NotSupported
 
@@ -24,6 +25,7 @@ def submit(
     response: Response,
     services: Services,
     key: Key,
+    key_limits: KeyLimits,
     body: JobBody,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> wire.Job:
@@ -44,6 +46,7 @@ def submit(
         open=asked.open,
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
+        limits=key_limits,
     )
     # The idempotency key says by itself that the job is there.
     write = services.store.write if idempotency_key else services.store.write_once
@@ -63,6 +66,7 @@ def append(
     request: Request,
     services: Services,
     key: Key,
+    key_limits: KeyLimits,
     job_id: JobId,
     body: ChunkBody,
     upload_offset: Annotated[int | None, Header(ge=0, le=LARGEST_OFFSET)] = None,
@@ -77,7 +81,7 @@ def append(
         door.check_fields(task, options, services.catalogue.entries.get(model), documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
-    appended = write(jobs.append, key, job_id, documents, upload_offset, check)
+    appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
@@ -86,7 +90,9 @@ def append(
 @router.post("/{job_id}/close")
 def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
-    return services.store.write_once(jobs.close, key, job_id)
+    closed = services.store.write_once(jobs.close, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)] if closed.ended else [])
+    return closed
 
 
 @router.get("/{job_id}")
@@ -108,7 +114,9 @@ async def get(
 @router.post("/{job_id}/cancel")
 def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
-    return services.store.write_once(jobs.cancel, key, job_id)
+    cancelled = services.store.write_once(jobs.cancel, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)])
+    return cancelled
 
 
 @router.post("/{job_id}/retry")

@@ -11,12 +11,10 @@ from types import MappingProxyType
 import httpx
 import sqlalchemy as sa
 
-from api.app import create_app
+from api.app import FACES, create_app
 from api.faces import Face
 from api.main import Server, server
-from api.openai.face import FACE as OPENAI
 from api.settings import ApiSettings
-from api.v1.face import FACE as V1
 from store import keys, leases
 from store.bulk import DocumentOutcome
 from store.catalogue import Catalogue
@@ -48,7 +46,7 @@ def serving(
     port: int = 0,
     secret: str | None = None,
     catalogue: Catalogue = ECHO_ONLY,
-    faces: Sequence[Face] = (V1, OPENAI),
+    faces: Sequence[Face] = FACES,
     **settings: object,
 ) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Body, Request
 
 from api.faces import Face
 from api.inference.asking import hung_up
-from api.services import Key, Services
+from api.services import Key, KeyLimits, Services
 from api.v1.errors import problem
 from api.v1.face import FACE as V1
 from store import fleeting, jobs, keys, leases
@@ -31,11 +31,11 @@ ROUTER = APIRouter(prefix="/toy")
 
 @ROUTER.post("")
 async def toy(
-    services: Services, key: Key, request: Request, body: Annotated[dict[str, Any], Body()]
+    services: Services, key: Key, limits: KeyLimits, request: Request, body: Annotated[dict[str, Any], Body()]
 ) -> list[wire.Result]:
     texts = [wire.Document(text=text) for text in body["texts"]]
-    task = body.get("task", "summarization")
-    return await services.asking.ask(key, hung_up(request), task, texts, body.get("model", "echo"), body.get("options"))
+    task, model = body.get("task", "summarization"), body.get("model", "echo")
+    return await services.asking.ask(key, hung_up(request), task, texts, model, body.get("options"), limits=limits)
 
 
 FACES = (V1, Face("/toy", (ROUTER,), problem, lambda schema, paths: None))
@@ -139,6 +139,14 @@ def test_what_is_refused_was_never_a_job(store: Store) -> None:
             response = http.post("/toy", json=body)
             assert (response.status_code, response.json()["code"]) == (status, code)
         nothing_is_left(store)
+
+
+def test_limits_of_the_key_hold(store: Store) -> None:
+    secret = store.write(keys.create, "limited", "producer", keys.Limits(documents_per_day=1)).secret
+    with serving(store, faces=FACES) as api, api.http(secret) as http:
+        refused = http.post("/toy", json={"texts": ["one", "two"]})
+        assert (refused.status_code, refused.json()["code"]) == (429, "daily_limit_reached")
+    nothing_is_left(store)
 
 
 def test_a_process_holds_so_many(store: Store, pool: ThreadPoolExecutor) -> None:

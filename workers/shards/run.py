@@ -182,8 +182,9 @@ class ShardRun:
                 self._settle(close=False)
 
     def _texts(self) -> Iterator[Text]:
-        after = -1
-        while texts := self._ledger.undecided(after, READ):
+        after, last = -1, self._ledger.lease.last
+        # Not until nothing comes: a small shard's one text would wait for the answer that there are no more.
+        while after < last and (texts := self._ledger.undecided(after, READ)):
             yield from texts
             after = texts[-1].position
 
