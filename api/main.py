@@ -11,7 +11,7 @@ from api import keys_command
 from api.app import create_app
 from api.protocol import BoundedHeads
 from api.settings import ApiSettings
-from store import schema
+from store import logs, schema
 from store.catalogue import load
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -22,6 +22,8 @@ from store.sweep import Sweeper
 from textmill.errors import TextmillError, Unavailable
 
 log = logging.getLogger("api")
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def build(settings: ApiSettings, ledger: StoreSettings) -> FastAPI:
@@ -67,11 +69,11 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
 @click.pass_context
 def main(context: click.Context) -> None:
     """Textmill's HTTP process. Settings come from the environment; without a command it serves."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if context.invoked_subcommand is None:
         try:
-            settings = ApiSettings()
-            app = build(settings, StoreSettings())
+            settings, ledger = ApiSettings(), StoreSettings()
+            logs.configure(ledger.log_format, logging.INFO, LINE, process="api")
+            app = build(settings, ledger)
             _check(app.state.parts.store)
         except (TextmillError, ValueError, schema.NotMigrated) as error:
             raise click.ClickException(str(error)) from error
