@@ -30,10 +30,11 @@ OWN = {
     ("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("POST", "/v1/jobs/cancel"), ("POST", "/v1/jobs/retry"),
     ("GET", "/v1/stats"), ("GET", "/v1/events"), ("GET", "/openai/v1/files"), ("POST", "/openai/v1/files"),
     ("GET", "/openai/v1/batches"), ("POST", "/openai/v1/batches"), ("POST", "/openai/v1/embeddings"),
-    ("POST", "/openai/v1/completions"), ("POST", "/openai/v1/chat/completions"),
+    ("POST", "/openai/v1/completions"), ("POST", "/openai/v1/chat/completions"), ("POST", "/hf/{model}"),
+    ("POST", "/hf/{model}/pipeline/{task}"),
 }  # fmt: skip
 """They name no job, and are about the caller's alone: each has a test below (the events, which have no end, in
-test_api_events.py, those of /openai in test_openai_requests.py)."""
+test_api_events.py, those of /openai in test_openai_requests.py, that of /hf in test_asking.py)."""
 
 IDS = {"{job_id}": "job_not_found", "{file_id}": "file_not_found", "{batch_id}": "batch_not_found"}
 """What is somebody's own, and what is said of it to others."""
@@ -90,9 +91,10 @@ def things(api: Running, jobs: list[str]) -> list[tuple[str, str]]:
 
 
 def code_of(answer: httpx.Response) -> str:
-    """Of an error, in the form of `/v1` or of `/openai`."""
+    """Of an error, in the form of each face."""
     told = answer.json()
-    return str(told.get("error", told)["code"])
+    inner = told.get("error")
+    return str((inner if isinstance(inner, dict) else told)["code"])
 
 
 def calls(api: Running) -> list[tuple[str, str]]:
@@ -139,7 +141,7 @@ def test_every_call_is_accounted_for(api: Running) -> None:
     unknown = [call for call in found if call not in named and call not in known and call[1] not in OPEN]
     assert unknown == [], "what may these show, and to whom?"
     parameters = {part for _, path in found if path not in OPEN for part in path.split("/") if part.startswith("{")}
-    assert parameters <= {*IDS, "{document_id}", "{model}", "{key_id}"}, "an id that nobody tries here"
+    assert parameters <= {*IDS, "{document_id}", "{model}", "{task}", "{key_id}"}, "an id that nobody tries here"
 
 
 def test_what_is_anothers_answers_like_what_is_not_there(
