@@ -32,8 +32,10 @@ def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: 
         "failed": jobs.c.failed + new.failed,
         "remaining_shards": jobs.c.remaining_shards - closed,
     }
-    tx.execute(sa.update(jobs).where(jobs.c.id == internal_id).values(**counts))
-    return bool(closed) and end_if_finished(tx, internal_id)
+    counted = sa.update(jobs).where(jobs.c.id == internal_id).values(**counts).returning(jobs.c.remaining_shards)
+    remaining = tx.execute(counted).scalar_one()
+    # All settles of the job wait for its row from here to the commit: only the last one has a second look at it.
+    return bool(closed) and remaining == 0 and end_if_finished(tx, internal_id)
 
 
 def close_abandoned(tx: Connection) -> int:

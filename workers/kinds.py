@@ -321,6 +321,9 @@ class Decoder(Model, Protocol):
     def defaults(self) -> Mapping[str, Any]:
         """The checkpoint's own generation options."""
 
+    def check(self, settings: GenerationSettings) -> None:
+        """Raises NotOffered for settings that are left to the backend's stand-in."""
+
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
         """One generation for all rows (token ids, special ones included). The lengths of the settings count what is
         generated and one token more, as if each row were one start token. The answer has the new tokens alone."""

@@ -1,8 +1,9 @@
 """Small random encoders and decoders of each family and head, beside those of `models_from_config`, from which their
 tokenizers are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -89,6 +90,15 @@ DECODERS: dict[str, tuple[Any, Any, Callable[[], Any], dict[str, Any]]] = {
     ),
     "llama": (tf.LlamaConfig, tf.LlamaForCausalLM, _llama_tokenizer, _ROTARY),
     "qwen2": (tf.Qwen2Config, tf.Qwen2ForCausalLM, _plain_bytes, _ROTARY),
+    "llama3": (
+        tf.LlamaConfig, tf.LlamaForCausalLM, _llama_tokenizer,
+        {**_ROTARY, "tie_word_embeddings": True, "max_position_embeddings": 16_384, "rope_parameters": {
+            "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 4.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        }},
+    ),
+    "mistral": (tf.MistralConfig, tf.MistralForCausalLM, _llama_tokenizer, {**_ROTARY, "sliding_window": None}),
+    "qwen3": (tf.Qwen3Config, tf.Qwen3ForCausalLM, _plain_bytes, {**_ROTARY, "head_dim": 8}),
 }  # fmt: skip
 
 
@@ -106,19 +116,25 @@ CHAT_TEMPLATES = {
 """By family of decoders, as their checkpoints have them."""
 
 
-def save_decoder(family: str, folder: Path, chat_template: str | None = None, **generation: Any) -> Path:
-    """A checkpoint under `folder`. generation: of its generation_config.json."""
+def save_decoder(
+    family: str,
+    folder: Path,
+    chat_template: str | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    **generation: Any,
+) -> Path:
+    """A checkpoint under `folder`. config: over the family's; generation: of its generation_config.json."""
     config_class, model_class, tokenizer_of, own = DECODERS[family]
     tokenizer = tokenizer_of()
     tokenizer.chat_template = chat_template
-    config = config_class(
+    whole = config_class(
         vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None, **own,
+        pad_token_id=None, **{**own, **config},
     )  # fmt: skip
     torch.manual_seed(5)
-    model = model_class(config)
+    model = model_class(whole)
     with torch.no_grad():
-        model.get_output_embeddings().weight[config.eos_token_id] *= 2  # so that texts end, and at different places
+        model.get_output_embeddings().weight[whole.eos_token_id] *= 2  # so that texts end, and at different places
     for name, value in generation.items():
         setattr(model.generation_config, name, value)
     return base._save(folder, model, tokenizer)
