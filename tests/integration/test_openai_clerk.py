@@ -20,6 +20,7 @@ from store.queue import celery_app
 from store.session import Store, db_time
 from store.tables import documents
 from store.tables import jobs as jobs_table
+from store.tables import keys as keys_table
 from store.tables import orders as orders_table
 from tests.integration.openai_files import line, ordered, rows, stored, texts
 from tests.integration.serving import ECHO_ONLY, echo, work
@@ -212,3 +213,18 @@ def test_a_job_that_is_cancelled_while_the_file_is_read_fails_the_batch(
     found = to_its_end(store, clerk, made)
     assert found.state == "failed"
     assert [error["code"] for error in json.loads(found.errors or "[]")] == ["job_not_found"]
+
+
+def test_a_batch_waits_while_its_key_may_submit_no_more_today(
+    store: Store, made: orders.Order, dispatcher: Dispatcher
+) -> None:
+    limit = sa.update(keys_table).where(keys_table.c.id == made.key_id)
+    store.write(lambda tx: tx.execute(limit.values(documents_per_day=3)))
+    clerk = a_clerk(store, dispatcher)
+    for _ in range(5):
+        due_again(store)
+        assert clerk.work() is True
+    assert store.read(orders.get, made.key_id, made.uuid).state == "in_progress"
+    assert store.read(orders.due) is False
+    store.write(lambda tx: tx.execute(limit.values(documents_per_day=None)))
+    is_whole(store, to_its_end(store, clerk, made))
