@@ -65,9 +65,9 @@ def create_app(
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_http_asking", "Requests that wait for their results", lambda: len(parts.asking))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
+    metrics.watch("textmill_database_connections", "Connections to the database", lambda: store.connections)
     hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear))
     metrics.watch("textmill_hints_up", "1 while hints of ended jobs arrive", lambda: float(hearing.connected))
-    metrics.watch("textmill_database_connections", "Connections to the database", lambda: store.connections)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 

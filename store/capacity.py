@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from store.policy import Window
 from store.session import db_time, settings_of
 from store.settings import StoreSettings
-from store.tables import OUT, jobs, shards, speeds, workers
+from store.tables import OUT, STAYS, jobs, shards, speeds, workers
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def read_bite(tx: Connection, model: str) -> int:
 
 
 def live(tx: Connection) -> list[Server]:
-    """The worker processes whose heartbeat is young."""
+    """The worker processes whose heartbeat is young, but for those that take no more shards."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     told = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed)
-    rows = tx.execute(told.where(alive))
+    rows = tx.execute(told.where(alive, STAYS))
     return [
         Server(_models(models) - _models(failed or "[]"), slots, json.loads(speeds or "{}"))
         for models, slots, speeds, failed in rows

@@ -3,14 +3,14 @@
 Null in jobs of before, and in those that processes of the previous release go on making meanwhile: these are kept. Such
 a process shows fleeting jobs in lists, and its sweep leaves them to that of a newer one.
 
-Revises: 2026_11_27_key_roles
+Revises: 2026_11_27_workers_draining
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_fleeting_jobs"
-down_revision = "2026_11_27_key_roles"
+down_revision = "2026_11_27_workers_draining"
 branch_labels = None
 depends_on = None
 

@@ -44,13 +44,18 @@ licence = "MPL-2.0"
 limitations = "Small."
 """
 TEXT = tiny.TEXT
+PATIENCE = 600
+"""Seconds that only a hung system needs: the first request waits for torch to be imported and its model to load."""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
     catalogue: Path = tiny.catalogue(tmp_path_factory.mktemp("models"))
     catalogue.write_text(catalogue.read_text() + BUNDLED)
-    system = Running(tmp_path_factory.mktemp("inference"), {"TEXTMILL_CATALOGUE": str(catalogue)})
+    system = Running(
+        tmp_path_factory.mktemp("inference"),
+        {"TEXTMILL_CATALOGUE": str(catalogue), "TEXTMILL_ASK_SECONDS": str(PATIENCE)},
+    )
     try:
         yield system.start()
     finally:
@@ -59,14 +64,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def client(running: Running, model: str) -> InferenceClient:
     state = running.state()
-    return InferenceClient(base_url=f"{state['api_url']}/hf/{model}", api_key=state["api_key"], timeout=240)
+    return InferenceClient(base_url=f"{state['api_url']}/hf/{model}", api_key=state["api_key"], timeout=2 * PATIENCE)
 
 
 def post(running: Running, model: str, inputs: Any, **parameters: Any) -> Any:
     state = running.state()
     url = f"{state['api_url']}/hf/{model}"
     headers = {"Authorization": f"Bearer {state['api_key']}"}
-    return httpx.post(url, json={"inputs": inputs, "parameters": parameters}, headers=headers, timeout=240).json()
+    return httpx.post(
+        url, json={"inputs": inputs, "parameters": parameters}, headers=headers, timeout=2 * PATIENCE
+    ).json()
 
 
 def test_summarization(running: Running) -> None:
@@ -177,7 +184,7 @@ def test_what_is_wrong_the_client_shows(running: Running) -> None:
     assert unknown.value.response.status_code == 404
     assert unknown.value.response.json()["code"] == "model_not_found"
     state = running.state()
-    stranger = InferenceClient(base_url=f"{state['api_url']}/hf/ner", api_key="nobody's", timeout=240)
+    stranger = InferenceClient(base_url=f"{state['api_url']}/hf/ner", api_key="nobody's", timeout=2 * PATIENCE)
     with pytest.raises(HfHubHTTPError) as refused:
         stranger.token_classification(TEXT)
     assert refused.value.response.status_code == 401

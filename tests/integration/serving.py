@@ -51,7 +51,10 @@ def serving(
 ) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
-    quick = {"key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02, "batch_poll_seconds": 0.02}
+    quick = {
+        "ask_seconds": 600, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02,
+        "batch_poll_seconds": 0.02,
+    }  # fmt: skip
     chosen = ApiSettings.model_validate({"port": port, **quick, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
     running = server(create_app(chosen, store, catalogue, dispatcher, None, faces), chosen)
@@ -98,9 +101,15 @@ def work(store: Store, most: int | None = None, outcome: Callable[[int, str], Do
             if lease is None:
                 continue
             texts = store.read(leases.undecided, lease, -1, 100_000)
-            store.write(leases.settle, lease, [outcome(t.position, t.text) for t in texts], True)
+            store.write(leases.settle, lease, [_outcome(text, outcome) for text in texts], True)
             done += 1
     return done
+
+
+def _outcome(text: leases.Text, outcome: Callable[[int, str], DocumentOutcome]) -> DocumentOutcome:
+    if reason := text.fields.get("unreadable"):
+        return DocumentOutcome(text.position, None, reason["code"], reason["message"])
+    return outcome(text.position, text.text)
 
 
 def _queued(tx: sa.Connection) -> list[int]:

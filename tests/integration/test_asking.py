@@ -64,7 +64,7 @@ def nothing_is_left(store: Store) -> None:
 def asking(api: Running, pool: ThreadPoolExecutor, *texts: str, **more: Any) -> Any:
     def post() -> httpx.Response:
         with api.http() as http:
-            return http.post("/toy", json={"texts": texts, **more}, timeout=120)
+            return http.post("/toy", json={"texts": texts, **more}, timeout=900)
 
     answer = pool.submit(post)
     wait_until(lambda: rows(api.store)[0] == 1 or answer.done(), "the job is there")
@@ -156,7 +156,7 @@ def test_a_process_holds_so_many(store: Store, pool: ThreadPoolExecutor) -> None
         with api.http() as http, api.http(other) as http_of_other:
             refused = http.post("/toy", json={"texts": ["two"]})
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
-            waiting.append(pool.submit(http_of_other.post, "/toy", json={"texts": ["three"]}, timeout=120))
+            waiting.append(pool.submit(http_of_other.post, "/toy", json={"texts": ["three"]}, timeout=900))
             wait_until(lambda: rows(store)[0] == 2, "both are there")
             third = store.write(keys.create, "third").secret
             with api.http(third) as http_of_third:

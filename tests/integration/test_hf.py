@@ -50,7 +50,7 @@ def api(store: Store) -> Iterator[Running]:
 
 def post(api: Running, body: Any, path: str = "/hf/echo/pipeline/summarization", **more: Any) -> httpx.Response:
     with api.http() as http:
-        return http.post(path, json=body, timeout=120, **more)
+        return http.post(path, json=body, timeout=900, **more)
 
 
 def test_one_input_or_a_list(api: Running) -> None:

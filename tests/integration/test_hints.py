@@ -51,7 +51,7 @@ def until_hearing(api: Running, hearing: bool = True) -> None:
 
 @pytest.fixture
 def api(store: Store) -> Iterator[Running]:
-    with serving(store, wait_poll_seconds=NEVER, events_poll_seconds=NEVER) as running:
+    with serving(store, wait_poll_seconds=NEVER, events_poll_seconds=NEVER, max_wait_seconds=600) as running:
         until_hearing(running)
         yield running
 
@@ -72,7 +72,7 @@ def settle(store: Store, dispatcher: Dispatcher, shard: int = 1) -> None:
 def waiting(api: Running, pool: ThreadPoolExecutor, job: str) -> Callable[[], str]:
     def get() -> str:
         with api.http() as http:
-            return str(http.get(f"/v1/jobs/{job}?wait=60", timeout=120).json()["state"])
+            return str(http.get(f"/v1/jobs/{job}?wait=600", timeout=900).json()["state"])
 
     answer = pool.submit(get)
     wait_until(lambda: metric(api, "textmill_http_waiting") == 1, "it waits")
@@ -140,7 +140,11 @@ def test_without_redis_the_poll_finds_it_and_hints_come_back_with_it(
     dispatcher.longest_pause = 0.05
     dispatcher.start()
     try:
-        with serving(own, wait_poll_seconds=0.02) as api, api.http() as http, ThreadPoolExecutor() as pool:
+        with (
+            serving(own, wait_poll_seconds=0.02, max_wait_seconds=600) as api,
+            api.http() as http,
+            ThreadPoolExecutor() as pool,
+        ):
             until_hearing(api)
             own_valkey.kill()
             until_hearing(api, False)
