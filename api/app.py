@@ -17,6 +17,8 @@ from api.hf.face import FACE as HF
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
+from api.openai.clerk import Clerk
+from api.openai.face import FACE as OPENAI
 from api.rates import RateHeaders, Rates
 from api.services import Parts
 from api.settings import ApiSettings
@@ -30,7 +32,7 @@ from store.sweep import Sweeper
 
 VERSION = "1"
 
-FACES = (V1, HF)
+FACES = (V1, HF, OPENAI)
 """The contracts that are served."""
 
 
@@ -55,6 +57,7 @@ def create_app(
         waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
+        clerk=Clerk(settings, store, catalogue_, dispatcher),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
@@ -90,6 +93,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
         parts.dispatcher.start()
+        parts.clerk.start()
         if sweeper:
             sweeper.start()
         pollers = [
@@ -104,6 +108,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
         finally:
             for poller in pollers:
                 poller.cancel()
+            await asyncio.to_thread(parts.clerk.stop)
             await parts.asking.remove()
             await parts.keys.store_uses()
             if sweeper:

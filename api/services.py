@@ -12,6 +12,7 @@ from api.auth import Keys
 from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import Metrics
+from api.openai.clerk import Clerk
 from api.rates import Rates
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
@@ -37,6 +38,7 @@ class Parts:
     waiters: Waiters
     listeners: Listeners
     asking: Asking
+    clerk: Clerk
     bodies: Bodies
     metrics: Metrics
 

@@ -53,6 +53,21 @@ class ApiSettings(BaseSettings):
     body_seconds: float = Field(default=120, gt=0)
     """How long the body of a request may take to arrive. Then the answer is 408 `body_timeout`."""
 
+    max_file_bytes: int = Field(default=200 * 1024 * 1024, ge=1)
+    """Largest file of `POST /openai/v1/files`. It passes through in pieces: none of it is held in memory."""
+
+    max_batch_lines: int = Field(default=50_000, ge=1)
+    """Most lines of a batch's file, and most texts in them together."""
+
+    max_batch_jobs: int = Field(default=100, ge=1)
+    """Most combinations of model and options in one batch: each is a job. A line that makes one more is refused."""
+
+    file_seconds: float = Field(default=30 * 86_400, gt=0)
+    """How long a file is kept, and what a batch ends with, where the request says nothing."""
+
+    batch_poll_seconds: float = Field(default=0.5, gt=0)
+    """How often a process looks whether a batch has something to be done."""
+
     max_metadata_bytes: int = Field(default=16_384, ge=2)
     """Largest `metadata` of a job, as JSON."""
 

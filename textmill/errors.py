@@ -132,6 +132,30 @@ class DocumentNotFound(TextmillError):
     code = "document_not_found"
 
 
+class FileNotFound(TextmillError):
+    """There is no such file under this key."""
+
+    code = "file_not_found"
+
+
+class FileInUse(TextmillError):
+    """A batch is still going to read this file."""
+
+    code = "file_in_use"
+
+
+class BatchNotFound(TextmillError):
+    """There is no such batch under this key."""
+
+    code = "batch_not_found"
+
+
+class BatchEnded(TextmillError):
+    """The batch has ended, or is about to."""
+
+    code = "batch_ended"
+
+
 class ResultNotReady(TextmillError):
     """The document has no outcome yet."""
 

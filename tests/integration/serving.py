@@ -53,7 +53,10 @@ def serving(
 ) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
-    quick = {"ask_seconds": 600, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02}
+    quick = {
+        "ask_seconds": 600, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02,
+        "batch_poll_seconds": 0.02,
+    }  # fmt: skip
     chosen = ApiSettings.model_validate({"port": port, **quick, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
     running = server(create_app(chosen, store, catalogue, dispatcher, None, faces), chosen)
