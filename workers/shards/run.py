@@ -182,10 +182,11 @@ class ShardRun:
                 self._settle(close=False)
 
     def _texts(self) -> Iterator[Text]:
-        after = -1
-        while texts := self._ledger.undecided(after, READ):
+        after, last = -1, self._ledger.lease.last
+        while after < last and (texts := self._ledger.undecided(after, READ)):
             yield from texts
-            after = texts[-1].position
+            # Fewer than were asked for: all there are. Asking again would be a transaction for nothing in every shard.
+            after = texts[-1].position if len(texts) == READ else last
 
     def _prepare_some(self, texts: Iterator[Text]) -> bool:
         """Prepare a few documents; False where there are no more."""
