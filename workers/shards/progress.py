@@ -1,18 +1,15 @@
 """Notices a task thread that hangs in a step of its own: opening a model, preparing or assembling a document.
 
-The engine's watchdog sees to what the threads wait for; this sees to what they do. Waiting for one's turn is neither.
+The engine's watch sees to what the threads wait for; this sees to what they do. Waiting for one's turn is neither.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from workers.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
-
-CHECK_SECONDS = 0.5
 
 
 class Progress:
@@ -41,6 +38,14 @@ class Progress:
             if now - since > (self._open_seconds if what == "open" else self._seconds)
         }
 
+    def hung(self) -> set[Ticket] | None:
+        """The shards at fault where a step is overdue; None: none is. A model that does not open is no document's
+        fault: then no shard is at fault, though something hangs."""
+        if not (overdue := self.overdue()):
+            return None
+        log.critical("%d tasks hang (%s)", len(overdue), ", ".join(sorted(set(overdue.values()))))
+        return {ticket for ticket, what in overdue.items() if what != "open"}
+
 
 class _Step:
     """No `contextlib.contextmanager`: two steps a document are entered, and a generator takes four times as long."""
@@ -55,34 +60,3 @@ class _Step:
 
     def __exit__(self, *error: object) -> None:
         del self._steps[self._ticket]
-
-
-class ProgressWatchdog:
-    """A thread that calls `bite` once with the shards at fault, when a step is overdue.
-
-    A model that does not open is no document's fault: then no shard is at fault, though there is reason to bite.
-    """
-
-    def __init__(
-        self, progress: Progress, bite: Callable[[set[Ticket]], None], check_seconds: float = CHECK_SECONDS
-    ) -> None:
-        self._progress = progress
-        self._bite = bite
-        self._check_seconds = check_seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopped.set()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._check_seconds):
-            if overdue := self._progress.overdue():
-                log.critical("%d tasks hang (%s)", len(overdue), ", ".join(sorted(set(overdue.values()))))
-                self._bite({ticket for ticket, what in overdue.items() if what != "open"})
-                return

@@ -241,7 +241,7 @@ def clock() -> list[float]:
 def test_the_watchdog_bites_when_a_pass_is_overdue(clock: list[float]) -> None:
     bitten = threading.Event()
     watch = Watch(lambda: clock[0])
-    watchdog = Watchdog(watch, bitten.set, check_seconds=0.001)
+    watchdog = Watchdog("watchdog", watch, lambda batch: bitten.set(), check_seconds=0.001)
     watchdog.start()
     with watch.limit(60):
         clock[0] = 59
