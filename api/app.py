@@ -14,6 +14,7 @@ from api.auth import Keys
 from api.faces import Face, Faces
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
+from api.rates import RateHeaders, Rates
 from api.services import Parts
 from api.settings import ApiSettings
 from api.v1.face import FACE as V1
@@ -43,6 +44,7 @@ def create_app(
         catalogue=catalogue_,
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
+        rates=Rates(store.settings.redis_url),
         waiters=Waiters(store, settings.wait_poll_seconds),
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
@@ -52,12 +54,13 @@ def create_app(
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
-    metrics.watch("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
+    metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
     app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), docs_url=None, redoc_url=None)
     app.state.parts = parts
     speaking = Faces(faces)
     errors.install(app, speaking)
+    app.add_middleware(RateHeaders)
     app.add_middleware(CountRequests, metrics=metrics)
     for face in faces:
         for router in face.routers:
@@ -78,12 +81,14 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
         pollers = [
             asyncio.create_task(parts.waiters.run(), name="waiters"),
             asyncio.create_task(parts.listeners.run(), name="listeners"),
+            asyncio.create_task(parts.keys.run(parts.settings.key_use_seconds), name="key uses"),
         ]
         try:
             yield
         finally:
             for poller in pollers:
                 poller.cancel()
+            await parts.keys.store_uses()
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)

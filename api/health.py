@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.services import Services
-from store import jobs, sweep
+from store import jobs, stats, sweep
 from store.faults import brief
 from store.schema import MIGRATE
 from textmill.errors import Unavailable
@@ -43,8 +43,9 @@ def metrics(services: Services) -> Response:
     """Prometheus metrics of this process."""
     try:
         queued = services.store.read(sweep.queued_shards)
+        waiting = services.store.read(stats.waiting)
     except (Unavailable, SQLAlchemyError) as error:
         log.warning("metrics without the queue: %s", brief(error))
-        queued = None
-    services.metrics.queue(queued)
+        queued, waiting = None, {}
+    services.metrics.queue(queued, waiting)
     return Response(services.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -7,10 +7,11 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
+from api import keys_command
 from api.app import create_app
 from api.protocol import BoundedHeads
 from api.settings import ApiSettings
-from store import keys, schema
+from store import logs, schema
 from store.catalogue import load
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -21,6 +22,8 @@ from store.sweep import Sweeper
 from textmill.errors import TextmillError, Unavailable
 
 log = logging.getLogger("api")
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def build(settings: ApiSettings, ledger: StoreSettings) -> FastAPI:
@@ -66,11 +69,11 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
 @click.pass_context
 def main(context: click.Context) -> None:
     """Textmill's HTTP process. Settings come from the environment; without a command it serves."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if context.invoked_subcommand is None:
         try:
-            settings = ApiSettings()
-            app = build(settings, StoreSettings())
+            settings, ledger = ApiSettings(), StoreSettings()
+            logs.configure(ledger.log_format, logging.INFO, LINE, process="api")
+            app = build(settings, ledger)
             _check(app.state.parts.store)
         except (TextmillError, ValueError, schema.NotMigrated) as error:
             raise click.ClickException(str(error)) from error
@@ -85,41 +88,4 @@ def _check(store: Store) -> None:
         log.warning("serving without a database: %s", brief(error))  # 503 until it answers
 
 
-@main.group("keys")
-def keys_group() -> None:
-    """Make and revoke API keys, straight in the database."""
-
-
-def _opened() -> Store:
-    store = Store(StoreSettings().database_url)
-    try:
-        schema.check(store)
-    except (schema.NotMigrated, Unavailable) as error:
-        raise click.ClickException(str(error)) from error
-    return store
-
-
-@keys_group.command("create")
-@click.argument("name")
-def create_key(name: str) -> None:
-    """Make a key and print it; it cannot be shown again."""
-    store = _opened()
-    try:
-        key = store.write_once(keys.create, name)
-    finally:
-        store.close()
-    click.echo(f"key {key.id} ({name}), shown this once:", err=True)
-    click.echo(key.secret)
-
-
-@keys_group.command("revoke")
-@click.argument("key_id", type=int)
-def revoke_key(key_id: int) -> None:
-    """Refuse a key from now on. Its jobs go on."""
-    store = _opened()
-    try:
-        revoked = store.write_once(keys.revoke, key_id)
-    finally:
-        store.close()
-    if not revoked:
-        raise click.BadParameter(f"no key {key_id} is in force", param_hint="KEY_ID")
+main.add_command(keys_command.keys_group)

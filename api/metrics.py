@@ -1,11 +1,13 @@
 """Prometheus metrics of this process, and the middleware that counts requests."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
@@ -32,6 +34,12 @@ class Metrics:
         self.queued = Gauge(
             "textmill_shards_queued", "Shards released and not yet claimed", ["model"], registry=self.registry
         )
+        self.waiting = Gauge(
+            "textmill_documents_waiting",
+            "Documents without an outcome, of at most 10,000 jobs a model",
+            ["model"],
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -39,16 +47,33 @@ class Metrics:
         """A gauge that is read when somebody scrapes."""
         Gauge(name, help_text, registry=self.registry).set_function(value)
 
-    def queue(self, queued: Mapping[str, int] | None) -> None:
-        """What the database says of the queue, by model; None where it does not answer."""
+    def watch_total(self, name: str, help_text: str, value: Callable[[], float]) -> None:
+        """A counter that is read when somebody scrapes."""
+        self.registry.register(_Total(name, help_text, value))
+
+    def queue(self, queued: Mapping[str, int] | None, waiting: Mapping[str, int]) -> None:
+        """What the database says of the queue, by model: shards, and documents. None where it does not answer."""
         self.database_up.set(queued is not None)
-        self.queued.clear()  # a model whose queue is empty must not keep its last number
-        for model, count in (queued or {}).items():
-            self.queued.labels(model).set(count)
+        for gauge, counts in ((self.queued, queued or {}), (self.waiting, waiting)):
+            gauge.clear()  # a model whose queue is empty must not keep its last number
+            for model, count in counts.items():
+                gauge.labels(model).set(count)
 
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
+
+
+class _Total(Collector):
+    """A counter that something else keeps: the library's own can only be counted up by itself."""
+
+    def __init__(self, name: str, help_text: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._help = help_text
+        self._value = value
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self._name, self._help, value=self._value())
 
 
 class CountRequests:

@@ -82,3 +82,6 @@ class ApiSettings(BaseSettings):
 
     key_cache_seconds: float = Field(default=5, ge=0)
     """How long a key that was found good is not looked up again, so how long a revoked one still works."""
+
+    key_use_seconds: float = Field(default=30, gt=0)
+    """How often it is stored when keys were last used."""

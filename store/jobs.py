@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, line, retrying, sharding, workers
+from store import bulk, dispatch, line, quota, retrying, sharding, workers
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
+from store.keys import UNLIMITED, Limits
 from store.line import Newcomer
 from store.queue import PRIORITY
 from store.retrying import Retried as Retried
@@ -54,6 +55,8 @@ class NewJob:
     open: bool = False
     idempotency_key: str | None = None
     body_hash: str | None = None
+    limits: Limits = UNLIMITED
+    """Of the key."""
 
 
 class Submitted(NamedTuple):
@@ -78,7 +81,7 @@ class Appended(NamedTuple):
 def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitted:
     """Store a job with its first documents and release its first shards.
 
-    Raises IdempotencyMismatch, DuplicateDocument.
+    Raises IdempotencyMismatch, DuplicateDocument, TooManyOpenJobs, DailyLimitReached.
     """
     insert = postgresql.insert(jobs) if tx.dialect.name == "postgresql" else sqlite.insert(jobs)
     now = db_time()
@@ -104,6 +107,8 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     job_id = tx.execute(statement).scalar()
     if job_id is None:
         return _submitted_before(tx, new)
+    quota.admit_job(tx, new.key_id, new.limits)
+    quota.admit_documents(tx, new.key_id, new.limits, len(batch))
     job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
     _add_documents(tx, job, 0, batch)
     if batch:
@@ -130,11 +135,13 @@ def append(
     batch: Sequence[NewDocument],
     offset: int | None,
     check: Check | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Appended:
     """Store documents at `offset`, the job's total so far (None: wherever the job ends now).
 
     A range that is stored already is accepted again with no effect, so that a lost answer can be asked for again.
-    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument, and what `check` raises.
+    Raises JobNotFound, JobClosed, UploadOffsetMismatch (details: total), DuplicateDocument, DailyLimitReached, and what
+    `check` raises.
     """
     count = len(batch)
     mine = owned(key_id, job_id)
@@ -150,6 +157,7 @@ def append(
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
     if check is not None:
         check(row.task, json.loads(row.options))
+    quota.admit_documents(tx, row.key_id, limits, count)
     job = Newcomer(*row[:4])
     if batch:
         line.wait(tx, job, served_before=row.total > 0)

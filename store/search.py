@@ -53,8 +53,11 @@ class Wanted:
     codes: Sequence[str] | None = None
 
 
-def find(tx: Connection, key_id: int, wanted: Wanted, limit: int, before: int | None) -> tuple[list[Job], int | None]:
-    """The key's jobs that fit, newest first, and what to pass as `before` for the next page (None: there is none).
+def find(
+    tx: Connection, key_id: int | None, wanted: Wanted, limit: int, before: int | None
+) -> tuple[list[Job], int | None]:
+    """The key's jobs that fit (None: those of all keys), newest first, and what to pass as `before` for the next page
+    (None: there is none).
 
     The page may be shorter than `limit`, even empty, and yet not be the last one.
     """
@@ -69,10 +72,15 @@ def ids(tx: Connection, key_id: int, wanted: Wanted, limit: int, before: int | N
 
 
 def _look(
-    tx: Connection, key_id: int, wanted: Wanted, limit: int, before: int | None, columns: list[sa.Column[Any]]
+    tx: Connection, key_id: int | None, wanted: Wanted, limit: int, before: int | None, columns: list[sa.Column[Any]]
 ) -> tuple[list[RowMapping], int | None]:
-    walks = [walk.where(*_between(tx, key_id, wanted, before)) for walk in _walks(key_id, wanted)]
-    rest = _conditions(wanted)
+    if key_id is None:
+        # Along no index but the jobs' own numbers: operators look at what is new, and indexes of all keys' jobs by
+        # state, task and model would cost every submit and every settle.
+        walks, rest = [sa.select(jobs.c.id).order_by(jobs.c.id.desc())], _conditions(wanted, led_by=0)
+    else:
+        walks, rest = _walks(key_id, wanted), _conditions(wanted)
+    walks = [walk.where(*_between(tx, key_id, wanted, before)) for walk in walks]
     floor = max((_end(tx, walk) for walk in walks), default=0) if rest else 0
     reached = [sa.select(walk.limit(LOOKED_AT if rest else limit + 1).subquery()) for walk in walks]
     on_the_way = sa.union_all(*reached).subquery("on_the_way")
@@ -107,9 +115,11 @@ def _walks(key_id: int, wanted: Wanted) -> list[sa.Select[Any]]:
     return [mine.order_by(newest)]
 
 
-def _between(tx: Connection, key_id: int, wanted: Wanted, before: int | None) -> list[sa.ColumnElement[bool]]:
+def _between(tx: Connection, key_id: int | None, wanted: Wanted, before: int | None) -> list[sa.ColumnElement[bool]]:
     """The jobs' numbers between which to look. A moment is translated into a number, since walks are by these."""
     found = [] if before is None else [jobs.c.id < before]
+    if key_id is None:
+        return found  # moments are looked at on the way: no index has all keys' jobs by time
     for moment, newest in ((wanted.created_after, False), (wanted.created_before, True)):
         if moment is None:
             continue
@@ -133,10 +143,11 @@ def _end(tx: Connection, walk: sa.Select[Any]) -> int:
     return last if count == LOOKED_AT else 0
 
 
-def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
-    """What is looked at on the way. The one that leads there is in it once more, which costs nothing."""
+def _conditions(wanted: Wanted, led_by: int = 1) -> list[sa.ColumnElement[bool]]:
+    """What is looked at on the way. The one that leads there (`led_by` 0: none does) is in it once more where there are
+    several, which costs nothing."""
     found: list[sa.ColumnElement[bool]] = []
-    single = sum(bool(each) for each in (wanted.states, wanted.task, wanted.model, wanted.id_prefix)) == 1
+    single = sum(bool(each) for each in (wanted.states, wanted.task, wanted.model, wanted.id_prefix)) == led_by
     if not single or 0 < len(wanted.id_prefix) < SELECTIVE_PREFIX:
         if wanted.states:
             found.append(jobs.c.state.in_(wanted.states))

@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from store.logs import Form
+
 
 class StoreSettings(BaseSettings):
     """Read from the environment, once, in the entry file of a process."""
@@ -27,6 +29,9 @@ class StoreSettings(BaseSettings):
 
     echo: bool = False
     """Offer the model `echo` for every task: a stand-in that answers at once, for trials and tests."""
+
+    log_format: Form = "text"
+    """How processes log: lines of `text`, or an object a line, `json`. Both name job and shard where they know them."""
 
     shard_seconds: float = Field(default=1, gt=0)
     """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A

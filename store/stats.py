@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.session import db_minute, db_time, settings_of
-from store.tables import batches, jobs, keys, minutes
+from store.tables import ACTIVE, batches, jobs, keys, minutes, turns
 from store.tallies import SUCCEEDED
 from textmill.wire import Queued, Stats, StatsBucket
 
@@ -35,6 +35,18 @@ def look(tx: Connection, key_id: int, hours: float) -> Stats:
     ]
     key = tx.execute(sa.select(keys.c.name).where(keys.c.id == key_id)).scalar_one()
     return Stats(now=now, key=key, bucket_seconds=60 * width, queued=_queued(tx, key_id, now), buckets=buckets)
+
+
+def waiting(tx: Connection) -> dict[str, int]:
+    """Documents without an outcome, of all keys, by model; of each model `OLDEST` jobs at most, so that it costs the
+    same however many there are."""
+    found: dict[str, int] = {}
+    for model in tx.execute(sa.select(turns.c.model).distinct()).scalars().all():
+        columns = (jobs.c.total, jobs.c.succeeded, jobs.c.failed)
+        some = sa.select(*columns).where(ACTIVE, jobs.c.model == model).limit(OLDEST).subquery()
+        pending = sa.func.sum(some.c.total - some.c.succeeded - some.c.failed)
+        found[model] = int(tx.execute(sa.select(pending)).scalar() or 0)
+    return found
 
 
 def _counted(tx: Connection, key_id: int, first: int, width: int) -> defaultdict[int, Counter[str]]:

@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, line, retrying, tallies, workers
+from store import dispatch, endings, leases, line, quota, retrying, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -77,7 +77,7 @@ class Sweeper:
         for model in self._store.read(models_that_wait):
             self._publish("topped up", dispatch.release, model)
         self._republish_lost()
-        for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes):
+        for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes, quota.forget_days):
             self._store.write(step)
         self._in_steps(self._retry)
         self._in_steps(functools.partial(self._store.write, purge))

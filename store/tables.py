@@ -34,6 +34,25 @@ keys = sa.Table(
     sa.Column("secret_hash", sa.String(64), nullable=False, unique=True),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("revoked_at", Timestamp),
+    sa.Column("role", sa.String(16), nullable=False, server_default="producer"),
+    # Limits: null is none.
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("open_jobs", sa.Integer),
+    sa.Column("documents_per_day", BigId),
+    # About when it was last used: written now and then, never by the request itself.
+    sa.Column("last_used_at", Timestamp),
+    # The secret of before the last rotation, and when it ends.
+    sa.Column("previous_hash", sa.String(64), index=True, unique=True),
+    sa.Column("previous_until", Timestamp),
+)
+
+# What keys with a limit a day have submitted: one row a key and day (of UTC, counted from 1970). Others have none.
+key_days = sa.Table(
+    "key_days",
+    metadata,
+    sa.Column("key_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("documents", BigId, nullable=False),
 )
 
 jobs = sa.Table(

@@ -102,6 +102,18 @@ class Unauthorized(TextmillError):
     code = "unauthorized"
 
 
+class Forbidden(TextmillError):
+    """The key's role does not allow that."""
+
+    code = "forbidden"
+
+
+class KeyNotFound(TextmillError):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
 class JobNotFound(TextmillError):
     """There is no such job under this key."""
 
@@ -180,6 +192,18 @@ class TooManyRequests(TextmillError):
 
     code = "too_many_requests"
     retry = True
+
+
+class TooManyOpenJobs(TooManyRequests):
+    """The key has as many jobs as it may that have not ended."""
+
+    code = "too_many_open_jobs"
+
+
+class DailyLimitReached(TooManyRequests):
+    """The key has submitted as many documents as it may on one day."""
+
+    code = "daily_limit_reached"
 
 
 class Unavailable(TextmillError):

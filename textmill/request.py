@@ -85,7 +85,8 @@ class Requests:
         """The answer, below 400. `tries` counts, for calls where having asked before changes what an error means.
 
         Connection errors, 408, 429, 502, 503, 504 are tried again with growing pauses until the patience is over, 500 a
-        few times. Raises the exception that the answer names, or ServerUnreachable.
+        few times; not where the server says that it will take longer. Raises the exception that the answer names, or
+        ServerUnreachable.
         """
         start, pause, broken = self.clock(), 0.2, 0
         tries = tries or Tries()
@@ -110,7 +111,8 @@ class Requests:
                 if response.status_code not in (408, 429, 500, 502, 503, 504) or broken > SERVER_ERRORS:
                     raise failure
                 wanted = _retry_after(response)
-            if self.clock() - start >= (self.patience if self.reached else self.first_patience):
+            left = start + (self.patience if self.reached else self.first_patience) - self.clock()
+            if left <= 0 or wanted > max(left, LONGEST_PAUSE):
                 raise failure
             yield Pause(max(wanted, pause * random.uniform(0.5, 1)))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -131,7 +133,7 @@ class Requests:
 
 def _retry_after(response: httpx.Response) -> float:
     value = response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_PAUSE) if value.isdecimal() else 0.0
+    return float(value) if value.isdecimal() else 0.0
 
 
 def error_of(response: httpx.Response) -> errors.TextmillError:

@@ -4,7 +4,9 @@ The only module that reads settings when it is imported, because that is how Cel
 then: the process behind it (`workers/process.py`) is made by a bootstep, and starts with the worker.
 """
 
+import logging
 import math
+import os
 import time
 from typing import Any
 
@@ -13,6 +15,7 @@ from celery.worker import state
 from celery.worker.worker import WorkController
 
 from store import catalogue as catalogues
+from store import logs
 from store.queue import celery_app, queue
 from store.session import Store
 from store.settings import StoreSettings
@@ -61,6 +64,13 @@ app.amqp.Connection = Connection
 process: DeviceProcess | None = None
 
 
+@signals.after_setup_logger.connect(weak=False)
+@signals.after_setup_task_logger.connect(weak=False)
+def _format(logger: logging.Logger, format: str, **_others: Any) -> None:
+    for handler in logger.handlers:
+        handler.setFormatter(logs.formatter(store_settings.log_format, format, process="worker", pid=os.getpid()))
+
+
 def run_shard(shard_id: int) -> str:
     """The task, on the process that the bootstep made."""
     assert process is not None, "a task came before the worker's own bootstep"
@@ -93,7 +103,7 @@ class ProcessStep(bootsteps.StartStopStep):
     def start(self, worker: WorkController) -> None:
         end_with_parent()
         if settings.worker_metrics_port:
-            metrics.serve(settings.worker_metrics_port)
+            metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         signals.worker_shutting_down.connect(self._shutting_down)
         signals.worker_ready.connect(self._ready)
         self.process.start()

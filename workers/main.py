@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from store import schema
+from store import logs, schema
 from store.dispatcher import Dispatcher
 from store.faults import brief
 from store.queue import celery_app
@@ -41,9 +41,8 @@ def command(
     if concurrency is not None:
         os.environ["TEXTMILL_CONCURRENCY"] = str(concurrency)
     settings, store_settings = WorkerSettings(), StoreSettings()
-    logging.basicConfig(
-        level=settings.log_level, format="[%(asctime)s: %(levelname)s/launcher] %(message)s", stream=sys.stderr
-    )
+    line = "[%(asctime)s: %(levelname)s/launcher] %(message)s"
+    logs.configure(store_settings.log_format, settings.log_level, line, process="launcher")
     store = Store(store_settings.database_url, store_settings)
     try:
         schema.check(store)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,23 @@ LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])
 FAILED = Gauge("textmill_model_failed", "1 while the model could not be opened or loaded by this process", ["model"])
 EVICTIONS = Counter("textmill_model_evictions", "Models unloaded for want of memory", ["model"])
 WAITING = Gauge("textmill_inbox_items", "Items that wait for the engine")
+BATCH_ITEMS = Histogram("textmill_batch_items", "Items of a batch", ["model"], buckets=[2**n for n in range(12)])
+BATCH_SECONDS = Histogram(
+    "textmill_batch_seconds",
+    "Time that a batch ran",
+    ["model"],
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60),
+)
+SHARD_SECONDS = Histogram(
+    "textmill_shard_seconds",
+    "Time from a shard's claim to its end",
+    ["task", "model"],
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
+)
+ENDED = Counter(
+    "textmill_documents_ended", "Documents that this process gave an outcome: `succeeded`, or the code of the failure",
+    ["task", "model", "outcome"],
+)  # fmt: skip
 
 
 class Throughput:
@@ -45,6 +62,8 @@ class Throughput:
     def batch(self, model: str, items: int, tokens: int, padded: int, seconds: float) -> None:
         """A batch was run (tokens: without padding; padded: with it)."""
         BATCHES.labels(model).inc()
+        BATCH_ITEMS.labels(model).observe(items)
+        BATCH_SECONDS.labels(model).observe(seconds)
         ITEMS.labels(model).inc(items)
         TOKENS.labels(model).inc(tokens)
         PADDED.labels(model).inc(padded)
@@ -84,6 +103,6 @@ class Throughput:
         self._logged_at, self._logged_busy = now, self._busy
 
 
-def serve(port: int) -> None:
-    """Serve the metrics on the loopback address."""
-    start_http_server(port, addr="127.0.0.1")
+def serve(host: str, port: int) -> None:
+    """Serve the metrics at this address."""
+    start_http_server(port, addr=host)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import leases, workers
+from store import leases, logs, workers
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -189,7 +189,8 @@ class DeviceProcess:
         run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
-            return run.run()
+            with logs.about(job=lease.job, shard=shard_id):
+                return run.run()
         finally:
             self._keeper.drop(lease)
 

@@ -85,7 +85,10 @@ class WorkerSettings(BaseSettings):
     """Send Celery's events about tasks: without them Flower shows no tasks."""
 
     worker_metrics_port: int = Field(default=0, ge=0, le=65_535)
-    """Port, on the loopback address, for Prometheus metrics; the launcher adds the child's number. 0: none served."""
+    """Port for Prometheus metrics; the launcher adds the child's number. 0: none served."""
+
+    worker_metrics_host: str = "127.0.0.1"
+    """The address of that port. They ask for no key: `0.0.0.0` belongs into a network of your own, as a container's."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much the worker logs."""

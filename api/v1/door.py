@@ -67,8 +67,9 @@ def parse_retry(body: bytes) -> list[str] | None:
     return codes
 
 
-def parse_matching(model: type[M], body: bytes) -> M:
-    """The filters of a call that acts on all jobs that match. Raises InvalidRequest, InvalidText."""
+def parse_small(model: type[M], body: bytes) -> M:
+    """A body without documents: filters of a call that acts on all jobs that match, a key. Raises InvalidRequest,
+    InvalidText."""
     asked = parse(model, body)
     _refuse_unstorable(asked.model_dump(mode="json"), "body")
     return asked

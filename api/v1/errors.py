@@ -12,7 +12,9 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.BodyTimeout: 408,
     errors.UnsupportedMediaType: 415,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
+    errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
     errors.DocumentNotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -27,7 +29,8 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.TextmillError: 500,
 }
 
-RETRY_AFTER_SECONDS = "2"
+RETRY_AFTER_SECONDS = 2
+"""Where the error does not know better."""
 
 
 def status_of(error: errors.TextmillError) -> int:
@@ -48,7 +51,7 @@ def problem(error: errors.TextmillError) -> Response:
     )
     headers = {}
     if status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+        headers["Retry-After"] = str(error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status == 408:
         headers["Connection"] = "close"  # whatever still comes is the rest of the body
     if status == 401:

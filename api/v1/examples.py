@@ -22,6 +22,13 @@ RESULT: dict[str, Any] = {
 
 DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw.", "fields": {}}
 
+LIMITS = {"requests_per_minute": 600, "open_jobs": 50, "documents_per_day": None}
+
+KEY = {
+    "id": 3, "name": "newsroom", "role": "producer", "limits": LIMITS, "created_at": _MOMENT, "last_used_at": _MOMENT,
+    "revoked_at": None, "previous_secret_until": None,
+}  # fmt: skip
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "JobRequest": {
         "task": "ner", "options": {"min_score": 0.5}, "metadata": {"batch": "november"},
@@ -49,6 +56,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "Key": KEY,
+    "KeyRequest": {"name": "newsroom", "role": "producer", "limits": LIMITS},
+    "KeyChange": {"role": "reader"},
+    "RotateRequest": {"overlap_seconds": 86_400},
+    "KeyWithSecret": {"key": KEY, "secret": "tm_..."},
     "Problem": {
         "type": "urn:textmill:job_not_found", "title": "There is no such job under this key.", "status": 404,
         "code": "job_not_found", "detail": "There is no such job under this key.", "details": {},

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from api.faces import Face
-from api.v1 import catalogue, events, jobs, results, search
-from api.v1.bodies import BODIES
+from api.v1 import catalogue, events, jobs, keys, results, search
+from api.v1.bodies import BODIES, OPTIONAL_BODIES
 from api.v1.errors import problem
 from api.v1.examples import EXAMPLES
 from textmill import wire
@@ -35,8 +35,10 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
                 operation["security"] = [{"key": []}]
             if body := BODIES.get((path, method)):
                 content = {kind: {"schema": refs[model, "validation"]} for kind, model in body.items()}
-                operation["requestBody"] = {"content": content, "required": path != "/v1/jobs/{job_id}/retry"}
+                operation["requestBody"] = {"content": content, "required": path not in OPTIONAL_BODIES}
 
 
 # Results before jobs: FastAPI takes the first route that fits.
-FACE = Face(PREFIX, (results.router, search.router, events.router, jobs.router, catalogue.router), problem, describe)
+ROUTERS = (results.router, search.router, events.router, jobs.router, catalogue.router, keys.router)
+
+FACE = Face(PREFIX, ROUTERS, problem, describe)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.services import JobId, Key, Services
+from api.services import JobId, Key, KeyLimits, Services
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs
@@ -24,6 +24,7 @@ def submit(
     response: Response,
     services: Services,
     key: Key,
+    key_limits: KeyLimits,
     body: JobBody,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> wire.Job:
@@ -47,6 +48,7 @@ def submit(
         open=asked.open,
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
+        limits=key_limits,
     )
     # The idempotency key says by itself that the job is there.
     write = services.store.write if idempotency_key else services.store.write_once
@@ -66,6 +68,7 @@ def append(
     request: Request,
     services: Services,
     key: Key,
+    key_limits: KeyLimits,
     job_id: JobId,
     body: ChunkBody,
     upload_offset: Annotated[int | None, Header(ge=0, le=LARGEST_OFFSET)] = None,
@@ -80,7 +83,7 @@ def append(
         door.check_fields(task, options, documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
-    appended = write(jobs.append, key, job_id, documents, upload_offset, check)
+    appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)

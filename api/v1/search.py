@@ -4,18 +4,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 
-from api.services import Key, Parts, Services
+from api.services import Caller, Key, Parts, Services
 from api.v1 import cursors, door, limits
 from api.v1.bodies import SmallBody
 from api.v1.jobs import check_page
 from store import jobs, search
 from store.search import Wanted
 from textmill import wire
-from textmill.errors import InvalidRequest, JobNotEnded, JobNotFound, MatchChanged, NothingToRetry
+from textmill.errors import Forbidden, InvalidRequest, JobNotEnded, JobNotFound, MatchChanged, NothingToRetry
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -40,6 +40,7 @@ def list_jobs(
     request: Request,
     services: Services,
     key: Key,
+    caller: Caller,
     state: Annotated[list[str] | None, Query(description="Several: repeated, or with commas between them")] = None,
     task: wire.TaskName | None = None,
     model: str | None = None,
@@ -48,25 +49,28 @@ def list_jobs(
     created_before: datetime | None = None,
     limit: Annotated[int, Query(ge=1)] = 100,
     cursor: str | None = None,
+    keys: Annotated[Literal["own", "all"], Query(description="Operators: of which keys")] = "own",
 ) -> wire.JobsPage:
     """The key's jobs that fit, newest first. `metadata.KEY=VALUE` is a filter, too: a top-level value, as text.
 
     A page may be shorter than `limit`, even empty, and yet not be the last one: that has no `next_cursor`.
     """
     check_page(limit, services.settings.max_page)
+    if keys == "all" and caller.role != "operator":
+        raise Forbidden("only an operator's key sees other keys' jobs")
     before = None if cursor is None else cursors.decode("jobs", cursor)
     states = [name.strip() for given in state or () for name in given.split(",") if name.strip()]
     query = request.query_params.multi_items()
     metadata = {name.removeprefix(METADATA): value for name, value in query if name.startswith(METADATA)}
     wanted = _wanted(states, task, model, id, metadata, created_after, created_before)
-    found, older = services.store.read(search.find, key, wanted, limit, before)
+    found, older = services.store.read(search.find, None if keys == "all" else key, wanted, limit, before)
     return wire.JobsPage(jobs=found, next_cursor=None if older is None else cursors.encode("jobs", older))
 
 
 @router.post("/cancel")
 def cancel_matching(request: Request, services: Services, key: Key, body: SmallBody) -> wire.Acted:
     """Cancel all jobs that match and have not ended, if there are as many as `expected`."""
-    asked = door.parse_matching(wire.CancelMatching, limits.decoded(request, body, limits.SMALL_BODY))
+    asked = door.parse_small(wire.CancelMatching, limits.decoded(request, body, limits.SMALL_BODY))
     states = [state for state in wire.JOB_STATES if state not in wire.ENDED_STATES]
     wanted = _asked(asked, states)
     return _act(services, key, wanted, asked.expected, lambda job: services.store.write_once(jobs.cancel, key, job))
@@ -78,7 +82,7 @@ def retry_matching(request: Request, services: Services, key: Key, body: SmallBo
 
     With `codes` those that failed with one of them. Documents of cancelled jobs that have no outcome run, too.
     """
-    asked = door.parse_matching(wire.RetryMatching, limits.decoded(request, body, limits.SMALL_BODY))
+    asked = door.parse_small(wire.RetryMatching, limits.decoded(request, body, limits.SMALL_BODY))
     wanted = _asked(asked, ["completed_with_errors", "failed", "cancelled"], to_retry=True, codes=asked.codes)
 
     def retry(job: str) -> None:

@@ -1,8 +1,8 @@
 """How good the entity model is: the test part that ships with the code, and the figures of the model card."""
 
-import gzip
 import hashlib
 import json
+import lzma
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Chunk = dict[str, Any]
 """{"source", "text", "spans"}; of the test part also "part"."""
 
 MODEL = Path(__file__).parent.parent / "ner-en-small"
-TEST = Path(__file__).parent / "data" / "ner_test.jsonl.gz"
+TEST = Path(__file__).parent / "data" / "ner_test.jsonl.xz"
 SENTENCE = "My name is Sylvain and I work at Hugging Face in Brooklyn."
 SENTENCE_ENTITIES = {("Sylvain", "PER"), ("Hugging Face", "ORG"), ("Brooklyn", "LOC")}
 
@@ -109,12 +109,12 @@ def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
     chunks = sorted(test, key=lambda c: hashlib.md5(c["text"].encode()).digest())
     kept = [c | {"part": part_of(c)} for c in chunks + list(ner_names.sentences(unseen, True, 1000, seed=3))]
     data = "".join(json.dumps(c, ensure_ascii=False) + "\n" for c in kept).encode()
-    TEST.write_bytes(gzip.compress(data, mtime=0))
+    TEST.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
 
 
 def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any]:
     """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part."""
-    chunks = [json.loads(line) for line in gzip.decompress(TEST.read_bytes()).decode().splitlines()]
+    chunks = [json.loads(line) for line in lzma.decompress(TEST.read_bytes()).decode().splitlines()]
     if limit is not None:
         taken = Counter[str]()
         chunks = [c for c in chunks if taken.update([c["part"]]) or taken[c["part"]] <= limit]

@@ -1,7 +1,7 @@
 """A sequence-to-sequence model as it ships: how it is written to its folder, and what it then answers."""
 
-import gzip
 import json
+import lzma
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -65,9 +65,9 @@ def unknown_signs(outputs: Sequence[str]) -> int:
 def write_test(name: str, rows: Sequence[Sequence[str]]) -> None:
     """Keep a test part beside the program, so that the quality command needs no network."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (DATA / name).write_bytes(gzip.compress(lines.encode(), mtime=0))
+    (DATA / name).write_bytes(lzma.compress(lines.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def read_test(name: str, limit: int | None) -> list[tuple[str, str]]:
-    lines = gzip.decompress((DATA / name).read_bytes()).decode().splitlines()
+    lines = lzma.decompress((DATA / name).read_bytes()).decode().splitlines()
     return [(text, reference) for text, reference in map(json.loads, lines[:limit])]

@@ -5,7 +5,7 @@ Training goes in phases: first above a frozen part whose outputs are computed on
 """
 
 import argparse
-import gzip
+import lzma
 import math
 import random
 from collections import Counter
@@ -23,7 +23,7 @@ from transformers import MarianConfig, MarianMTModel
 from models.training import debian, loop, mozilla, shipped, vocabulary
 
 MODEL = shipped.MODELS / "summarization-en-small"
-TEST, NAMES = "summarization_test.jsonl.gz", "package_names.txt.gz"
+TEST, NAMES = "summarization_test.jsonl.xz", "package_names.txt.xz"
 TEST_SIZE = 1000
 GENERATION = {
     "num_beams": 4,
@@ -172,14 +172,14 @@ def main(args: argparse.Namespace) -> None:
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
     names = "\n".join(sorted(debian.package_names(lists)))
-    (shipped.DATA / NAMES).write_bytes(gzip.compress(names.encode(), mtime=0))
+    (shipped.DATA / NAMES).write_bytes(lzma.compress(names.encode(), preset=9 | lzma.PRESET_EXTREME))
     print(evaluate(MODEL))
 
 
 def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
     """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
     pairs = shipped.read_test(TEST, limit)
-    names = frozenset(gzip.decompress((shipped.DATA / NAMES).read_bytes()).decode().split("\n"))
+    names = frozenset(lzma.decompress((shipped.DATA / NAMES).read_bytes()).decode().split("\n"))
     outputs = shipped.generate(model_dir, [text for text, _ in pairs])
     scorer = RougeScorer(["rougeL"])
 

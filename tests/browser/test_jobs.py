@@ -36,7 +36,7 @@ def drop(page: Page, files: dict[str, str]) -> None:
 
 def submitted(visitor: Visitor, ledger: Store, texts: list[tuple[str, str]], **asked: Any) -> str:
     """A job of a model that no worker has: it goes on when the test does its work, and no sooner. Returns its id."""
-    key = ledger.read(keys.authenticate, visitor.key)
+    key = ledger.read(keys.authenticate, visitor.key).id
     return ledger.write(jobs.submit, jobs.NewJob(key, "summarization", "nobody", **asked), texts).job.id
 
 
@@ -182,7 +182,7 @@ def test_live_updates_can_be_paused(visitor: Visitor) -> None:
 
 
 def test_a_hundred_thousand_documents_are_paged(visitor: Visitor, ledger: Store) -> None:
-    key = ledger.read(keys.authenticate, visitor.key)
+    key = ledger.read(keys.authenticate, visitor.key).id
     job = submitted(visitor, ledger, [], open=True)
     for start in range(0, 100_000, 20_000):
         texts = [(f"d{n}", f"fail {n}" if n == 77_777 else f"text {n}") for n in range(start, start + 20_000)]

@@ -560,6 +560,8 @@ def test_catalogue_workers_health_metrics_docs(api: Running, http: httpx.Client)
     assert "textmill_documents_accepted_total 2.0" in metrics
     assert 'textmill_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"} 1.0' in metrics
     assert 'textmill_shards_queued{model="echo"} 1.0' in metrics
+    assert 'textmill_documents_waiting{model="echo"} 2.0' in metrics
+    assert "# TYPE textmill_messages_published_total counter" in metrics
     assert "textmill_database_up 1.0" in metrics
     assert httpx.get(f"{api.url}/docs").status_code == 200
     schema = httpx.get(f"{api.url}/openapi.json").json()
@@ -576,7 +578,7 @@ def test_an_error_midway_aborts_the_stream(api: Running, http: httpx.Client) -> 
         assert answer.status_code == 200
         received = answer.iter_bytes()
         next(received)
-        key = api.store.read(keys.authenticate, api.secret)
+        key = api.store.read(keys.authenticate, api.secret).id
         api.store.write(jobs.delete, key, job["id"])
         with pytest.raises(httpx.RemoteProtocolError):
             for _ in received:

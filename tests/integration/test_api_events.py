@@ -131,7 +131,7 @@ def test_silence_is_filled_and_a_stopping_server_ends_its_streams(store: Store) 
 
 
 def test_a_deleted_job_ends_its_stream_and_a_retried_one_is_told_again(api: Running, store: Store) -> None:
-    key_id = store.read(keys.authenticate, api.secret)
+    key_id = store.read(keys.authenticate, api.secret).id
     with api.http() as http:
         job = http.post("/v1/jobs", json=job_of([{"text": "fail"}, {"text": "ok"}])).json()["id"]
         work(store)

@@ -89,7 +89,12 @@ def test_equal_work_is_done_once_and_everybody_gets_their_own_outcome(
     with running(store, tmp_path, worker_metrics_port=port) as worker:
         one, other = producer.submit(texts, "summarization"), producer.submit(texts, "translation")
         jobs = [(producer.wait(one), "summary_text"), (producer.wait(other), "translation_text")]
-        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        address = f"http://127.0.0.1:{port}/metrics"
+        metrics = httpx.get(address).text
+        for task in ("summarization", "translation"):
+            for outcome, count in (("succeeded", 900), ("processing_failed", 100)):
+                line = f'textmill_documents_ended_total{{model="echo",outcome="{outcome}",task="{task}"}} {count}.0'
+                wait_until(lambda line=line: line in httpx.get(address).text, "counted right after the commit")
         assert worker.stop() == 0
     for job, field in jobs:
         rows = producer.results(job)
@@ -254,3 +259,15 @@ def test_the_plain_celery_command_works_too(store: Store, producer: Producer, tm
     with running(store, tmp_path, PLAIN) as worker:
         assert producer.wait(producer.submit(["a", "b"])).state == "completed"
         assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
+def test_the_log_may_be_objects(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, log_format="json") as worker:
+        job = producer.submit(["[[echo:prepare-raise]]"])
+        assert producer.wait(job).state == "failed"
+        assert worker.stop() == 0
+        lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
+    assert {"launcher", "worker"} == {line["process"] for line in lines}
+    assert any(line.get("job") == job.id and isinstance(line["shard"], int) for line in lines)
+    assert not [line for line in worker.log.splitlines() if "INFO" in line and not line.startswith("{")]

@@ -81,7 +81,7 @@ def test_an_upgrade_makes_a_working_ledger(empty_url: str) -> None:
     migrate(empty_url)
     store = Store(empty_url)
     created = store.write(keys.create, "first")
-    assert store.read(keys.authenticate, created.secret) == created.id
+    assert store.read(keys.authenticate, created.secret).id == created.id
     assert store.write(sweep.hold_duty, "a sweeper"), "the duty's row came with the schema"
     store.close()
 

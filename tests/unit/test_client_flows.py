@@ -116,6 +116,15 @@ def test_a_server_with_a_bug_is_not_asked_for_ever() -> None:
     assert len(play.calls) == 6
 
 
+def test_what_the_server_puts_off_for_longer_than_the_patience_is_raised_at_once() -> None:
+    full = problem(errors.DailyLimitReached, 429, left=3)
+    full.headers["Retry-After"] = "50000"
+    play = Play(scripted(full))
+    with pytest.raises(errors.DailyLimitReached) as refusal:
+        play(play.flows.job("j"))
+    assert refusal.value.details == {"left": 3}
+
+
 def test_retry_after_is_kept_to() -> None:
     busy = problem(errors.TooManyRequests, 429)
     busy.headers["Retry-After"] = "4"

@@ -1,6 +1,7 @@
 """One leased shard in the ledger. Each method is one transaction, and the publishing that follows its commit."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from store.bulk import DocumentOutcome
 from store.dispatcher import Dispatcher
 from store.leases import Lease, Text
 from store.session import Store
+from workers import metrics
 from workers.shards.patience import Patience
 
 T = TypeVar("T")
@@ -27,7 +29,8 @@ class Ledger:
         self._patience = patience or Patience()
         self._held_until = 0.0
         self.lease = lease
-        self.renewed(time.monotonic())
+        self._claimed_at = time.monotonic()
+        self.renewed(self._claimed_at)
 
     @property
     def max_attempts(self) -> int:
@@ -50,6 +53,10 @@ class Ledger:
         """Commit outcomes; `close` when the shard is finished."""
         settled = self._persist(lambda: self._settle(outcomes, close))
         self._dispatcher.publish(settled.released)
+        self._count(outcomes)
+        if close:
+            seconds = time.monotonic() - self._claimed_at
+            metrics.SHARD_SECONDS.labels(self.lease.task, self.lease.model).observe(seconds)
 
     def release(self) -> None:
         """Hand the shard back to the queue."""
@@ -64,6 +71,10 @@ class Ledger:
         settled = self._store.write(leases.settle, self.lease, outcomes, close)
         self.renewed(began)
         return settled
+
+    def _count(self, outcomes: Sequence[DocumentOutcome]) -> None:
+        for outcome, documents in Counter(one.error_code or "succeeded" for one in outcomes).items():
+            metrics.ENDED.labels(self.lease.task, self.lease.model, outcome).inc(documents)
 
     def _persist(self, call: Callable[[], T]) -> T:
         return self._patience.persist(call, until=lambda: self._held_until)
