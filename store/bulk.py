@@ -134,8 +134,8 @@ def insert_results(tx: Connection, job_id: int, outcomes: Sequence[DocumentOutco
         return Inserted(0, {})
     if tx.dialect.name == "postgresql":
         # What is absent becomes NULL, as what is null does; a third of the text is spared.
-        rows = [{name: value for name, value in zip(_NAMES, one, strict=True) if value is not None} for one in outcomes]
-        found = tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": _encode(rows)})
+        said = [{name: value for name, value in zip(_NAMES, one, strict=True) if value is not None} for one in outcomes]
+        found = tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": _encode(said)})
         return _inserted(Counter({row.error_code: row.documents for row in found}))
     now = tx.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
     new: Counter[str | None] = Counter()
