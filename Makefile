@@ -14,7 +14,7 @@ CHAOS_SEED ?=
 QUESTION ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
+.PHONY: help setup browser pgbouncer demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -26,7 +26,7 @@ demo: $(VENV)/.ready  ## The three tasks over real documents, with everything em
 up: $(VENV)/.ready  ## The whole system on this machine, kept running; prints the page's address (ARGS=--open opens it) and an API key
 	$(BIN)/python -m standalone up $(ARGS)
 
-test: $(VENV)/.ready-dev browser  ## Every test, on SQLite and PostgreSQL, with real servers, processes and a browser
+test: $(VENV)/.ready-dev browser pgbouncer  ## Every test, on SQLite and PostgreSQL, with real servers, processes and a browser
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.ready-dev  ## The unit tests alone
@@ -71,6 +71,14 @@ browser:  ## The Chromium of tests/browser: the one that is there, or Debian's w
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	  else false; fi || \
 	  echo "No Chromium, and none could be installed: tests/browser are skipped (and fail where CI or TEXTMILL_CI is set)." >&2
+
+pgbouncer:  ## The PgBouncer of the tests: the one that is there, or Debian's where apt may install it
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing PgBouncer for tests/integration/test_pgbouncer.py"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null; \
+	  else false; fi || \
+	  echo "No PgBouncer, and none could be installed: its tests are skipped (and fail where CI or TEXTMILL_CI is set)." >&2
 
 setup: $(VENV)/.ready-dev  ## Set-up alone: the virtual environment with everything in it
 

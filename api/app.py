@@ -53,6 +53,7 @@ def create_app(
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
+    metrics.watch("textmill_database_connections", "Connections to the database", lambda: store.connections)
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 

@@ -23,6 +23,10 @@ from textmill.errors import TextmillError, Unavailable
 
 log = logging.getLogger("api")
 
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection on which nothing is asked stays open. Longer than clients and balancers keep theirs (60 s as a
+rule): whoever closes first is to be the one who asks, or a request meets a connection that is just being closed."""
+
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -60,6 +64,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         access_log=settings.access_log,
         log_config=None,  # main() configures logging, once for all of the process
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     return Server(config)

@@ -152,7 +152,7 @@ def textmill(data: Path, database: sa.URL | None = None, **settings: str) -> Ite
     postgres_pid = None
     if database is not None:
         environment["DATABASE_URL"] = database.set(drivername="postgresql").render_as_string(hide_password=False)
-        postgres_pid = _postmaster(database)
+        postgres_pid = postmaster(database)
     data.mkdir(parents=True, exist_ok=True)
     log = (data / "bench.log").open("wb")
     command = [sys.executable, "-m", "standalone", "up", "--data", str(data)]
@@ -169,7 +169,8 @@ def textmill(data: Path, database: sa.URL | None = None, **settings: str) -> Ite
         log.close()
 
 
-def _postmaster(database: sa.URL) -> int:
+def postmaster(database: sa.URL) -> int:
+    """The process id of the server's first process."""
     engine = sa.create_engine(database)
     with engine.connect() as connection:
         folder = connection.exec_driver_sql("SHOW data_directory").scalar_one()

@@ -25,7 +25,9 @@ def task_table() -> str:
     lines = ["| task | what it does | a document has | `output` |", "|---|---|---|---|"]
     for task in TASKS:
         fields = ", ".join(f"`{name}`" for name in task.output.model_fields)
-        beside = ", ".join(f"`{name}`" for name in ("text", *task.fields.model_fields))
+        instead = task.fields.instead_of_text
+        beside = " or ".join(f"`{name}`" for name in ("text", *sorted(instead)))
+        beside += "".join(f", `{name}`" for name in task.fields.model_fields if name not in instead)
         lines.append(f"| {_names(task.name, task.aliases)} | {task.title} | {beside} | {fields} |")
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ judged by its config.json and by the headers of its weights. What only one task'
 task's to describe: `textmill.tasks`. `docs/models.md` describes the file.
 """
 
+import importlib.util
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """A model's name is also the name of its Celery queue and a label in metrics."""
 
 
+PACKAGE = r"^[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z0-9_-]+)*$"
+
+
 class Declared(BaseModel):
     """One entry as it stands in the file, without the keys that are its task's own."""
 
@@ -39,6 +43,9 @@ class Declared(BaseModel):
     task: TaskName
     source: Annotated[str, Field(min_length=1)]
     """A folder, relative to the catalogue file, or `hub:owner/name`."""
+    package: Annotated[str, Field(pattern=PACKAGE)] | None = None
+    """A Python package that has the same weights, and the folder in it (`name/folder`): taken instead where it is
+    installed."""
     revision: str | None = None
     """Hub: the commit to fetch (left out: `main`, as it is when first fetched). Folder: a label of your own.
 
@@ -73,6 +80,8 @@ class Entry(Declared):
     """The transformers class named in config.json; None where that was not read (hub)."""
     labels: list[str] | None = None
     """What a local model of a task with labels can find; None: unknown before loading, or the task has none."""
+    chat_template: bool | None = None
+    """Whether a local model's tokenizer can make one text of messages; None: unknown before loading."""
 
     def public(self) -> dict[str, Any]:
         """What `GET /v1/models` shows: the same fields for every model, also those of another task's offer, empty.
@@ -81,7 +90,7 @@ class Entry(Declared):
         """
         shown = self.model_dump(
             include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "backend"}
-            | {"architecture", "licence", "limitations"}
+            | {"architecture", "licence", "limitations", "chat_template"}
         )
         for offer in (*(task.offer.model_construct() for task in tasks.TASKS), self.offer):
             shown |= offer.public()
@@ -132,10 +141,10 @@ class Catalogue:
         return [entry for entry in self.entries.values() if entry.task == task]
 
     def bundled(self) -> dict[str, Entry]:
-        """The first model of each task that needs no download."""
+        """The first model of each task that comes with the catalogue."""
         found: dict[str, Entry] = {}
         for entry in self.entries.values():
-            if entry.local and entry.task is not None:
+            if entry.local and entry.package is None and entry.task is not None:
                 found.setdefault(entry.task, entry)
         return found
 
@@ -185,15 +194,29 @@ def _entry(base: Path, name: str, table: object) -> Entry:
     declared = _validated(Declared, {key: value for key, value in table.items() if key in general})
     offer = _validated(task.offer, {key: value for key, value in table.items() if key in own})
     _validated(task.options, declared.options, "options")
-    fields = declared.model_dump() | {"name": name, "local": not declared.source.startswith(HUB), "offer": offer}
-    if not fields["local"]:
-        return _validated(Entry, fields | {"source": declared.source.removeprefix(HUB)})
+    packaged = _packaged(declared.package)
+    local = packaged is not None or not declared.source.startswith(HUB)
+    fields = declared.model_dump() | {"name": name, "local": local, "offer": offer}
+    fields["source"] = declared.source.removeprefix(HUB)
+    if not local:
+        return _validated(Entry, fields)
     try:
-        folder = inspect((base / declared.source).resolve(), task, declared.window)
+        folder = inspect(packaged or (base / declared.source).resolve(), task, declared.window)
     except FolderError as error:
-        raise _EntryError(error.key, str(error)) from error
+        raise _EntryError(error.key if packaged is None else "package", str(error)) from error
     facts = {"path": folder.path, "architecture": folder.architecture, "labels": folder.labels}
+    facts["chat_template"] = folder.chat_template
     return _validated(Entry, fields | facts)
+
+
+def _packaged(package: str | None) -> Path | None:
+    """The folder in the package; None where none is named, or it is not installed."""
+    if package is None:
+        return None
+    name, _, folder = package.partition("/")
+    found = importlib.util.find_spec(name)  # which imports nothing of it
+    places = found.submodule_search_locations if found is not None else None
+    return Path(next(iter(places))) / folder if places else None
 
 
 def _task_of(table: Mapping[str, object]) -> Task:

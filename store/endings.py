@@ -17,7 +17,8 @@ def end_if_finished(tx: Connection, internal_id: int) -> bool:
 def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
     """Add new results and closed shards to the counts, last in the settling transaction. True if that ended the job."""
     more = {"job": internal_id, "more_succeeded": new.succeeded, "more_failed": new.failed, "closed": closed}
-    remaining = tx.execute(_COUNT_SETTLED, more).scalar()
+    remaining = tx.execute(_COUNT_SETTLED, more).scalar_one()
+    # All settles of the job wait for its row from here to the commit: only the last one has a second look at it.
     return bool(closed) and remaining == 0 and end_if_finished(tx, internal_id)
 
 

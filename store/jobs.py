@@ -38,8 +38,8 @@ from textmill.wire import ENDED_STATES, Job, Priority
 
 NewDocument = bulk.NewDocument
 
-Check = Callable[[str, dict[str, Any]], None]
-"""Gets a job's task and canonical options, and raises where what is to be appended does not fit them."""
+Check = Callable[[str, str, dict[str, Any]], None]
+"""Gets a job's task, model and canonical options, and raises where what is to be appended does not fit them."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def append(
     if offset is not None and offset != row.total:
         raise UploadOffsetMismatch(f"the job has {row.total} documents, not {offset}: continue there", total=row.total)
     if check is not None:
-        check(row.task, json.loads(row.options))
+        check(row.task, row.model, json.loads(row.options))
     quota.admit_documents(tx, row.key_id, limits, count)
     job = Newcomer(*row[:4])
     if batch:

@@ -29,6 +29,7 @@ class Folder:
     path: Path
     architecture: str
     labels: list[str] | None
+    chat_template: bool
 
 
 def inspect(path: Path, task: Task, window: int) -> Folder:
@@ -50,7 +51,15 @@ def inspect(path: Path, task: Task, window: int) -> Folder:
         raise FolderError("source", f"{path} has no tokenizer ({', '.join(TOKENIZER_FILES)})")
     for weights in _weights(path):
         _check_safetensors(weights)
-    return Folder(path, architecture, task.labels(config))
+    return Folder(path, architecture, task.labels(config), _has_chat_template(path))
+
+
+def _has_chat_template(path: Path) -> bool:
+    """Where transformers keeps a tokenizer's: a file of its own, or, in older checkpoints, a setting."""
+    settings = path / "tokenizer_config.json"
+    return (path / "chat_template.jinja").is_file() or (
+        settings.is_file() and _json(settings).get("chat_template") is not None
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

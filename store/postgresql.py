@@ -48,7 +48,7 @@ def connect_args(settings: StoreSettings) -> dict[str, Any]:
     """What libpq is told: TCP's own limits. On a Unix socket they mean nothing."""
     seconds = settings.database_silence_seconds
     return {
-        "application_name": "textmill",
+        "fallback_application_name": "textmill",
         "connect_timeout": max(2, round(settings.database_connect_seconds)),  # libpq takes no less
         "keepalives": 1,
         "keepalives_idle": max(1, round(seconds / 2)),
@@ -67,6 +67,8 @@ def bound(engine: sa.Engine, settings: StoreSettings) -> None:
         # Autocommit: the driver begins no transaction by itself, which would be a round trip before our own.
         connection = BoundedConnection.connect(*args, autocommit=True, **parameters)
         connection.answer_seconds = between
+        if _is_pooled(connection):
+            connection.prepare_threshold = None
         return connection
 
     @sa.event.listens_for(engine, "begin")
@@ -91,6 +93,17 @@ def bound(engine: sa.Engine, settings: StoreSettings) -> None:
     def checkin(connection: Any, _record: Any) -> None:
         if isinstance(connection, BoundedConnection):  # None where it was closed
             connection.answer_seconds = between
+
+
+def _is_pooled(connection: BoundedConnection) -> bool:
+    """Whether a pooler is in between, which may give each transaction another session of the server's: what one had
+    prepared is unknown in the next, or already there.
+
+    A pooler greets with a number of its own where a server names its process. A setting instead would be forgotten,
+    and the failures come only with the sixth call.
+    """
+    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+    return bool(process != connection.info.backend_pid)
 
 
 def _raw(connection: Connection) -> BoundedConnection:

@@ -140,7 +140,7 @@ class Store:
                 parsed,
                 poolclass=sa.pool.QueuePool,
                 pool_size=pool_size,
-                max_overflow=pool_size,
+                max_overflow=0,
                 connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
             )
             sa.event.listen(self.engine, "connect", _configure_sqlite)
@@ -149,7 +149,9 @@ class Store:
             self.engine = sa.create_engine(
                 parsed,
                 pool_size=pool_size,
-                max_overflow=pool_size,
+                # None beyond them: a connection more for a moment is a process more of the server's, made and ended
+                # for one transaction, and so many of them that a server with many clients has none left.
+                max_overflow=0,
                 # No ping before each transaction: a dead connection fails at its BEGIN, and that is tried again.
                 pool_timeout=settings.database_patience_seconds,
                 connect_args=postgresql.connect_args(settings),
@@ -181,6 +183,13 @@ class Store:
     def write_long(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `write`, for what may take any time: migrations."""
         return self._retried(self._long_transaction, work, args, kwargs)
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open, at work or not: at most `database_pool`."""
+        pool = self.engine.pool
+        assert isinstance(pool, sa.pool.QueuePool)
+        return pool.checkedin() + pool.checkedout()
 
     def close(self) -> None:
         """Give all connections back."""

@@ -93,7 +93,8 @@ class StoreSettings(BaseSettings):
     two sweeps."""
 
     database_pool: int = Field(default=8, ge=1)
-    """Connections to the database that a process keeps."""
+    """Connections to the database that a process opens, at most, and keeps. A thread that finds none free waits: for
+    `database_patience_seconds`, on PostgreSQL."""
 
     database_connect_seconds: float = Field(default=5, ge=2)
     """How long making a connection, or trying whether one still works, may take. PostgreSQL only, like the limits

@@ -125,9 +125,13 @@ class Producer:
         """Messages that Redis has taken."""
         return self._dispatcher.published
 
-    def submit(self, texts: Sequence[str], task: str = "ner", model: str = "echo", **options: object) -> Job:
+    def submit(
+        self, texts: Sequence[str | tuple[str, str]], task: str = "ner", model: str = "echo", **options: object
+    ) -> Job:
+        """texts: as they are, or with the document's fields as JSON. Nothing is checked: that is the door's."""
         new = NewJob(self.key_id, task, model, options=options)
-        submitted = self._store.write(jobs.submit, new, [(None, text) for text in texts])
+        parts = [(text,) if isinstance(text, str) else text for text in texts]
+        submitted = self._store.write(jobs.submit, new, [(None, *part) for part in parts])
         self._dispatcher.publish(submitted.released)
         return submitted.job
 

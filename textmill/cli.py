@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,13 @@ def main() -> None:
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
+@click.option("--provenance", is_flag=True, help="OUTPUT.provenance.json, too: model, licence, limitations, backend")
 @click.option("-q", "--quiet", is_flag=True, help="no progress")
 @job_options
 @connection
-def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: bool, **given: Any) -> None:
+def run(
+    task: Any, files: tuple[str, ...], output: Path, restart: bool, provenance: bool, quiet: bool, **given: Any
+) -> None:
     """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
 
     FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
@@ -106,7 +110,9 @@ def run(task: Any, files: tuple[str, ...], output: Path, restart: bool, quiet: b
     with client_of(given["server"], given["api_key"]) as client:
         try:
             with places_of_one_id(plan.files, plan.format, plan.columns):
-                place = resume.run(client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True))
+                place = resume.run(
+                    client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True), provenance
+                )
         except (KeyboardInterrupt, errors.ServerUnreachable) as error:
             error.add_note("the same command goes on from here")
             raise
@@ -161,18 +167,27 @@ def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: s
 @click.argument("job_id")
 @click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-", help="instead of standard output")
 @click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
+@click.option("--provenance", is_flag=True, help="OUTPUT.provenance.json, too: model, licence, limitations, backend")
 @connection
-def results(job_id: str, output: Any, state: Any, server: str | None, api_key: str | None) -> None:
+def results(job_id: str, output: Any, state: Any, provenance: bool, server: str | None, api_key: str | None) -> None:
     """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
     lines."""
+    from textmill import provenance as origin
     from textmill.files.results import form_of
 
+    if provenance and output.name in ("-", "<stdout>"):
+        raise click.UsageError("--provenance stands beside a file of results: name it with -o")
     with client_of(server, api_key) as client:
         job = client.job(job_id)
         form = form_of(output.name, job.info.task)
         output.write(form.header)
+        made: Counter[str] = Counter()
         for result in job.results(state):
             output.write(form.line(result))
+            made[origin.maker(result)] += 1
+        if provenance:
+            output.flush()
+            origin.write(client, job.id, Path(output.name), made, job.info.options)
         sys.exit(_exit_code(job.refresh()))
 
 

@@ -18,7 +18,7 @@ from textmill.files.parts import Known, Parts
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
 DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, Any] | Parts | Document | os.PathLike[str]
-"""A text; (id, text); {"id"?, "text"}, with what its task has beside; a Document; or a path, see
+"""A text; (id, text); {"id"?, "text"}, with what its task has beside it or in its place; a Document; or a path, see
 `textmill.files.inputs.from_file`."""
 
 Documents: TypeAlias = Iterable[DocumentLike] | IO[str]
@@ -97,11 +97,13 @@ async def async_chunks(
 def encode(document: Parts, number: int) -> bytes:
     """The document as JSON. Raises InvalidText: early, and before anything of its chunk is sent."""
     name, text, fields = document
-    for what, value in (("text", text), ("id", name or "")):
+    for what, value in (("text", text or ""), ("id", name or "")):
         if (position := unstorable(value)) is not None:
             message = f"document {number}: {what} has a character that cannot be stored at character {position}"
             raise InvalidText(message, index=number, field=what, character=position)
-    shown: dict[str, Any] = {"text": text} if name is None else {"id": name, "text": text}
+    shown: dict[str, Any] = {} if name is None else {"id": name}
+    if text is not None:
+        shown["text"] = text
     try:
         return to_json(shown | dict(fields) if fields else shown)
     except ValueError as error:

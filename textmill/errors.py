@@ -246,6 +246,18 @@ class MaskMissing(DocumentError):
     code = "mask_missing"
 
 
+class ChatTemplateMissing(DocumentError):
+    """The model's tokenizer has no chat template, by which messages become a text: give it a text."""
+
+    code = "chat_template_missing"
+
+
+class MessagesRefused(DocumentError):
+    """The model's chat template takes no such messages."""
+
+    code = "messages_refused"
+
+
 class ReduceDidNotConverge(DocumentError):
     """The summaries of the text's parts did not get shorter from round to round."""
 

@@ -48,6 +48,8 @@ class Place(BaseModel):
     """Results up to the cursor by their state."""
     failures: Counter[str] = Counter()
     """Those that failed by their code."""
+    made: Counter[str] = Counter()
+    """Those up to the cursor by what made them (`textmill.provenance.maker`)."""
     rewriting: bool = False
     """The cursor and the length are those of the new file beside the output."""
     state: str | None = None
@@ -57,7 +59,8 @@ class Place(BaseModel):
 
     def rewind(self, job: wire.Job, rewriting: bool) -> None:
         """Results are written from the first one on: beside the output, or where that is gone in its place."""
-        self.cursor, self.written, self.outcomes, self.failures = None, 0, Counter(), Counter()
+        self.cursor, self.written = None, 0
+        self.outcomes, self.failures, self.made = Counter(), Counter(), Counter()
         self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
 
 

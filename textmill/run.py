@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from textmill import wire
+from textmill import provenance, wire
 from textmill.client import Client, Job
 from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.errors import InvalidRequest, JobNotFound, TextmillError
@@ -28,8 +28,18 @@ SAVE_BYTES = 1024 * 1024
 """Output between two notes of the place: losing less than this to an interruption is cheaper than more fsyncs."""
 
 
-def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, say: Callable[[str], None]) -> Place:
+def run(
+    client: Client,
+    plan: Plan,
+    out: Path,
+    restart: bool,
+    progress: bool,
+    say: Callable[[str], None],
+    tell_origin: bool = False,
+) -> Place:
     """Bring the results of the plan into `out`. Returns the place at the end.
+
+    tell_origin: `textmill/provenance.py`, beside the results; told again whenever it was told before.
 
     Raises InvalidRequest where OUT.job is of another plan, OUT exists without it or is of a format that is not written,
     or another run is at work.
@@ -43,15 +53,24 @@ def run(client: Client, plan: Plan, out: Path, restart: bool, progress: bool, sa
         if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
         if place.state is not None and not _stale(client, place, file, say):
+            if tell_origin or provenance.path_of(out).exists():
+                _tell_origin(client, place, out)
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
             _say_failures(place, say)
             return place
         job = _uploaded(client, place, notes, progress, say)
         while not _written(job, place, out, file, notes, form, progress):
             say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
+        if tell_origin or provenance.path_of(out).exists():
+            _tell_origin(client, place, out)
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
         _say_failures(place, say)
         return place
+
+
+def _tell_origin(client: Client, place: Place, out: Path) -> None:
+    assert place.job_id is not None
+    provenance.write(client, place.job_id, out, place.made, place.plan.options)
 
 
 def _documents(plan: Plan) -> Iterator[Parts]:
@@ -85,6 +104,7 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
         place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
         save(notes, place)
         out.truncate(0)
+        provenance.path_of(Path(out.name)).unlink(missing_ok=True)
     return place
 
 
@@ -220,6 +240,7 @@ def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, pr
             out.writelines(form.line(result).encode() for result in page.results)
             place.outcomes.update(result.state for result in page.results)
             place.failures.update(result.error.code for result in page.results if result.error)
+            place.made.update(map(provenance.maker, page.results))
             moved = page.next_cursor != place.cursor
             place.cursor, place.written = page.next_cursor, out.tell()
             if page.next_cursor is None:

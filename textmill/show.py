@@ -76,7 +76,8 @@ def model_line(model: Mapping[str, Any]) -> str:
     sides = [model.get(side) or [] for side in ("source_langs", "target_langs")]
     pair = f"  {_languages(*sides)}" if any(sides) else ""
     default = "  (default)" if model.get("default") else ""
-    return f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}"
+    hub = "" if model.get("source") is None else "  (from the hub)"
+    return f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}{hub}"
 
 
 def _languages(source: Sequence[str], target: Sequence[str]) -> str:

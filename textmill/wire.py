@@ -7,10 +7,10 @@ outputs that it has not heard of come through as text and as mappings.
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from textmill import tasks
 from textmill.base import Request, Wire
@@ -82,17 +82,45 @@ TaskName = Annotated[str, AfterValidator(_task_name), Field(examples=list(tasks.
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+INSTEAD_OF_TEXT = frozenset().union(*(task.fields.instead_of_text for task in tasks.TASKS))
+"""What a document may have in the place of a text."""
+
+
 class Document(Request):
     """One text with the producer's own id (its position in the job where none is given), and what its task has beside.
 
-    Which fields these are, the task says (`Task.fields`): here they all pass.
+    Which fields these are, the task says (`Task.fields`): here they all pass, and some stand in for the text.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("text", *sorted(INSTEAD_OF_TEXT))]},
+    )
     __pydantic_extra__: dict[str, JsonValue]
 
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
-    text: str
+    text: str = ""
+    """Empty where a field stands in for it."""
+
+    @model_validator(mode="after")
+    def _has_one_text(self) -> Self:
+        # Nothing but an id and a text, as nearly all: looked at first, since a job has tens of thousands.
+        if not (extra := self.__pydantic_extra__) and self.text:
+            return self
+        has_text = self.has_text
+        instead = [name for name in INSTEAD_OF_TEXT if extra.get(name) is not None]
+        if has_text and instead:
+            raise PydanticCustomError("two_texts", "a document has text or {other}, not both", {"other": instead[0]})
+        if not has_text and not instead:
+            missing = InitErrorDetails(type="missing", loc=("text",), input=extra)
+            raise ValidationError.from_exception_data("Document", [missing])
+        return self
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it has a text of its own."""
+        return "text" in self.__pydantic_fields_set__
 
     @property
     def fields(self) -> dict[str, JsonValue]:

@@ -207,6 +207,10 @@ class Codec(Protocol):
     def decode_all(self, ids: Sequence[int]) -> str:
         """The same with the special tokens."""
 
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """One text of messages, up to where the assistant goes on, its special tokens written out: `encode` is all that
+        it needs. Raises ChatTemplateMissing, MessagesRefused."""
+
     def token(self, text: str) -> int | None:
         """The one token that the text is; None where it is none of the vocabulary, or several."""
 
@@ -316,6 +320,9 @@ class Decoder(Model, Protocol):
 
     def defaults(self) -> Mapping[str, Any]:
         """The checkpoint's own generation options."""
+
+    def check(self, settings: GenerationSettings) -> None:
+        """Raises NotOffered for settings that are left to the backend's stand-in."""
 
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
         """One generation for all rows (token ids, special ones included). The lengths of the settings count what is

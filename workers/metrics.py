@@ -28,6 +28,7 @@ LOADS = Counter("textmill_model_loads", "Models loaded", ["model"])
 FAILED = Gauge("textmill_model_failed", "1 while the model could not be opened or loaded by this process", ["model"])
 EVICTIONS = Counter("textmill_model_evictions", "Models unloaded for want of memory", ["model"])
 WAITING = Gauge("textmill_inbox_items", "Items that wait for the engine")
+CONNECTIONS = Gauge("textmill_database_connections", "Connections to the database")
 BATCH_ITEMS = Histogram("textmill_batch_items", "Items of a batch", ["model"], buckets=[2**n for n in range(12)])
 BATCH_SECONDS = Histogram(
     "textmill_batch_seconds",

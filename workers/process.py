@@ -92,6 +92,7 @@ class DeviceProcess:
         answers = Answers(settings.answers_mb << 20, lambda model, output: self.residency.open(model).kept(output))
         self.inbox = Inbox(self._budgets, settings.turn_seconds, answers=answers)
         metrics.WAITING.set_function(lambda: len(self.inbox))
+        metrics.CONNECTIONS.set_function(lambda: store.connections)
         self.residency = Residency(
             self._make,
             self._loaded,

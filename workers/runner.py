@@ -163,8 +163,8 @@ class TaskRule(Rule, Protocol):
     def __init__(self, spec: ModelSpec, model: Any) -> None: ...
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
-        """The output where a stand-in gives back the text."""
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
+        """The output where a stand-in gives back the text, or what stands for it."""
 
 
 class ModelRunner:

@@ -44,8 +44,10 @@ def described_tasks(_services: Services, _key: Key) -> dict[str, list[wire.TaskI
 def _document_schema(task: tasks.Task) -> dict[str, Any]:
     """Of the documents that this task takes: what all have, and what it has beside."""
     schema = wire.Document.model_json_schema()
-    schema["properties"] |= task.fields.model_json_schema().get("properties", {})
-    return schema | {"additionalProperties": False}
+    beside = task.fields.model_json_schema()
+    schema["properties"] |= beside.get("properties", {})
+    schema["anyOf"] = [{"required": [name]} for name in ("text", *sorted(task.fields.instead_of_text))]
+    return schema | {"additionalProperties": False} | ({"$defs": beside["$defs"]} if "$defs" in beside else {})
 
 
 @router.get("/stats")

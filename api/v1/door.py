@@ -1,7 +1,7 @@
 """The door: bytes -> requests that are known to be good, or an error that says what is wrong and where.
 
 Pure functions on whole bodies: nothing is stored before everything in the request has been looked at. Measured on two
-cores: 1.4 microseconds a document of 200 characters as JSON, 2.6 as NDJSON, about a tenth of what storing it costs.
+cores: about 2 microseconds a document of 200 characters as JSON, 3 as NDJSON, about a tenth of what storing it costs.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from store.catalogue import Entry
 from textmill import tasks
 from textmill.errors import (
     DuplicateDocument,
@@ -125,8 +126,9 @@ def options_of(task: Task, options: dict[str, Any]) -> dict[str, Any]:
     return task.checked(options)
 
 
-def check_fields(task: str, options: dict[str, Any], documents: Texts) -> None:
-    """Whether the documents have the fields that their task wants. options: the job's canonical ones.
+def check_fields(task: str, options: dict[str, Any], model: Entry | None, documents: Texts) -> None:
+    """Whether the documents have the fields that their task wants. options: the job's canonical ones; model: the job's,
+    None where it is no more in the catalogue.
 
     Raises InvalidDocument with the number of the first that has not.
     """
@@ -137,7 +139,7 @@ def check_fields(task: str, options: dict[str, Any], documents: Texts) -> None:
         if given in passed:
             continue
         try:
-            contract.check_fields(json.loads(given), options)
+            contract.check_fields(json.loads(given), options, model)
         except InvalidDocument as error:
             message = f"document {index} of this request: {error.message}"
             raise InvalidDocument(message, **({"index": index} | error.details)) from error

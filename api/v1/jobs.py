@@ -37,7 +37,7 @@ def submit(
     options = door.options_of(task, asked.options)
     model = services.catalogue.resolve(task.name, asked.model, options)
     canonical = task.canonical(model, options)
-    door.check_fields(task.name, canonical, documents)
+    door.check_fields(task.name, canonical, model, documents)
     new = jobs.NewJob(
         key_id=key,
         task=task.name,
@@ -79,8 +79,8 @@ def append(
     ndjson = limits.media_type(request, limits.JSON | limits.NDJSON) in limits.NDJSON
     documents = (door.parse_ndjson if ndjson else door.parse_documents)(body, settings.max_chunk_documents)
 
-    def check(task: str, options: dict[str, Any]) -> None:
-        door.check_fields(task, options, documents)
+    def check(task: str, model: str, options: dict[str, Any]) -> None:
+        door.check_fields(task, options, services.catalogue.entries.get(model), documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
     appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)

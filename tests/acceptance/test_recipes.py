@@ -63,7 +63,7 @@ class ShoutRule:
     probe = canary
 
     @staticmethod
-    def echo(text):
+    def echo(text, fields):
         return {"shouted_text": text}
 
 

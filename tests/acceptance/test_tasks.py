@@ -25,13 +25,16 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "zero-shot-classification": lambda folder: made.save("bert", "ForSequenceClassification", folder, id2label=LABELS),
     "question-answering": lambda folder: made.save("roberta", "ForQuestionAnswering", folder),
     "fill-mask": lambda folder: made.save("bert", "ForMaskedLM", folder),
-    "text-generation": lambda folder: made.save_decoder("llama", folder),
+    "text-generation": lambda folder: made.save_decoder("llama", folder, made.CHAT_TEMPLATES["llama"]),
     "feature-extraction": lambda folder: made.save("bert", "Model", folder),
 }
 
 
+ASKED = [{"role": "user", "content": "It rained."}]
+
+
 def catalogue(folder: Path) -> Path:
-    """A model for each task of one forward pass, and for text generation."""
+    """A model for each task of one forward pass, and for text generation; of that also one without a chat template."""
     entries = []
     for task, save in MODELS.items():
         save(folder / task)
@@ -40,6 +43,9 @@ def catalogue(folder: Path) -> Path:
             f'["{task}"]\ntask = "{task}"\nsource = "{task}"\nwindow = {window}\ndtype = "float32"\n'
             'licence = "MIT"\nlimitations = "Nonsense."\n'
         )
+    made.save_decoder("gpt2", folder / "plain")
+    entries.append(entries[list(MODELS).index("text-generation")].replace('"text-generation"]', "plain]"))
+    entries[-1] = entries[-1].replace('source = "text-generation"', 'source = "plain"')
     path = folder / "catalogue.toml"
     path.write_text("\n".join(entries))
     return path
@@ -76,6 +82,7 @@ def test_one_text_of_each_task(mill: Client) -> None:
     assert len(mask) == 2
 
     assert isinstance(mill.generate("It rained", max_new_tokens=5), str)
+    assert isinstance(mill.generate(messages=ASKED, max_new_tokens=5), str)
     assert len(mill.embed(TEXT, dimensions=16)) == 16
 
 
@@ -86,10 +93,28 @@ def test_the_asynchronous_client_has_the_same(running: Running) -> None:
             return (
                 await mill.classify(TEXT), await mill.answer(TEXT, "Who spoke?"), await mill.fill("It [MASK]."),
                 await mill.generate("It rained", max_new_tokens=5), await mill.embed(TEXT),
+                await mill.generate(messages=ASKED, max_new_tokens=5),
             )  # fmt: skip
 
-    labels, answers, masks, text, vector = asyncio.run(ask())
+    labels, answers, masks, text, vector, said = asyncio.run(ask())
     assert (len(labels), len(answers), len(masks[0]), type(text), len(vector)) == (1, 1, 5, str, 32)
+    assert isinstance(said, str)
+
+
+def test_conversations_come_out_of_a_file(mill: Client, tmp_path: Path) -> None:
+    turns = [*ASKED, {"role": "assistant", "content": "Yes."}]
+    lines = [{"id": "asked", "messages": ASKED}, {"id": "turns", "messages": turns}, {"id": "text", "text": "It"},
+             {"id": "wrong", "messages": turns[1:]}]  # fmt: skip
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    job = mill.submit("text-generation", [tmp_path / "asked.jsonl"], max_new_tokens=4)
+    found = {result.id: result for result in job.results()}
+    assert {name: result.error and result.error.code for name, result in found.items()} == {
+        "asked": None, "turns": None, "text": None, "wrong": "messages_refused",
+    }  # fmt: skip
+    with pytest.raises(errors.InvalidDocument, match="messages: the tokenizer of plain has no chat template"):
+        mill.generate(messages=ASKED, model="plain")
+    with pytest.raises(errors.InvalidRequest, match="text or messages, not both"):
+        mill.submit("text-generation", [{"text": "a", "messages": ASKED}])
 
 
 def test_a_document_that_is_bad_in_its_own_way_fails_alone(mill: Client) -> None:

@@ -343,6 +343,11 @@ def test_a_document_has_the_fields_of_its_task(http: httpx.Client) -> None:
     described = {task["name"]: task["document"] for task in http.get("/v1/tasks").json()["tasks"]}
     assert described["question-answering"]["properties"].keys() == {"id", "text", "question"}
     assert described["ner"]["properties"].keys() == {"id", "text"}
+    said = [{"role": "user", "content": "x"}]
+    talk = http.post("/v1/jobs", json=job_of([{"messages": said}], task="text-generation")).json()
+    [stored] = http.get(f"/v1/jobs/{talk['id']}/documents").json()["documents"]
+    assert (stored["text"], stored["fields"]) == ("", {"messages": said})
+    assert described["text-generation"]["properties"].keys() == {"id", "text", "messages"}
     with_one_for_all = asked | {"options": {"question": "Why?"}, "documents": [{"text": "a"}]}
     assert http.post("/v1/jobs", json=with_one_for_all).status_code == 201
 
@@ -363,6 +368,29 @@ WRONG: list[tuple[bytes, str]] = [
     (
         b'{"task": "question-answering", "model": "echo", "documents": [{"text": "x", "question": "\\u0000"}]}',
         "invalid_text",
+    ),
+    (
+        b'{"task": "ner", "model": "echo", "documents": [{"messages": [{"role": "user", "content": "x"}]}]}',
+        "invalid_document",
+    ),
+    (b'{"task": "text-generation", "model": "echo", "documents": [{"messages": []}]}', "invalid_document"),
+    (b'{"task": "text-generation", "model": "echo", "documents": [{"messages": null}]}', "invalid_request"),
+    (
+        b'{"task": "text-generation", "model": "echo", "documents": [{"messages": [{"role": "user"}]}]}',
+        "invalid_document",
+    ),
+    (
+        b'{"task": "text-generation", "model": "echo", "documents": [{"messages": [{"role": "tool", "content": ""}]}]}',
+        "invalid_document",
+    ),
+    (
+        b'{"task": "text-generation", "model": "echo", "documents": [{"messages": [{"role": "user", "content": 1}]}]}',
+        "invalid_document",
+    ),
+    (
+        b'{"task": "text-generation", "model": "echo", "documents": [{"text": "", "messages": [{"role": "user", '
+        b'"content": "x"}]}]}',
+        "invalid_request",
     ),
     (b'{"task": "zero-shot-classification", "model": "echo", "documents": [{"text": "x"}]}', "invalid_options"),
     (b'{"task": "zero-shot-classification", "model": "echo", "options": {"candidate_labels": []}}', "invalid_options"),

@@ -319,6 +319,43 @@ def test_after_a_retry_the_same_run_writes_the_results_anew(api: Running, tmp_pa
     assert "job_not_found" in run(api, *command, code=2)
 
 
+def test_provenance_stands_beside_the_results_and_follows_them(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("fail a\nb\n")
+    command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.csv"]
+    beside = tmp_path / "out.csv.provenance.json"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    assert not beside.exists()
+    run(api, *command, "--provenance", code=1)  # from what the run has noted
+    told = json.loads(beside.read_text())
+    [model] = told["models"]
+    assert (model["name"], model["licence"]) == ("echo", "Apache-2.0")
+    assert model["limitations"].startswith("Not a model")
+    [made] = told["made_by"]
+    assert (made["model"], made["results"]) == ("echo", 1)
+    assert told["counts"]["failed"] == 1
+    assert told["finished_at"] is not None
+    # After a retry the results are written anew, and it with them.
+    run(api, "retry", told["job"])
+    work(api.store, outcome=mended)
+    run(api, *command)
+    again = json.loads(beside.read_text())
+    assert sum(made["results"] for made in again["made_by"]) == 2
+    assert again["counts"]["failed"] == 0
+    run(api, "results", told["job"], "-o", "more.jsonl", "--provenance")
+    other = json.loads((tmp_path / "more.jsonl.provenance.json").read_text())
+    assert other == again | {"results": "more.jsonl"}
+    assert "name it with -o" in run(api, "results", told["job"], "--provenance", code=2)
+    with Client(api.url, api.secret) as mill:
+        mill.job(told["job"]).delete()
+    run(api, *command, "--provenance")
+    assert json.loads(beside.read_text()) == again
+    (tmp_path / "in.txt").write_text("c\n")
+    with Worker(api.store):
+        run(api, *command, "--restart")
+    assert not beside.exists()
+
+
 def test_a_retry_in_the_middle_of_a_run_is_noticed(api: Running, tmp_path: Path) -> None:
     """The results up to the noted place are of before the retry."""
     (tmp_path / "in.txt").write_text("fail a\nb\n")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from store import jobs, leases, results
 from store.bulk import DocumentOutcome
@@ -199,3 +200,19 @@ def test_the_state_in_which_a_job_ends(store: Store, key_id: int, failing: list[
     row = job_row(store, job)
     assert row["state"] == state
     assert row["finished_at"] is not None
+
+
+def test_only_the_settle_that_ends_the_job_holds_its_row_for_a_second_statement(
+    make_store: MakeStore, key_id: int
+) -> None:
+    """All settles of a job wait for each other there: a second exchange with the server costs all of them."""
+    store = make_store(shard_documents=1)
+    _, released = submit(store, key_id, 3)
+    held = [claim(store, one.shard_id) for one in released]
+    statements: list[str] = []
+    sa.event.listen(store.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    for left, lease in zip((2, 1, 0), held, strict=True):
+        statements.clear()
+        assert finish(store, lease).ended is (left == 0)
+        first = next(n for n, said in enumerate(statements) if said.startswith("UPDATE jobs"))
+        assert len(statements) - first == (2 if left == 0 else 1)

@@ -1,8 +1,9 @@
 """Small random encoders and decoders of each family and head, beside those of `models_from_config`, from which their
 tokenizers are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -89,21 +90,51 @@ DECODERS: dict[str, tuple[Any, Any, Callable[[], Any], dict[str, Any]]] = {
     ),
     "llama": (tf.LlamaConfig, tf.LlamaForCausalLM, _llama_tokenizer, _ROTARY),
     "qwen2": (tf.Qwen2Config, tf.Qwen2ForCausalLM, _plain_bytes, _ROTARY),
+    "llama3": (
+        tf.LlamaConfig, tf.LlamaForCausalLM, _llama_tokenizer,
+        {**_ROTARY, "tie_word_embeddings": True, "max_position_embeddings": 16_384, "rope_parameters": {
+            "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 4.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        }},
+    ),
+    "mistral": (tf.MistralConfig, tf.MistralForCausalLM, _llama_tokenizer, {**_ROTARY, "sliding_window": None}),
+    "qwen3": (tf.Qwen3Config, tf.Qwen3ForCausalLM, _plain_bytes, {**_ROTARY, "head_dim": 8}),
 }  # fmt: skip
 
 
-def save_decoder(family: str, folder: Path, **generation: Any) -> Path:
-    """A checkpoint under `folder`. generation: of its generation_config.json."""
+CHAT_TEMPLATES = {
+    # Qwen's way: every message between two marks, which are tokens of their own where the vocabulary has them.
+    "qwen2": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    # Llama's: the start once, and the two sides take turns or it says so.
+    "llama": "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('user and assistant must take turns') }}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}"
+    "{% endfor %}",
+}
+"""By family of decoders, as their checkpoints have them."""
+
+
+def save_decoder(
+    family: str,
+    folder: Path,
+    chat_template: str | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    **generation: Any,
+) -> Path:
+    """A checkpoint under `folder`. config: over the family's; generation: of its generation_config.json."""
     config_class, model_class, tokenizer_of, own = DECODERS[family]
     tokenizer = tokenizer_of()
-    config = config_class(
+    tokenizer.chat_template = chat_template
+    whole = config_class(
         vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None, **own,
+        pad_token_id=None, **{**own, **config},
     )  # fmt: skip
     torch.manual_seed(5)
-    model = model_class(config)
+    model = model_class(whole)
     with torch.no_grad():
-        model.get_output_embeddings().weight[config.eos_token_id] *= 2  # so that texts end, and at different places
+        model.get_output_embeddings().weight[whole.eos_token_id] *= 2  # so that texts end, and at different places
     for name, value in generation.items():
         setattr(model.generation_config, name, value)
     return base._save(folder, model, tokenizer)

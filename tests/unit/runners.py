@@ -63,6 +63,12 @@ def loaded(folder: Path, task: str, **fields: Any) -> ModelRunner:
     return runner
 
 
+def by_each_backend(folder: Path, task: str, **fields: Any) -> list[ModelRunner]:
+    """The checkpoint loaded by torch, and by what `auto` takes where that is another one."""
+    runners = [loaded(folder, task, **{"backend": "torch"} | fields), loaded(folder, task, **fields)]
+    return runners if runners[0].backend is not runners[1].backend else runners[:1]
+
+
 def bound(runner: ModelRunner, **options: Any) -> Plan:
     """The plan of a job with these options."""
     assert runner.spec.task is not None

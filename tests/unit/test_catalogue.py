@@ -127,9 +127,27 @@ def test_public_shows_the_hub_id_but_no_path_of_this_machine(catalogue: Catalogu
     assert (shown[1]["source_langs"], shown[1]["target_langs"]) == (["en"], ["pt"])
 
 
+def test_a_package_is_taken_instead_of_the_hub_where_it_is_installed(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = written.parent
+    text = FILE.replace('source = "ner-small"', 'source = "hub:owner/ner"\npackage = "weights_of_ner/model"')
+    written.write_text(text)
+    away = load(written).get("ner-small")
+    assert (away.local, away.source, away.public()["source"]) == (False, "owner/ner", "owner/ner")
+    (place / "weights_of_ner").mkdir()
+    (place / "weights_of_ner" / "__init__.py").write_text("raise RuntimeError('nothing of it is imported')")
+    (place / "ner-small").rename(place / "weights_of_ner" / "model")
+    monkeypatch.syspath_prepend(place)
+    found = load(written)
+    here = found.get("ner-small")
+    assert (here.local, here.path, here.public()["source"]) == (True, place / "weights_of_ner" / "model", None)
+    assert "ner" not in found.bundled(), "it does not come with the catalogue"
+
+
 def test_public_has_the_same_fields_for_every_model(catalogue: Catalogue) -> None:
     fields = {"name", "task", "default", "source_langs", "target_langs", "window", "options", "labels", "revision"}
-    fields |= {"dtype", "backend", "architecture", "licence", "limitations", "source"}
+    fields |= {"dtype", "backend", "architecture", "chat_template", "licence", "limitations", "source"}
     shown = [entry.public() for entry in catalogue.with_echo().entries.values()]
     assert {frozenset(model) for model in shown} == {frozenset(fields)}
     for model, backend in ((shown[0], "auto"), (shown[-1], "echo")):  # entities, and echo

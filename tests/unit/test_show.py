@@ -69,6 +69,12 @@ def test_models(languages: tuple[list[str] | None, list[str] | None], shown: str
     )
 
 
+def test_models_say_whether_they_come_from_the_hub() -> None:
+    model = {"name": "m", "task": "ner", "window": 512, "default": True}
+    assert model_line({**model, "source": "owner/name"}) == "m  ner  window 512  (default)  (from the hub)"
+    assert model_line({**model, "source": None}) == "m  ner  window 512  (default)"
+
+
 def test_without_a_terminal_there_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     console = Console(file=io.StringIO(), force_terminal=False)

@@ -1,6 +1,6 @@
 """The client that is awaited, and its jobs; on asyncio and on trio."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
@@ -9,7 +9,7 @@ import anyio.to_thread
 import httpx
 
 from textmill import tasks, wire
-from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
+from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conversation, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
 from textmill.events import EventReader
 from textmill.flows import results_asked
@@ -244,11 +244,20 @@ class AsyncClient(ClientBase):
         return await self._run(self._flows.workers())
 
     async def one(
-        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+        self,
+        task: str,
+        text: str | Mapping[str, Any],
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> wire.Output:
-        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        """What the task makes of one text, or of one document with what it has beside it, before all else that this key
+        has in work. Raises what it failed with."""
         head = head_of(task, model, "high", None, options)
-        return await self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+        return await self._run(
+            self._flows.one(chunks([text], self._chunker(), known=tasks.fields_of(task)), head, timeout)
+        )
 
     async def summarize(self, text: str, **options: Any) -> str:
         """The summary of one text. options: those of `one` and of the task, as in all that follow."""
@@ -277,9 +286,12 @@ class AsyncClient(ClientBase):
         """The words for each mask of one text, best first."""
         return cast(list[list[wire.Filling]], (await self.one("fill-mask", text, **options)).masks)
 
-    async def generate(self, text: str, **options: Any) -> str:
-        """What one text is gone on with."""
-        return cast(str, (await self.one("text-generation", text, **options)).generated_text)
+    async def generate(
+        self, text: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None, **options: Any
+    ) -> str:
+        """What one text is gone on with, or what the assistant says to `messages`, `{"role", "content"}` each."""
+        document = conversation(text, messages)
+        return cast(str, (await self.one("text-generation", document, **options)).generated_text)
 
     async def embed(self, text: str, **options: Any) -> list[float]:
         """The vector of one text."""

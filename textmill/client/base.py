@@ -1,7 +1,7 @@
 """What both clients are made of: their settings, how a request is built, a job as the server last described it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
@@ -97,6 +97,13 @@ def head_of(
 ) -> dict[str, Any]:
     """What makes a job, besides its documents, as the contract names it."""
     return {"task": task, "model": model, "priority": priority, "metadata": metadata, "options": options}
+
+
+def conversation(text: str | None, messages: Sequence[Mapping[str, str]] | None) -> str | Mapping[str, Any]:
+    """The document that one of the two is. Raises InvalidRequest where it is not one."""
+    if (text is None) == (messages is None):
+        raise InvalidRequest("generate: give either a text or messages")
+    return {"messages": list(messages)} if messages is not None else text or ""
 
 
 class JobView:

@@ -1,14 +1,14 @@
 """The client that blocks, and its jobs."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
 import httpx
 
 from textmill import tasks, wire
-from textmill.client.base import ClientBase, JobFilters, JobView, Settings, head_of, request_of
+from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conversation, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
 from textmill.events import EventReader
 from textmill.flows import results_asked
@@ -245,11 +245,18 @@ class Client(ClientBase):
         return self._run(self._flows.workers())
 
     def one(
-        self, task: str, text: str, *, model: str | None = None, timeout: float | None = None, **options: Any
+        self,
+        task: str,
+        text: str | Mapping[str, Any],
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> wire.Output:
-        """What the task makes of one text, before all else that this key has in work. Raises what it failed with."""
+        """What the task makes of one text, or of one document with what it has beside it, before all else that this key
+        has in work. Raises what it failed with."""
         head = head_of(task, model, "high", None, options)
-        return self._run(self._flows.one(chunks([text], self._chunker()), head, timeout))
+        return self._run(self._flows.one(chunks([text], self._chunker(), known=tasks.fields_of(task)), head, timeout))
 
     def summarize(self, text: str, **options: Any) -> str:
         """The summary of one text. options: those of `one` and of the task, as in all that follow."""
@@ -276,9 +283,12 @@ class Client(ClientBase):
         """The words for each mask of one text, best first."""
         return cast(list[list[wire.Filling]], self.one("fill-mask", text, **options).masks)
 
-    def generate(self, text: str, **options: Any) -> str:
-        """What one text is gone on with."""
-        return cast(str, self.one("text-generation", text, **options).generated_text)
+    def generate(
+        self, text: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None, **options: Any
+    ) -> str:
+        """What one text is gone on with, or what the assistant says to `messages`, `{"role", "content"}` each."""
+        document = conversation(text, messages)
+        return cast(str, self.one("text-generation", document, **options).generated_text)
 
     def embed(self, text: str, **options: Any) -> list[float]:
         """The vector of one text."""

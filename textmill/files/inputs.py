@@ -86,7 +86,7 @@ def from_file(path: Path, format: Format = "auto", columns: Columns = BY_NAME) -
            `FOREIGN`, anything else is text
     text:  the whole file is one document, its id is the path
     lines: a document a line, blank ones too, so that positions are line numbers
-    jsonl: {"id"?, "text"} a line, with the fields that the task has beside; blank lines are skipped
+    jsonl: {"id"?, "text"} a line, with the fields that the task has beside it or in its place; blank lines are skipped
     csv, tsv: a document a row after the first one, which names the columns; empty lines are skipped
 
     Raises InvalidText where the file is not UTF-8 or has characters that cannot be stored, InvalidRequest with the line
@@ -170,7 +170,7 @@ def _documents(file: IO[str], name: str, format: Format, columns: Columns) -> It
 def _check(place: str, parts: Parts) -> None:
     """Raises early and with the place in the file what would be refused later with a number."""
     document_id = parts.id
-    for what, value in (("the text", parts.text), ("the id", document_id or "")):
+    for what, value in (("the text", parts.text or ""), ("the id", document_id or "")):
         if (position := unstorable(value)) is not None:
             kind = "a NUL character" if value[position] == "\0" else "half of a surrogate pair"
             raise InvalidText(f"{place}: {what} has {kind} at character {position}", character=position)

@@ -18,7 +18,8 @@ class Parts(NamedTuple):
 
     id: str | None
     """None: its position."""
-    text: str
+    text: str | None
+    """None: one of its fields stands in for it."""
     fields: Mapping[str, Any] = NO_FIELDS
     """What its task has beside (a question)."""
 
@@ -28,4 +29,4 @@ def of(document: Document, known: Known) -> Parts:
     fields = document.fields
     if known is not None and (unknown := next((name for name in fields if name not in known), None)):
         raise InvalidRequest(f"{unknown}: there is no such field here; there are: {', '.join(('id', 'text', *known))}")
-    return Parts(document.id, document.text, fields)
+    return Parts(document.id, document.text if document.has_text else None, fields)

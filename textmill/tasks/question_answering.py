@@ -7,7 +7,7 @@ from pydantic import Field
 
 from textmill.base import Wire
 from textmill.errors import InvalidDocument
-from textmill.tasks.task import DocumentFields, Task, TaskOptions
+from textmill.tasks.task import Candidate, DocumentFields, Task, TaskOptions
 
 Question = Annotated[str, Field(min_length=1, max_length=10_000)]
 
@@ -50,9 +50,11 @@ class QuestionAnsweringOutput(Wire):
 class QuestionAnsweringTask(Task):
     """Each document needs a question, its own or the job's."""
 
-    def check_fields(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def check_fields(
+        self, fields: Mapping[str, Any], options: Mapping[str, Any], model: Candidate | None = None
+    ) -> None:
         """Refuses a document that nothing is asked of."""
-        super().check_fields(fields, options)
+        super().check_fields(fields, options, model)
         if "question" not in fields and "question" not in options:
             message = "question: the document has none, and the job names none for all"
             raise InvalidDocument(message, field="question", valid=["text", *self.fields.model_fields])

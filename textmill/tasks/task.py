@@ -7,7 +7,7 @@ weights.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +31,9 @@ class DocumentFields(Request):
     """What a task's documents have beside their id and their text: nothing, unless the task says otherwise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    instead_of_text: ClassVar[frozenset[str]] = frozenset()
+    """Those that a document may have in the place of its text."""
 
 
 class Offer(BaseModel):
@@ -66,10 +69,13 @@ class Offered(Protocol):
 
 
 class Candidate(Offered, Protocol):
-    """A model that a job which names none may get."""
+    """An entry of the catalogue: a model that a job which names none may get."""
 
     @property
     def default(self) -> bool: ...
+    @property
+    def chat_template(self) -> bool | None:
+        """Whether its tokenizer can make one text of messages; None: unknown before it is loaded."""
 
 
 C = TypeVar("C", bound=Candidate)
@@ -124,17 +130,20 @@ class Task:
                 return f"given twice, as {name} too"
         return f"{self.name} has no such option"
 
-    def check_fields(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def check_fields(
+        self, fields: Mapping[str, Any], options: Mapping[str, Any], model: Candidate | None = None
+    ) -> None:
         """Raises InvalidDocument where these cannot be what a document has beside its text, in a job with these
-        (canonical) options."""
+        (canonical) options. model: the job's; None: it is no more in the catalogue."""
         try:
             self.fields.model_validate(dict(fields))
         except ValidationError as error:
             first = error.errors()[0]
             field, valid = str(first["loc"][0]), ["text", *self.fields.model_fields]
-            unknown = first["type"] == "extra_forbidden"
+            unknown = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
             problem = f"{self.name} has no such field" if unknown else str(first["msg"])
-            message = f"{field}: {problem}; a document of {self.name} has: {', '.join(valid)}"
+            place = ".".join(map(str, first["loc"]))
+            message = f"{place}: {problem}; a document of {self.name} has: {', '.join(valid)}"
             raise InvalidDocument(message, field=field, valid=valid) from error
 
     def lay_over(self, lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

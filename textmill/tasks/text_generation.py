@@ -1,14 +1,17 @@
-"""Text generation: a text is gone on with, by a decoder."""
+"""Text generation: a text is gone on with, or a conversation, by a decoder."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from textmill.base import Wire
-from textmill.errors import InvalidOptions
+from textmill.base import Request, Wire
+from textmill.errors import InvalidDocument, InvalidOptions
 from textmill.tasks.generation import SearchOptions
-from textmill.tasks.task import Offered, Task
+from textmill.tasks.task import Candidate, DocumentFields, Offered, Task
+
+MAX_MESSAGES = 1_000
+"""Of one document."""
 
 
 class TextGenerationOptions(SearchOptions):
@@ -35,6 +38,22 @@ class TextGenerationOptions(SearchOptions):
 
 DRAWING = ("seed", "temperature", "top_k", "top_p")
 """What means something only where tokens are drawn."""
+
+
+class Message(Request):
+    """What one side of a conversation has said."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Conversation(DocumentFields):
+    """A document may be a conversation in the place of a text, where the model's tokenizer has a chat template."""
+
+    instead_of_text: ClassVar[frozenset[str]] = frozenset({"messages"})
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    """What was said so far, in order; what is generated is what the assistant says next."""
 
 
 class TextGenerationOutput(Wire):
@@ -74,6 +93,15 @@ class TextGenerationTask(Task):
             raise InvalidOptions(message, option="seed", missing=["seed"])
         return merged
 
+    def check_fields(
+        self, fields: Mapping[str, Any], options: Mapping[str, Any], model: Candidate | None = None
+    ) -> None:
+        """Refuses a conversation that the model is known to make no text of."""
+        super().check_fields(fields, options, model)
+        if "messages" in fields and model is not None and model.chat_template is False:
+            message = f"messages: the tokenizer of {model.name} has no chat template; give it a text"
+            raise InvalidDocument(message, field="messages", valid=["text"])
+
     def shown(self, output: Mapping[str, Any]) -> str:
         """The text."""
         return str(output["generated_text"])
@@ -81,8 +109,9 @@ class TextGenerationTask(Task):
 
 TASK = TextGenerationTask(
     name="text-generation",
-    title="A text is gone on with.",
+    title="A text is gone on with, or a conversation.",
     options=TextGenerationOptions,
     output=TextGenerationOutput,
     architectures=("ForCausalLM", "LMHeadModel"),
+    fields=Conversation,
 )

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
-from textmill.errors import ModelUnavailable, ProcessingFailed
+from textmill.errors import ChatTemplateMissing, MessagesRefused, ModelUnavailable, ProcessingFailed
 from workers.kinds import Frame, Offsets, Pair, PairFrame
 from workers.text import languages
 
@@ -105,6 +106,18 @@ class TokenizerCodec:
         """The same with the special tokens."""
         text: str = self._tokenizer.decode(list(ids))
         return text
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """One text of messages, by the tokenizer's own template. Raises ChatTemplateMissing, MessagesRefused."""
+        if self._tokenizer.chat_template is None:
+            raise ChatTemplateMissing
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:  # the template's own `raise_exception`, or what it does not find in a message
+            raise MessagesRefused(f"The model's chat template takes no such messages: {error}") from error
+        return str(text)
 
     def token(self, text: str) -> int | None:
         """The one token that the text is, as it stands in the vocabulary, or at the start or inside of a text."""

@@ -1,9 +1,10 @@
 """What a checkpoint's files say of a model of each kind, whatever runs it: the models of the backends begin with it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from workers.checkpoint import generation
+from textmill.errors import ModelUnavailable
+from workers.checkpoint import generation, pooling
 from workers.checkpoint.checkpoint import Checkpoint, positions, window
 from workers.checkpoint.codec import TokenizerCodec
 from workers.kinds import ModelSpec
@@ -58,3 +59,51 @@ class TokenClassifierFiles(EncoderFiles):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self.labels = self.names
+
+
+class SequenceClassifierFiles(EncoderFiles):
+    """Of a model that labels texts: its labels, and what makes scores of their logits."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.labels = self.names
+        self.function = _function(getattr(self._config, "problem_type", None), len(self.labels))
+
+
+class MaskFillerFiles(EncoderFiles):
+    """Of a masked language model: its mask. Raises ModelUnavailable where it has none."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        if self.codec.mask is None:
+            raise ModelUnavailable(f"the tokenizer of {spec.source} has no mask token")
+        self.mask = self.codec.mask[1]
+
+
+class EmbedderFiles(EncoderFiles):
+    """Of a model whose hidden states are pooled: how, and how many numbers they have."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.embedding, longest = pooling.of(self._checkpoint)
+        self.window = min(self.window, longest or self.window)
+        self.size = int(self._config.hidden_size)
+
+
+class DecoderFiles(EncoderFiles):
+    """Of a model that goes on with a text: its generation settings."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self._base = generation.base_of(self._checkpoint.generation_config(self._config))
+
+    def defaults(self) -> Mapping[str, Any]:
+        """The options that the checkpoint's files set."""
+        return generation.defaults_of(self._base, {})
+
+
+def _function(problem: str | None, labels: int) -> Literal["softmax", "sigmoid", "none"]:
+    """As transformers' pipeline chooses."""
+    if problem == "regression":
+        return "none"
+    return "sigmoid" if problem == "multi_label_classification" or labels == 1 else "softmax"

@@ -197,7 +197,7 @@ class ShardRun:
         return True
 
     def _begin(self, text: Text) -> _Document:
-        document = self._open[text.position] = _Document(text.position, len(text.text))
+        document = self._open[text.position] = _Document(text.position, text.characters)
         return document
 
     def _prepare(self, document: _Document, text: Text, attempt: int = 1) -> None:

@@ -64,7 +64,7 @@ class FeatureExtractionRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """The text's length, as a vector."""
         return {"embedding": [float(len(text))]}
 

@@ -106,7 +106,7 @@ class FillMaskRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """One mask, and the text for it."""
         return {"masks": [[{"token_str": text, "score": 1.0, "sequence": text}]]}
 

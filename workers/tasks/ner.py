@@ -100,7 +100,7 @@ class NerRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """No entities."""
         return {"entities": []}
 

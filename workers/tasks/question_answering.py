@@ -67,7 +67,7 @@ class QuestionAnsweringRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """The whole text."""
         return {"answers": [{"answer": text, "score": 1.0, "start": 0, "end": len(text)}]}
 

@@ -92,7 +92,7 @@ class SummarizationRule(GeneratingRule):
         return "summarization"
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """The text is its own summary."""
         return {"summary_text": text}
 

@@ -54,7 +54,7 @@ class TextClassificationRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """One label, which is certain."""
         return {"labels": [{"label": "echo", "score": 1.0}]}
 

@@ -1,4 +1,4 @@
-"""Text generation: one item a text, which shares the window with what is generated."""
+"""Text generation: one item a text or a conversation, which shares the window with what is generated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,12 +26,18 @@ class TextGenerationRule:
     def __init__(self, spec: ModelSpec, model: Decoder) -> None:
         self.model = model
         self.frame = model.codec.frame((None, None))
-        usual = replace(self.bind(dict(spec.options)).settings, sampling=None)
+        usual = replace(self._settings(dict(spec.options)), sampling=None)
         self._canary = self._item(CANARY, usual.with_lengths(0, min(usual.max_length, CANARY_NEW_TOKENS + 1)))
         self._probe = self._item(CANARY, usual)
 
     def bind(self, options: Mapping[str, Any]) -> "TextGenerationPlan":
-        """The settings: the checkpoint's, and the job's over them."""
+        """The settings. Raises NotOffered for those that the model's backend leaves to another."""
+        settings = self._settings(options)
+        self.model.check(settings)
+        return TextGenerationPlan(self, settings)
+
+    def _settings(self, options: Mapping[str, Any]) -> GenerationSettings:
+        """The checkpoint's, and the job's over them."""
         merged = {**self.model.defaults(), **({"num_beams": 1} if options.get("do_sample") else {}), **options}
         # The checkpoint's `max_length` would count the text: it says nothing of how much is to be new.
         new = merged.get("max_new_tokens") or min(DEFAULT_NEW_TOKENS, self.model.window // 2)
@@ -41,8 +47,7 @@ class TextGenerationRule:
         new = min(new, self.model.window - 1)
         least = min(least, new)
         given = {name: merged[name] for name in _SAME_NAME if merged.get(name) is not None}
-        settings = GenerationSettings(new + 1, least + 1 if least else 0, sampling=_sampling(options), **given)
-        return TextGenerationPlan(self, settings)
+        return GenerationSettings(new + 1, least + 1 if least else 0, sampling=_sampling(options), **given)
 
     def _item(self, text: str, settings: GenerationSettings) -> Item:
         """Of a text that is ours, and may be cut where the window is small."""
@@ -64,9 +69,10 @@ class TextGenerationRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
-        """The text again."""
-        return {"generated_text": text}
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
+        """The text again, or the last message."""
+        messages = fields.get("messages")
+        return {"generated_text": messages[-1]["content"] if messages else text}
 
 
 def _sampling(options: Mapping[str, Any]) -> Sampling | None:
@@ -84,10 +90,14 @@ class TextGenerationPlan:
     settings: GenerationSettings
 
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
-        """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty."""
+        """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty, and what
+        `Codec.chat` raises."""
         rule = self.rule
-        inside = rule.model.codec.encode(text)
-        ids = [*rule.frame.prefix, *inside, *rule.frame.suffix]
+        if messages := fields.get("messages"):
+            ids = inside = rule.model.codec.encode(rule.model.codec.chat(messages))
+        else:
+            inside = rule.model.codec.encode(text)
+            ids = [*rule.frame.prefix, *inside, *rule.frame.suffix]
         new = self.settings.max_length - 1
         if len(ids) + new > rule.model.window:
             raise DocumentTooLong(

@@ -105,7 +105,7 @@ class TranslationRule(GeneratingRule):
         return {"source_lang": source, "target_lang": target}
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """The text is its own translation."""
         return {"translation_text": text}
 

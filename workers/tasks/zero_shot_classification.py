@@ -67,7 +67,7 @@ class ZeroShotClassificationRule:
         return self._probe
 
     @staticmethod
-    def echo(text: str) -> Mapping[str, Any]:
+    def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """One label, which is certain."""
         return {"labels": [{"label": "echo", "score": 1.0}]}
 

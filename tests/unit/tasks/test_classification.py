@@ -11,7 +11,7 @@ import transformers as tf
 
 from tests.unit import encoders_from_config as made
 from tests.unit.models_from_config import CORPUS, DEVICE
-from tests.unit.runners import bound, loaded, model_of, opened
+from tests.unit.runners import bound, by_each_backend, loaded, model_of, opened
 from tests.unit.tasks.running import outcomes, outputs
 from textmill import tasks
 from textmill.errors import DocumentTooLong, InvalidOptions, ModelUnavailable
@@ -46,10 +46,10 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
 
 
 @functools.cache
-def both(folder: Path, task: str) -> tuple[ModelRunner, Any]:
-    """Ours, and the library's."""
+def both(folder: Path, task: str) -> tuple[list[ModelRunner], Any]:
+    """Ours by each backend, and the library's."""
     pipe = tf.pipeline(task, model=str(folder), device=DEVICE, dtype=torch.float32)
-    return loaded(folder, task, window=64), pipe
+    return by_each_backend(folder, task, window=64), pipe
 
 
 def scores(labels: list[dict[str, Any]]) -> dict[str, float]:
@@ -66,16 +66,17 @@ def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("function", [None, "sigmoid", "none"])
 def test_equal_to_the_pipeline_of_transformers(topics: Path, function: str | None) -> None:
-    runner, pipe = both(topics, "text-classification")
+    runners, pipe = both(topics, "text-classification")
     options = {} if function is None else {"function_to_apply": function}
-    together = outputs(runner, TEXTS, top_k=10, **options)
-    apart = outputs(runner, TEXTS, False, top_k=10, **options)
-    for text, one, other in zip(TEXTS, together, apart, strict=True):
-        expected = pipe(text, top_k=None, **options)
-        same(one["labels"], expected)
-        same(other["labels"], expected)
-        assert len(one["labels"]) == 4
-    assert len({round(output["labels"][0]["score"], 4) for output in together}) > 3, "alike answers prove nothing"
+    for runner in runners:
+        together = outputs(runner, TEXTS, top_k=10, **options)
+        apart = outputs(runner, TEXTS, False, top_k=10, **options)
+        for text, one, other in zip(TEXTS, together, apart, strict=True):
+            expected = pipe(text, top_k=None, **options)
+            same(one["labels"], expected)
+            same(other["labels"], expected)
+            assert len(one["labels"]) == 4
+        assert len({round(output["labels"][0]["score"], 4) for output in together}) > 3, "alike answers prove nothing"
 
 
 @pytest.mark.parametrize(
@@ -128,20 +129,21 @@ def test_its_labels_are_those_of_the_configuration() -> None:
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_zero_shot_is_equal_to_the_pipeline_of_transformers(inference: Path, multi_label: bool) -> None:
-    runner, pipe = both(inference, "zero-shot-classification")
+    runners, pipe = both(inference, "zero-shot-classification")
     template = "It is about {}."
     # Where a text does not fit, the pipeline cuts it, and says nothing.
-    codec = model_of(runner).codec
+    codec = model_of(runners[0]).codec
     texts = [text for text in TEXTS if 0 < len(codec.encode(text)) < 40]
     assert len(texts) > 4
     options = {"candidate_labels": LABELS, "hypothesis_template": template, "multi_label": multi_label}
-    together, apart = outputs(runner, texts, **options), outputs(runner, texts, False, **options)
-    for text, one, other in zip(texts, together, apart, strict=True):
-        expected = pipe(text, LABELS, hypothesis_template=template, multi_label=multi_label)
-        wanted = dict(zip(expected["labels"], expected["scores"], strict=True))
-        for found in (one, other):
-            assert scores(found["labels"]) == pytest.approx(wanted, abs=3e-5)
-            assert found["labels"][0]["score"] == max(wanted.values()) or multi_label or len(wanted) > 1
+    for runner in runners:
+        together, apart = outputs(runner, texts, **options), outputs(runner, texts, False, **options)
+        for text, one, other in zip(texts, together, apart, strict=True):
+            expected = pipe(text, LABELS, hypothesis_template=template, multi_label=multi_label)
+            wanted = dict(zip(expected["labels"], expected["scores"], strict=True))
+            for found in (one, other):
+                assert scores(found["labels"]) == pytest.approx(wanted, abs=3e-5)
+                assert found["labels"][0]["score"] == max(wanted.values()) or multi_label or len(wanted) > 1
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Feature extraction in fp32: batched = one by one = the library's hidden states pooled; a checkpoint's own pooling."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import transformers as tf
 
 from tests.unit import encoders_from_config as made
 from tests.unit.models_from_config import CORPUS, DEVICE
-from tests.unit.runners import bound, loaded, model_of
+from tests.unit.runners import bound, by_each_backend, loaded, model_of
 from tests.unit.tasks.running import outcomes, outputs
 from textmill.errors import DocumentTooLong, InvalidOptions, ModelUnavailable
 from workers.kinds import Embedding
@@ -42,10 +43,10 @@ def vectors(runner: ModelRunner, texts: list[str], together: bool = True, **opti
 
 @pytest.mark.parametrize("pooling", list(POOLED))
 def test_equal_to_the_pipeline_of_transformers_pooled(folder: Path, pooling: str) -> None:
-    runner = loaded(folder, "feature-extraction", window=64)
+    runners = by_each_backend(folder, "feature-extraction", window=64)
     pipe = tf.pipeline("feature-extraction", model=str(folder), device=DEVICE, dtype=torch.float32)
     expected = np.stack([POOLED[pooling](np.array(pipe(text)[0])) for text in TEXTS])
-    for together in (True, False):
+    for runner, together in itertools.product(runners, (True, False)):
         assert np.allclose(vectors(runner, TEXTS, together, pooling=pooling), expected, atol=3e-5, rtol=1e-4)
     assert np.ptp(expected, axis=0).max() > 0.1, "alike answers prove nothing"
 

@@ -9,7 +9,7 @@ import transformers as tf
 
 from tests.unit import encoders_from_config as made
 from tests.unit.models_from_config import CORPUS, DEVICE
-from tests.unit.runners import bound, loaded, model_of
+from tests.unit.runners import bound, by_each_backend, loaded, model_of
 from tests.unit.tasks.running import outcomes, outputs
 from textmill.errors import DocumentTooLong, InvalidOptions, MaskMissing
 from workers.runner import ModelRunner
@@ -45,16 +45,17 @@ def of_pipeline(pipe: Any, text: str, **options: Any) -> list[list[dict[str, Any
 
 
 def test_equal_to_the_pipeline_of_transformers(folder: Path) -> None:
-    runner = loaded(folder, "fill-mask", window=64)
+    runners = by_each_backend(folder, "fill-mask", window=64)
     pipe = tf.pipeline("fill-mask", model=str(folder), device=DEVICE, dtype=torch.float32)
-    together, apart = outputs(runner, TEXTS), outputs(runner, TEXTS, False)
-    for text, one, other in zip(TEXTS, together, apart, strict=True):
-        expected = of_pipeline(pipe, text)
-        same(one["masks"], expected)
-        same(other["masks"], expected)
-        assert len(one["masks"]) == text.count("[MASK]")
-        assert all(len(words) == 5 for words in one["masks"])
-    assert len({words[0]["token_str"] for output in together for words in output["masks"]}) > 1
+    for runner in runners:
+        together, apart = outputs(runner, TEXTS), outputs(runner, TEXTS, False)
+        for text, one, other in zip(TEXTS, together, apart, strict=True):
+            expected = of_pipeline(pipe, text)
+            same(one["masks"], expected)
+            same(other["masks"], expected)
+            assert len(one["masks"]) == text.count("[MASK]")
+            assert all(len(words) == 5 for words in one["masks"])
+        assert len({words[0]["token_str"] for output in together for words in output["masks"]}) > 1
 
 
 def test_only_targets_count(bert: ModelRunner, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import transformers as tf
 
 from tests.unit import encoders_from_config as made
 from tests.unit.models_from_config import CORPUS, DEVICE
-from tests.unit.runners import bound, loaded
+from tests.unit.runners import bound, by_each_backend, loaded
 from tests.unit.tasks.running import outcomes, outputs
 from textmill import tasks
 from textmill.errors import DocumentTooLong, InvalidDocument
@@ -87,16 +87,17 @@ def same(one: list[tuple[float, int, int]], other: list[tuple[float, int, int]])
 
 @pytest.mark.parametrize("impossible", [False, True])
 def test_equal_to_the_pipeline_of_transformers_4(folder: Path, impossible: bool) -> None:
-    runner, pipe = loaded(folder, "question-answering", window=64), Pipeline(folder)
+    runners, pipe = by_each_backend(folder, "question-answering", window=64), Pipeline(folder)
     options = {"question": QUESTION, "top_k": 3, "max_answer_len": 4, "handle_impossible_answer": impossible}
-    together, apart = outputs(runner, TEXTS, **options), outputs(runner, TEXTS, False, **options)
-    for text, one, other in zip(TEXTS, together, apart, strict=True):
-        expected = pipe(QUESTION, text, max_answer_len=4, impossible=impossible)
-        for output in (one, other):
-            same(found(output["answers"]), expected[:1] + expected[1 : len(output["answers"])])
-            assert all(text[a["start"] : a["end"]] == a["answer"] for a in output["answers"])
-    best = {output["answers"][0]["answer"] for output in together}
-    assert len(best) > 4, "alike answers prove nothing"
+    for runner in runners:
+        together, apart = outputs(runner, TEXTS, **options), outputs(runner, TEXTS, False, **options)
+        for text, one, other in zip(TEXTS, together, apart, strict=True):
+            expected = pipe(QUESTION, text, max_answer_len=4, impossible=impossible)
+            for output in (one, other):
+                same(found(output["answers"]), expected[:1] + expected[1 : len(output["answers"])])
+                assert all(text[a["start"] : a["end"]] == a["answer"] for a in output["answers"])
+        best = {output["answers"][0]["answer"] for output in together}
+        assert len(best) > 4, "alike answers prove nothing"
 
 
 def test_an_answer_has_so_many_tokens_at_most(bert: ModelRunner) -> None:

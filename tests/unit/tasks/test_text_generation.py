@@ -1,5 +1,7 @@
 """Text generation in fp32: batched = one by one = transformers' `generate()`, token by token; limits."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import transformers as tf
 
 from tests.unit import encoders_from_config as made
 from tests.unit.models_from_config import CORPUS, DEVICE
-from tests.unit.runners import bound, loaded, model_of
+from tests.unit.runners import bound, loaded, model_of, opened_by_name
 from tests.unit.tasks.running import outcomes
 from textmill import tasks
 from textmill.errors import DocumentEmpty, DocumentTooLong, InvalidOptions
@@ -17,8 +19,10 @@ from workers import metrics
 from workers.backends.torch import continuation
 from workers.kinds import Sampling
 from workers.runner import ModelRunner
+from workers.runner import bound as bound_by_name
 
-FAMILIES = list(made.DECODERS)
+FAMILIES = ("gpt2", "llama", "qwen2")
+CASES = [(backend, family) for backend in ("torch", "ctranslate2") for family in FAMILIES]
 TEXTS = ["It", CORPUS[0], CORPUS[3], "Numbers such as", CORPUS[5]]
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -27,21 +31,38 @@ SETTINGS: list[dict[str, Any]] = [
     {"repetition_penalty": 1.7},
     {"num_beams": 3, "length_penalty": 0.6},
     {"num_beams": 2, "no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "early_stopping": True},
+    {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0},
+    {"num_beams": 3, "early_stopping": True, "min_new_tokens": 6},
 ]
+BY_CTRANSLATE2 = [SETTINGS[0], SETTINGS[1], SETTINGS[6]]
+"""What `auto` leaves to it."""
 NEW = 10
 WARPERS = {"temperature": tf.TemperatureLogitsWarper, "top_k": tf.TopKLogitsWarper, "top_p": tf.TopPLogitsWarper}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.save_decoder(request.param, tmp_path_factory.mktemp(request.param))
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def runner(folder: Path) -> ModelRunner:
-    return loaded(folder, "text-generation", window=128)
+def folder(case: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.save_decoder(case[1], tmp_path_factory.mktemp(case[1]))
 
 
+@pytest.fixture(scope="module")
+def by_name(case: tuple[str, str], folder: Path) -> Callable[[str], ModelRunner]:
+    """As a worker has them: torch alone, or what `auto` takes and the second runner for what that leaves."""
+    return opened_by_name(folder, "text-generation", name="small", backend="torch" if case[0] == "torch" else "auto")
+
+
+@pytest.fixture(scope="module")
+def runner(by_name: Callable[[str], ModelRunner]) -> ModelRunner:
+    return by_name("small")
+
+
+@functools.cache
 def library(folder: Path) -> Any:
     pipe = tf.pipeline("text-generation", model=str(folder), device=DEVICE, dtype=torch.float32)
     pipe.model.generation_config.max_length = None
@@ -49,34 +70,49 @@ def library(folder: Path) -> Any:
     return pipe
 
 
+def of_library(pipe: Any, ids: list[int], **options: Any) -> list[int]:
+    """The new tokens, without the end."""
+    row, end = torch.tensor([ids], device=DEVICE), pipe.tokenizer.eos_token_id
+    with torch.inference_mode():
+        [found] = pipe.model.generate(row, attention_mask=torch.ones_like(row), do_sample=False, **options).tolist()
+    new: list[int] = found[len(ids) :]
+    return new[: new.index(end)] if end in new else new
+
+
 def foreign(runner: ModelRunner) -> float:
     return metrics.FOREIGN_SEARCHES.labels(runner.name)._value.get()
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_equal_to_generate_one_by_one(runner: ModelRunner, folder: Path, settings: dict[str, Any]) -> None:
+def test_equal_to_generate_one_by_one(
+    case: tuple[str, str], by_name: Callable[[str], ModelRunner], folder: Path, settings: dict[str, Any]
+) -> None:
     pipe = library(folder)
-    before = foreign(runner)
     options = {**settings, "max_new_tokens": NEW}
-    plan = bound(runner, **options)
+    runner, plan = bound_by_name(by_name, "small", "text-generation", options)
+    assert runner.backend.name == (case[0] if settings in BY_CTRANSLATE2 else "torch")
+    before = foreign(runner)
     items = [plan.prepare(text).items[0] for text in TEXTS]
     together = runner.run(items)
     apart = [runner.run([item])[0] for item in items]
     lengths = set()
     for item, one, other in zip(items, together, apart, strict=True):
         assert one == other
-        row = torch.tensor([item.payload], device=DEVICE)
-        with torch.inference_mode():
-            [expected] = pipe.model.generate(
-                row, attention_mask=torch.ones_like(row), do_sample=False, **options
-            ).tolist()
-        new = expected[len(item.payload) :]
-        ended = pipe.tokenizer.eos_token_id in new
-        assert list(one.ids) == (new[: new.index(pipe.tokenizer.eos_token_id)] if ended else new)
-        assert one.hit_limit == (not ended)
+        assert list(one.ids) == of_library(pipe, item.payload, **options)
+        assert one.hit_limit == (len(one.ids) == NEW)
         lengths.add(len(one.ids))
     assert len(lengths) > 1 or settings, "texts that all end at once try little"
     assert foreign(runner) == before, "by our own search"
+
+
+@pytest.mark.parametrize("family", sorted(made.DECODERS.keys() - set(FAMILIES)))
+def test_other_families_are_equal_by_ctranslate2(family: str, tmp_path: Path) -> None:
+    folder = made.save_decoder(family, tmp_path)
+    runner, pipe = loaded(folder, "text-generation"), library(folder)
+    assert runner.backend.name == "ctranslate2"
+    items = [bound(runner, max_new_tokens=NEW).prepare(text).items[0] for text in TEXTS]
+    for item, found in zip(items, runner.run(items), strict=True):
+        assert list(found.ids) == of_library(pipe, item.payload, max_new_tokens=NEW)
 
 
 def test_equal_to_the_text_of_the_pipeline(runner: ModelRunner, folder: Path) -> None:
@@ -111,13 +147,15 @@ def test_without_a_word_of_it_so_many_tokens_are_generated(tmp_path: Path) -> No
 
 def test_a_checkpoints_sampling_is_left_out(tmp_path: Path) -> None:
     folder = made.save_decoder("qwen2", tmp_path, do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.3)
-    runner = loaded(folder, "text-generation", window=128)
+    runner = loaded(folder, "text-generation", window=128, backend="torch")
     first, again = (outcomes(runner, TEXTS, max_new_tokens=NEW) for _ in range(2))
     assert [outcome.output for outcome in first] == [outcome.output for outcome in again]
     assert bound(runner).prepare("It").items[0].group.repetition_penalty == 1.3
 
 
-def test_what_is_drawn_hangs_on_seed_and_text_alone(runner: ModelRunner) -> None:
+def test_what_is_drawn_hangs_on_seed_and_text_alone(by_name: Callable[[str], ModelRunner]) -> None:
+    runner, _ = bound_by_name(by_name, "small", "text-generation", {"do_sample": True, "seed": 1})
+    assert runner.backend.name == "torch"
     drawn = {"do_sample": True, "temperature": 1.5, "top_k": 50, "max_new_tokens": NEW}
     found = [[o.output["generated_text"] for o in outcomes(runner, TEXTS, together, seed=seed, **drawn)]
              for seed, together in ((1, True), (1, False), (2, True))]  # fmt: skip

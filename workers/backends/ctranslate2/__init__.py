@@ -1,5 +1,5 @@
-"""Models on CTranslate2: its own kernels for encoder-decoders and for BERT's kin, about one and a half times as fast on
-the CPU as torch with the same answers, and in int8.
+"""Models on CTranslate2: its own kernels for encoder-decoders, decoders and BERT's kin, about one and a half times as
+fast on the CPU as torch with the same answers, and in int8.
 
 It runs what it can; an architecture that it does not know, or settings by which its answers would be others, are left
 to torch, before anything was begun. Checkpoints are converted at their first use (`conversion.py`).
@@ -21,7 +21,7 @@ class CTranslate2Backend:
 
     name = "ctranslate2"
     rank = 20
-    kinds = frozenset({Kind.GENERATION, Kind.TOKEN_SCORES})
+    kinds = frozenset(Kind) - {Kind.TEXT}
     batch_tokens = None
     stand_in = "torch"
 
@@ -53,14 +53,13 @@ class CTranslate2Backend:
     def import_ahead(self) -> None:
         """CTranslate2, and torch and transformers, which read checkpoints and tokenizers."""
         with IMPORTING:
-            from workers.backends.ctranslate2 import encoder_decoder, token_classifier  # noqa: F401
+            from workers.backends.ctranslate2 import models  # noqa: F401
 
     def open(self, spec: ModelSpec, kind: Kind) -> Any:
         """The model with its tokenizer, converted. Raises NotOffered, ModelUnavailable."""
         with IMPORTING:
-            from workers.backends.ctranslate2.encoder_decoder import CTranslate2EncoderDecoder
-            from workers.backends.ctranslate2.token_classifier import CTranslate2TokenClassifier
-        return CTranslate2EncoderDecoder(spec) if kind is Kind.GENERATION else CTranslate2TokenClassifier(spec)
+            from workers.backends.ctranslate2.models import open_model
+        return open_model(spec, kind)
 
     def surroundings(self, spec: ModelSpec) -> AbstractContextManager[Any]:
         """None: it has threads of its own, whose number it is told when a model is loaded."""

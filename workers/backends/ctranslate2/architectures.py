@@ -17,6 +17,10 @@ T5_EPSILON = 1e-6
 """Of its normalization, built into CTranslate2."""
 
 
+LLAMA3_POSITIONS = 8_192
+"""That Llama 3 was trained with before its positions were stretched, built into CTranslate2."""
+
+
 def _bart(config: Any) -> str | None:
     if config.encoder_attention_heads != config.decoder_attention_heads:
         return "its encoder and its decoder have different numbers of attention heads"
@@ -47,9 +51,39 @@ def _distilbert(config: Any) -> str | None:
     return _activation(config.activation)
 
 
+def _gpt2(config: Any) -> str | None:
+    if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights:
+        return "its attention is scaled otherwise"
+    return _activation(config.activation_function)
+
+
+def _llama(config: Any) -> str | None:
+    rope = getattr(config, "rope_parameters", None) or {}
+    if (kind := rope.get("rope_type", "default")) not in ("default", "llama3"):
+        return f"its rotary positions are of the kind {kind}"
+    if kind == "llama3" and rope.get("original_max_position_embeddings") != LLAMA3_POSITIONS:
+        return f"its rotary positions were not made for {LLAMA3_POSITIONS} tokens at first"
+    if rope.get("partial_rotary_factor", 1) != 1:
+        return "only a part of its heads is rotated"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "its attention slides"
+    if config.hidden_act not in ("silu", "swish"):
+        return f"its activation is {config.hidden_act}"
+    return None
+
+
 def _activation(name: str) -> str | None:
     return None if name in ACTIVATIONS else f"its activation is {name}"
 
+
+_ENCODERS: Mapping[str, Callable[[Any], str | None]] = {
+    "bert": _bert,
+    "roberta": _bert,
+    "xlm-roberta": _bert,
+    "camembert": _bert,
+    "distilbert": _distilbert,
+}
+"""Under any head: `heads.py` has those."""
 
 KNOWN: Mapping[Kind, Mapping[str, Callable[[Any], str | None]]] = {
     Kind.GENERATION: {
@@ -61,13 +95,18 @@ KNOWN: Mapping[Kind, Mapping[str, Callable[[Any], str | None]]] = {
         "t5": _t5,
         "mt5": _t5,
     },
-    Kind.TOKEN_SCORES: {
-        "bert": _bert,
-        "roberta": _bert,
-        "xlm-roberta": _bert,
-        "camembert": _bert,
-        "distilbert": _distilbert,
+    Kind.CONTINUATION: {
+        "gpt2": _gpt2,
+        "llama": _llama,
+        "mistral": _llama,
+        "qwen2": _llama,
+        "qwen3": _llama,
     },
+    Kind.TOKEN_SCORES: _ENCODERS,
+    Kind.SEQUENCE_SCORES: _ENCODERS,
+    Kind.SPANS: _ENCODERS,
+    Kind.MASKS: _ENCODERS,
+    Kind.VECTORS: _ENCODERS,
 }
 """By `model_type`: what is wrong with a configuration, or None. `specs.py` has a way to convert each."""
 

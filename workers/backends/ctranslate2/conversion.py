@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from workers.backends.torch.weights import CLASSES, read
 from workers.checkpoint import IMPORTING
@@ -26,12 +25,12 @@ from workers.kinds import Kind, NotOffered
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 1
+LAYOUT = 2
 """Changed with what `specs.py` makes of a checkpoint."""
 
 MANIFEST = "manifest.json"
 HEAD = "head.safetensors"
-"""The classifier over an encoder, `weight` (labels, size) and `bias` (labels), float32."""
+"""What stands over an encoder (`heads.py`)."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,12 @@ class Conversion:
 
     def _write(self, folder: Path) -> None:
         with IMPORTING:
-            from workers.backends.ctranslate2 import specs
+            from workers.backends.ctranslate2 import heads, specs
         # float32, whatever the checkpoint has: half precision would be rounded once more on the way to int8.
         model: Any = read(self.checkpoint, CLASSES[self.kind], torch.device("cpu"), torch.float32)
         with torch.no_grad():
-            if self.kind is Kind.TOKEN_SCORES:
-                spec = specs.token_classifier(model)
-                head = {name: value.detach() for name, value in model.classifier.state_dict().items()}
-                save_file(head, folder / HEAD)
-            else:
-                spec = specs.encoder_decoder(model)
+            heads.save(model, self.kind, folder / HEAD)
+            spec = specs.of(model, self.kind)
             spec.validate()
             spec.optimize(quantization=self.number_format)
             spec.save(str(folder))

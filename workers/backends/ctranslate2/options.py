@@ -42,17 +42,23 @@ _UNDERSTOOD = {
 }
 
 
-def foreign(config: GenerationConfig) -> str | None:
-    """What a checkpoint's settings ask for that CTranslate2 does not know; None: it knows all."""
+def unknown(config: GenerationConfig) -> str | None:
+    """A setting of a checkpoint that CTranslate2 does not know; None: it knows all."""
     # Files may have fields that transformers does not know either, and passes over.
     neutral = {**GenerationConfig().to_dict(), **_NEUTRAL}  # type: ignore[no-untyped-call]
     for name, value in config.to_dict().items():
         if name in neutral and name not in _UNDERSTOOD and value not in (None, neutral[name]):
             return f"it does not know {name}"
+    return None
+
+
+def foreign(config: GenerationConfig) -> str | None:
+    """What the settings of an encoder-decoder's checkpoint ask for that CTranslate2 does not know; None: nothing."""
+    if (reason := unknown(config)) is not None:
+        return reason
     if start(config) is None:
         return "the checkpoint does not say with what decoding starts"
-    ends = config.eos_token_id
-    if ends is None or (isinstance(ends, list) and len(ends) != 1):
+    if len(ends(config)) != 1:
         return "it knows models with one end token"
     if any(len(word) != 1 for word in config.bad_words_ids or []):
         return "it does not know bad words of several tokens"
@@ -112,11 +118,15 @@ def start(config: GenerationConfig) -> int | None:
     return found
 
 
+def ends(config: GenerationConfig) -> list[int]:
+    """The tokens that end a text."""
+    found = config.eos_token_id
+    return list(found) if isinstance(found, list) else [] if found is None else [found]
+
+
 def end(config: GenerationConfig) -> int:
-    """The token that ends a text."""
-    ends = config.eos_token_id
-    found: int = ends[0] if isinstance(ends, list) else ends
-    return found
+    """The only one."""
+    return ends(config)[0]
 
 
 def prefix(config: GenerationConfig) -> list[int]:

@@ -10,12 +10,15 @@ What differs from what those do by themselves:
 - Configurations of transformers 5 lack fields that the converters read.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ctranslate2.converters import transformers as converters
 from ctranslate2.specs.model_spec import OPTIONAL
 from torch import nn
+
+from workers.kinds import Kind
 
 NO_TOKEN = "<none>"
 """A name that no token has, where CTranslate2 wants that of a special one: it answers a text of special tokens alone
@@ -56,6 +59,16 @@ _SEQ2SEQ: Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]] = {
 """By `model_type`: the converter, and what it reads from a configuration that does not say it."""
 
 
+_DECODERS: Mapping[str, tuple[Callable[[], Any], str]] = {
+    "gpt2": (converters.GPT2Loader, "layer_norm_epsilon"),
+    "llama": (converters.LlamaLoader, "rms_norm_eps"),
+    "mistral": (converters.MistralLoader, "rms_norm_eps"),
+    "qwen2": (converters.Qwen2Loader, "rms_norm_eps"),
+    "qwen3": (converters.Qwen3Loader, "rms_norm_eps"),
+}
+"""By `model_type`: the converter, and what the configuration calls its normalization's epsilon."""
+
+
 _ENCODERS: Mapping[str, Callable[[], Any]] = {
     "bert": _Bert,
     "roberta": _Bert,
@@ -63,6 +76,11 @@ _ENCODERS: Mapping[str, Callable[[], Any]] = {
     "camembert": _Bert,
     "distilbert": converters.DistilBertLoader,
 }
+
+
+def of(model: Any, kind: Kind) -> Any:
+    """The specification of a model of that kind."""
+    return {Kind.GENERATION: encoder_decoder, Kind.CONTINUATION: decoder}.get(kind, encoder)(model)
 
 
 def encoder_decoder(model: Any) -> Any:
@@ -80,15 +98,31 @@ def encoder_decoder(model: Any) -> Any:
     return spec
 
 
-def token_classifier(model: Any) -> Any:
-    """The specification of the encoder under an `AutoModelForTokenClassification`."""
-    config, encoder = model.config, model.base_model
+def encoder(model: Any) -> Any:
+    """The specification of the encoder under any head, or of a bare one. Poolers are part of the heads."""
+    config, base = model.config, model.base_model
     config.position_embedding_type = "absolute"
-    spec = _ENCODERS[config.model_type]().get_model_spec(encoder)
-    names = token_names(encoder.get_input_embeddings().weight.shape[0])
+    base.pooler = None
+    spec = _ENCODERS[config.model_type]().get_model_spec(base)
+    names = token_names(base.get_input_embeddings().weight.shape[0])
     spec.register_vocabulary(names)
     spec.config.unk_token = names[0]
     spec.config.layer_norm_epsilon = getattr(config, "layer_norm_eps", 1e-12)  # DistilBERT's is built in
+    return spec
+
+
+def decoder(model: Any) -> Any:
+    """The specification of an `AutoModelForCausalLM`."""
+    config = model.config
+    converter, epsilon = _DECODERS[config.model_type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the converters read `rope_scaling`, by transformers' old name
+        spec = converter().get_model_spec(model)
+    names = token_names(model.get_input_embeddings().weight.shape[0])
+    spec.register_vocabulary(names)
+    spec.config.bos_token = spec.config.eos_token = NO_TOKEN
+    spec.config.unk_token = names[0]
+    spec.config.layer_norm_epsilon = getattr(config, epsilon)
     return spec
 
 

@@ -19,6 +19,7 @@ each in the step that it names:
 Whoever may submit texts to it may thus stop a worker: offer it in trials and tests, not to strangers.
 """
 
+import json
 import os
 import re
 import signal
@@ -34,7 +35,7 @@ from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 PREFIX = "[[echo:"
 _MARKER = re.compile(r"\[\[echo:([a-z-]+)(?:=([0-9.]+))?\]\]")
 
-Answer = Callable[[str], Mapping[str, Any]]
+Answer = Callable[[str, Fields], Mapping[str, Any]]
 
 
 class _Marked(NamedTuple):
@@ -46,6 +47,7 @@ class _Marked(NamedTuple):
 
 class _Memo(NamedTuple):
     text: str
+    fields: Fields
     rounds: int
     """That are still to come."""
 
@@ -65,10 +67,12 @@ class EchoRule:
         return self
 
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
-        """One item for the text: a token is four characters."""
+        """One item for the text, or for what stands in for it: a token is four characters."""
+        document = text
+        text = text or (json.dumps(dict(fields), ensure_ascii=False) if fields else "")
         length = len(text) // 4 + 1
         if PREFIX not in text:
-            return Prepared([Item(text, length)], _Memo(text, 0), length, 1)
+            return Prepared([Item(text, length)], _Memo(document, fields, 0), length, 1)
         markers = dict(_MARKER.findall(text))
         if "too-long" in markers:
             raise DocumentTooLong
@@ -79,7 +83,7 @@ class EchoRule:
         pieces = int(markers.get("pieces", 1))
         same = text.encode() if "same" in markers else None
         items = [Item(_Marked(text, markers), max(1, length // max(1, pieces)), same=same)] * pieces
-        return Prepared(items, _Memo(text, int(markers.get("rounds", 1)) - 1), length, pieces)
+        return Prepared(items, _Memo(document, fields, int(markers.get("rounds", 1)) - 1), length, pieces)
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Any]) -> Outcome | Prepared:
         """The outcome: the task's answer for the text."""
@@ -87,7 +91,9 @@ class EchoRule:
         if memo.rounds > 0:
             again = memo._replace(rounds=memo.rounds - 1)
             return Prepared(prepared.items, again, prepared.input_tokens, prepared.pieces)
-        return Outcome(self._answer(memo.text), prepared.input_tokens, prepared.input_tokens, prepared.pieces)
+        return Outcome(
+            self._answer(memo.text, memo.fields), prepared.input_tokens, prepared.input_tokens, prepared.pieces
+        )
 
     def run(self, items: Sequence[Item]) -> Sequence[str]:
         """The items' texts."""

@@ -1,7 +1,7 @@
 """Continuation by any `AutoModelForCausalLM`."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,18 @@ from workers.backends.torch import continuation
 from workers.backends.torch.encoder import TorchEncoder
 from workers.backends.torch.weights import padded
 from workers.checkpoint import generation
-from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec
+from workers.checkpoint.files import DecoderFiles
+from workers.kinds import Generated, GenerationSettings, Kind
 
 
-class TorchDecoder(TorchEncoder):
+class TorchDecoder(TorchEncoder, DecoderFiles):
     """One decoder on one device. Making it reads configuration, tokenizer and generation settings, and raises
     ModelUnavailable."""
 
     kind = Kind.CONTINUATION
 
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec)
-        self._base = generation.base_of(self._checkpoint.generation_config(self._config))
-
-    def defaults(self) -> Mapping[str, Any]:
-        """The options that the checkpoint's files set."""
-        return generation.defaults_of(self._base, {})
+    def check(self, settings: GenerationSettings) -> None:
+        """It takes all."""
 
     def load(self) -> None:
         """Raises ModelUnavailable."""

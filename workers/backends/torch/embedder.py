@@ -7,20 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 from workers.backends.torch.encoder import TorchEncoder
-from workers.checkpoint import pooling as checkpoint_pooling
-from workers.kinds import Kind, ModelSpec, Pooling
+from workers.checkpoint.files import EmbedderFiles
+from workers.kinds import Kind, Pooling
 
 
-class TorchEmbedder(TorchEncoder):
+class TorchEmbedder(TorchEncoder, EmbedderFiles):
     """One encoder on one device."""
 
     kind = Kind.VECTORS
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec)
-        self.embedding, longest = checkpoint_pooling.of(self._checkpoint)
-        self.window = min(self.window, longest or self.window)
-        self.size = int(self._config.hidden_size)
 
     @torch.inference_mode()
     def vectors(self, rows: Sequence[Sequence[int]], pooling: Pooling) -> list[NDArray[np.float32]]:

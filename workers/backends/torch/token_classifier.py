@@ -5,17 +5,14 @@ from collections.abc import Sequence
 import torch
 
 from workers.backends.torch.encoder import TorchEncoder
-from workers.kinds import Kind, ModelSpec, Scores
+from workers.checkpoint.files import TokenClassifierFiles
+from workers.kinds import Kind, Scores
 
 
-class TorchTokenClassifier(TorchEncoder):
+class TorchTokenClassifier(TorchEncoder, TokenClassifierFiles):
     """One token-classification model on one device."""
 
     kind = Kind.TOKEN_SCORES
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec)
-        self.labels = self.names
 
     @torch.inference_mode()
     def token_scores(self, rows: Sequence[Sequence[int]], around: tuple[int, int]) -> list[Scores]:

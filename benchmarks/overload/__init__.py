@@ -1,0 +1,1 @@
+"""What happens when everybody comes at once: `python -m benchmarks.overload`."""
