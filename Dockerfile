@@ -27,7 +27,8 @@ COPY web ./web
 
 USER textmill
 # Calibrations, and models fetched from a hub (if the catalogue names any), outlive the container.
-ENV TEXTMILL_CACHE_DIR=/var/lib/textmill/cache \
+ENV TEXTMILL_WEB=/srv/textmill/web \
+    TEXTMILL_CACHE_DIR=/var/lib/textmill/cache \
     HF_HOME=/var/lib/textmill/hub
 VOLUME /var/lib/textmill
 

@@ -100,7 +100,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	@$(INSTALL) --group dev
+	@$(INSTALL) --group dev --editable '.[all]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready-dev

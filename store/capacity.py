@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from store.policy import Window
 from store.session import db_time, settings_of
 from store.settings import StoreSettings
-from store.tables import OUT, jobs, shards, speeds, workers
+from store.tables import OUT, STAYS, jobs, shards, speeds, workers
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def read_bite(tx: Connection, model: str) -> int:
 
 
 def live(tx: Connection) -> list[Server]:
-    """The worker processes whose heartbeat is young."""
+    """The worker processes whose heartbeat is young, but for those that take no more shards."""
     rows = tx.execute(_LIVE, {"since": -settings_of(tx).worker_timeout_seconds})
     return [
         Server(_models(models) - _models(failed or "[]"), slots, json.loads(speeds or "{}"))
@@ -120,7 +120,7 @@ def _out(tx: Connection, model: str, size: int) -> Out:
 
 
 _LIVE = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed).where(
-    workers.c.heartbeat_at >= db_time(sa.bindparam("since", type_=sa.Float))
+    workers.c.heartbeat_at >= db_time(sa.bindparam("since", type_=sa.Float)), STAYS
 )
 _LAST_SPEED = sa.select(speeds.c.characters_per_second).where(speeds.c.model == sa.bindparam("model"))
 # Only active jobs have shards that are out. Not asked for: SQLite would then begin with all active jobs.

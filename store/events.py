@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from store.session import db_time
 from store.tables import jobs
-from store.views import all_to_wire
+from store.views import SHOWN, all_to_wire
 from textmill.wire import Job
 
 NEWEST_ACTIVE = 200
@@ -97,6 +97,6 @@ def _ended(tx: Connection, key_id: int, since: datetime) -> list[int]:
 def _read(tx: Connection, column: sa.Column[Any], values: Collection[Any]) -> list[Heard]:
     if not values:
         return []
-    query = sa.select(jobs, db_time().label("now")).where(column.in_(values), jobs.c.deleted_at.is_(None))
+    query = sa.select(*SHOWN).where(column.in_(values), jobs.c.deleted_at.is_(None))
     rows = tx.execute(query.order_by(jobs.c.id + 0)).mappings().all()  # plus nothing: or SQLite reads all, in order
     return [Heard(row["id"], row["key_id"], job) for row, job in zip(rows, all_to_wire(tx, rows), strict=True)]

@@ -13,9 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from store.session import db_time
 from store.tables import error_counts, jobs
-from store.views import all_to_wire
+from store.views import SHOWN, all_to_wire
 from textmill.wire import Job
 
 LOOKED_AT = 5_000
@@ -61,7 +60,7 @@ def find(
 
     The page may be shorter than `limit`, even empty, and yet not be the last one.
     """
-    rows, after = _look(tx, key_id, wanted, limit, before, list(jobs.c))
+    rows, after = _look(tx, key_id, wanted, limit, before, SHOWN)
     return all_to_wire(tx, rows), after
 
 
@@ -72,7 +71,12 @@ def ids(tx: Connection, key_id: int, wanted: Wanted, limit: int, before: int | N
 
 
 def _look(
-    tx: Connection, key_id: int | None, wanted: Wanted, limit: int, before: int | None, columns: list[sa.Column[Any]]
+    tx: Connection,
+    key_id: int | None,
+    wanted: Wanted,
+    limit: int,
+    before: int | None,
+    columns: Sequence[sa.ColumnElement[Any]],
 ) -> tuple[list[RowMapping], int | None]:
     if key_id is None:
         # Along no index but the jobs' own numbers: operators look at what is new, and indexes of all keys' jobs by
@@ -85,7 +89,7 @@ def _look(
     reached = [sa.select(walk.limit(LOOKED_AT if rest else limit + 1).subquery()) for walk in walks]
     on_the_way = sa.union_all(*reached).subquery("on_the_way")
     query = (
-        sa.select(*columns, db_time().label("now"))
+        sa.select(*columns)
         .join_from(on_the_way, jobs, jobs.c.id == on_the_way.c.id)
         .where(*rest, jobs.c.deleted_at.is_(None), on_the_way.c.id >= floor)
         .order_by(on_the_way.c.id.desc())

@@ -300,9 +300,12 @@ workers = sa.Table(
     sa.Column("speeds", sa.Text),
     sa.Column("failed", sa.Text),
     sa.Column("machine", sa.Text),
+    sa.Column("draining", sa.Boolean(name="draining")),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )
+STAYS = workers.c.draining.is_not(sa.true())
+"""Those that take shards: a process that drains does what it has, and one of the previous release says nothing."""
 
 duties = sa.Table(
     "duties",

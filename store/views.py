@@ -10,11 +10,19 @@ from sqlalchemy.engine import Connection, RowMapping
 from store import tallies
 from store.queue import PRIORITY
 from store.session import db_time
-from store.tables import jobs
+from store.tables import jobs, keys
 from textmill.errors import JobNotFound
 from textmill.wire import ENDED_STATES, Counts, ErrorInfo, Job, Priority
 
 PRIORITY_NAMES: dict[int, Priority] = {PRIORITY["high"]: "high", PRIORITY["normal"]: "normal", PRIORITY["low"]: "low"}
+
+
+SHOWN = (
+    *jobs.c,
+    sa.select(keys.c.name).where(keys.c.id == jobs.c.key_id).scalar_subquery().label("key"),
+    db_time().label("now"),
+)
+"""What is read of a job to show it: `all_to_wire`."""
 
 
 def owned(key_id: int, job_id: str) -> sa.ColumnElement[bool]:
@@ -24,14 +32,14 @@ def owned(key_id: int, job_id: str) -> sa.ColumnElement[bool]:
 
 def view(tx: Connection, which: sa.ColumnElement[bool]) -> Job:
     """The one job that fits. Raises JobNotFound."""
-    row = tx.execute(sa.select(jobs, db_time().label("now")).where(which)).mappings().one_or_none()
+    row = tx.execute(sa.select(*SHOWN).where(which)).mappings().one_or_none()
     if row is None:
         raise JobNotFound
     return all_to_wire(tx, [row])[0]
 
 
 def all_to_wire(tx: Connection, rows: Sequence[RowMapping]) -> list[Job]:
-    """Rows of `jobs`, each with the database's time as `now`."""
+    """Rows of SHOWN."""
     errors = tallies.errors_of(tx, [row["id"] for row in rows if row["failed"]])
     return [_to_wire(row, errors.get(row["id"], {})) for row in rows]
 
@@ -49,6 +57,7 @@ def _to_wire(row: RowMapping, errors: dict[str, int]) -> Job:
         error = ErrorInfo(code=row["error_code"], message=row["error_message"])
     return Job(
         id=row["uuid"],
+        key=row["key"],
         task=row["task"],
         model=row["model"],
         state=row["state"],

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from store import tallies
 from store.session import db_time, settings_of
+from store.tables import STAYS, workers
 from store.tables import speeds as last_speeds
-from store.tables import workers
 from textmill.wire import WorkerInfo
 
 
@@ -59,16 +59,17 @@ def heartbeat(
     speeds: Mapping[str, float] | None = None,
     failed: Sequence[str] = (),
     filled: tuple[int, int] = (0, 0),
+    draining: bool = False,
 ) -> bool:
     """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
     of text per second that it does of each model it has run, while it does nothing else; `failed`: models that it could
     not open or load, for which its slots do not count; `filled`: tokens of its batches since the last heartbeat,
-    without padding and with it.
+    without padding and with it; `draining`: it takes no more shards.
 
     False where the registry has forgotten it: then it registers again.
     """
     told = {model: speed for model, speed in (speeds or {}).items() if speed > 0}
-    values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told)}
+    values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told), "draining": draining}
     values |= {"failed": json.dumps(failed), "heartbeat_at": db_time()}
     alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
     _remember(tx, told)
@@ -108,9 +109,12 @@ def live(tx: Connection) -> list[WorkerInfo]:
     """The live workers, oldest first."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     rows = tx.execute(sa.select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)).mappings().all()
-    return [
-        WorkerInfo.model_validate({**row, **{name: json.loads(row[name] or "[]") for name in _LISTS}}) for row in rows
-    ]
+    return [_to_wire(row) for row in rows]
+
+
+def _to_wire(row: RowMapping) -> WorkerInfo:
+    lists = {name: json.loads(row[name] or "[]") for name in _LISTS}
+    return WorkerInfo.model_validate({**row, **lists, "draining": bool(row["draining"])})
 
 
 def shown(tx: Connection) -> list[WorkerInfo]:
@@ -123,15 +127,16 @@ _LISTS = ("models", "resident", "failed")
 
 
 def served(tx: Connection, model: str) -> bool:
-    """Whether a live worker serves the model, and has not failed to load it. Told by the database, which stops at the
-    first: producers that poll ask for this."""
+    """Whether a live worker serves the model, has not failed to load it, and is not draining. Told by the database,
+    which stops at the first: producers that poll ask for this."""
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     name = json.dumps(model)
     can = workers.c.models.contains(name, autoescape=True)
     cannot = sa.func.coalesce(workers.c.failed, "").contains(name, autoescape=True)
-    return tx.execute(sa.select(sa.exists().where(alive, can, sa.not_(cannot)))).scalar_one()
+    return tx.execute(sa.select(sa.exists().where(alive, STAYS, can, sa.not_(cannot)))).scalar_one()
 
 
 def others_serve(tx: Connection, worker_id: str, model: str) -> bool:
-    """Whether a live worker but this one serves the model, and has not failed to load it."""
-    return any(w.id != worker_id and model in w.models and model not in w.failed for w in live(tx))
+    """As `served`, by another worker than this one."""
+    others = (worker for worker in live(tx) if worker.id != worker_id and not worker.draining)
+    return any(model in worker.models and model not in worker.failed for worker in others)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from store import jobs, results
-from store.bulk import DocumentOutcome
+from store.bulk import DocumentOutcome, NewDocument
 from store.dispatcher import Dispatcher
 from store.jobs import NewJob
 from store.queue import celery_app
@@ -131,7 +131,10 @@ class Producer:
         """texts: as they are, or with the document's fields as JSON. Nothing is checked: that is the door's."""
         new = NewJob(self.key_id, task, model, options=options)
         parts = [(text,) if isinstance(text, str) else text for text in texts]
-        submitted = self._store.write(jobs.submit, new, [(None, *part) for part in parts])
+        return self.submit_documents(new, [(None, *part) for part in parts])
+
+    def submit_documents(self, new: NewJob, documents: Sequence[NewDocument]) -> Job:
+        submitted = self._store.write(jobs.submit, new, documents)
         self._dispatcher.publish(submitted.released)
         return submitted.job
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,16 @@ from textmill.cli_options import (
     columns_of,
     connection,
     job_options,
+    notices,
     parsed_metadata,
     parsed_options,
     places_of_one_id,
+    to_option,
 )
 
 if TYPE_CHECKING:
     from textmill.client import Job
+    from textmill.wire import Result
 
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
@@ -78,22 +82,34 @@ def main() -> None:
 @click.argument("task", type=TASK)
 @click.argument("files", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
+@to_option
+@click.option("--join", is_flag=True, help="write the rows of the input with new columns")
+@click.option("--split", metavar="DIR", help="also write one file a document: its text, or brat's pair for ner")
 @click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
 @click.option("--provenance", is_flag=True, help="OUTPUT.provenance.json, too: model, licence, limitations, backend")
 @click.option("-q", "--quiet", is_flag=True, help="no progress")
 @job_options
 @connection
 def run(
-    task: Any, files: tuple[str, ...], output: Path, restart: bool, provenance: bool, quiet: bool, **given: Any
+    task: Any,
+    files: tuple[str, ...],
+    output: Path,
+    to: Any,
+    join: bool,
+    split: str | None,
+    restart: bool,
+    provenance: bool,
+    quiet: bool,
+    **given: Any,
 ) -> None:
-    """Submit FILES, follow the job, write its results to a file: csv or tsv by its suffix, else JSON lines.
+    """Submit FILES, follow the job, write its results to a file: by its suffix csv, tsv, parquet, else JSON lines.
 
-    FILES may be patterns ('reports/**/*.txt', quoted) or - for the standard input. The same command again goes on
-    where an interrupted one stopped: OUTPUT.job remembers the place.
+    FILES: files, folders, patterns ('reports/**/*.txt', quoted), addresses (s3://...), - for the standard input. The
+    same command again goes on where an interrupted one stopped: OUTPUT.job remembers the place.
     """
     from textmill import notes
     from textmill import run as resume
-    from textmill.files.inputs import expand
+    from textmill.files.sources import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
@@ -105,11 +121,15 @@ def run(
         given["priority"],
         metadata,
         options,
-        columns_of(given, task),
+        columns_of(given, task, keep=join),
+        given["encoding"],
+        to,
+        join,
+        split,
     )
-    with client_of(given["server"], given["api_key"]) as client:
+    with client_of(given["server"], given["api_key"]) as client, notices():
         try:
-            with places_of_one_id(plan.files, plan.format, plan.columns):
+            with places_of_one_id(plan.files, plan.format, plan.columns, plan.encoding):
                 place = resume.run(
                     client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True), provenance
                 )
@@ -126,12 +146,13 @@ def run(
 @connection
 def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     """Submit FILES and print the job's id."""
-    from textmill.files.inputs import check, expand, from_files
+    from textmill.files.inputs import check, from_files
+    from textmill.files.sources import expand
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    source = expand(files), given["format_"], columns_of(given, task)
+    source = expand(files), given["format_"], columns_of(given, task), given["encoding"]
     check(*source)
-    with client_of(given["server"], given["api_key"]) as client, places_of_one_id(*source):
+    with client_of(given["server"], given["api_key"]) as client, notices(), places_of_one_id(*source):
         job = client.submit(
             task, from_files(*source), model=given["model"], priority=given["priority"],
             metadata=parsed_metadata(given["metadata"]), **options,
@@ -165,29 +186,43 @@ def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: s
 
 @main.command()
 @click.argument("job_id")
-@click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-", help="instead of standard output")
+@click.option("-o", "--output", default="-", help="instead of standard output")
+@to_option
 @click.option("--state", type=click.Choice(RESULT_STATES), help="only these")
 @click.option("--provenance", is_flag=True, help="OUTPUT.provenance.json, too: model, licence, limitations, backend")
 @connection
-def results(job_id: str, output: Any, state: Any, provenance: bool, server: str | None, api_key: str | None) -> None:
-    """Print a job's results in document order; while it runs, as they come. csv or tsv by the file's suffix, else JSON
-    lines."""
+def results(
+    job_id: str, output: str, to: Any, state: Any, provenance: bool, server: str | None, api_key: str | None
+) -> None:
+    """Print a job's results in document order; while it runs, as they come.
+
+    In a file by its suffix as csv, tsv or parquet, else as JSON lines.
+    """
     from textmill import provenance as origin
     from textmill.files.results import form_of
 
-    if provenance and output.name in ("-", "<stdout>"):
+    if provenance and output == "-":
         raise click.UsageError("--provenance stands beside a file of results: name it with -o")
     with client_of(server, api_key) as client:
         job = client.job(job_id)
-        form = form_of(output.name, job.info.task)
-        output.write(form.header)
+        form = form_of(output, job.info.task, to)
         made: Counter[str] = Counter()
-        for result in job.results(state):
-            output.write(form.line(result))
-            made[origin.maker(result)] += 1
+
+        def found() -> Iterator[Result]:
+            for result in job.results(state, text=form.with_text):
+                made[origin.maker(result)] += 1
+                yield result
+
+        if form.whole:
+            if output == "-":
+                raise click.UsageError(f"{form.kind} is no text: name a file with -o")
+            form.write(found, Path(output))
+        else:
+            with click.open_file(output, "w", encoding="utf-8") as file:
+                file.write(form.header)
+                file.writelines(map(form.line, found()))
         if provenance:
-            output.flush()
-            origin.write(client, job.id, Path(output.name), made, job.info.options)
+            origin.write(client, job.id, Path(output), made, job.info.options)
         sys.exit(_exit_code(job.refresh()))
 
 
@@ -273,7 +308,8 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
                 click.echo(worker.model_dump_json())
                 continue
             resident = ", ".join(worker.resident) or "no model loaded"
-            click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {worker.load:.0%} busy  {resident}")
+            busy = f"{worker.load:.0%} busy{', draining' if worker.draining else ''}"
+            click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {busy}  {resident}")
 
 
 def _show_job(job: "Job", json_: bool) -> None:

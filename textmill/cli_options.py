@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,8 +14,8 @@ from textmill import errors
 
 if TYPE_CHECKING:
     from textmill.client import Client
-    from textmill.files.delimited import Columns
-    from textmill.files.inputs import Format
+    from textmill.files.columns import Columns
+    from textmill.files.formats import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +24,13 @@ STANDALONE = Path(".textmill/standalone.json")
 PRIORITIES = ("high", "normal", "low")
 STATES = ("queued", "running", "completed", "completed_with_errors", "failed", "cancelled")
 RESULT_STATES = ("succeeded", "failed", "cancelled")
-FORMATS = ("auto", "text", "lines", "jsonl", "csv", "tsv")
+FORMATS = (
+    "auto", "text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "arrow",
+    "html", "pdf", "docx", "odt", "epub", "eml",
+)  # fmt: skip
+
+
+TOS = ("auto", "jsonl", "csv", "tsv", "parquet", "conll", "spacy")
 
 
 class TaskName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -74,14 +81,20 @@ def job_options(command: F) -> F:
         click.option("-s", "--source-lang", help="language to translate from"),
         click.option("-m", "--model", help="a model of the catalogue (`textmill models`); else the task's default"),
         click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True,
-                     help="text: a file is a document; lines: a line is; jsonl: {id, text} a line; csv, tsv: a row is; "
-                          "auto: by the suffix, lines for -"),
-        click.option("--id-column", help="csv, tsv: the column of ids; else `id` where there is one"),
-        click.option("--text-column", help="csv, tsv: the column of texts; else `text`"),
+                     help="how files are read: a document is a row (csv, tsv, jsonl, json, parquet, arrow), a line, "
+                          "or the file; auto: by the suffix, lines for -"),
+        click.option("--encoding", help="of texts and tables that are not UTF-8 (cp1252, utf-16, ...)"),
+        click.option("--id-column", help="tables: the column of ids; else `id` where there is one"),
+        click.option("--text-column", help="tables: the column of texts; else `text`"),
     ):  # fmt: skip
         command = option(command)
     return command
 
+
+to_option = click.option(
+    "--to", type=click.Choice(TOS), default="auto", show_default=True,
+    help="how results are written; conll and spacy: entities with their texts; auto: by the suffix",
+)  # fmt: skip
 
 as_json = click.option("--json", "json_", is_flag=True, help="as JSON, a line for each")
 
@@ -128,22 +141,43 @@ def parsed_metadata(metadata: str | None) -> dict[str, Any] | None:
     return found
 
 
-def columns_of(given: dict[str, Any], task: str) -> "Columns":
-    """--text-column and --id-column, and those that the task has beside."""
+def columns_of(given: dict[str, Any], task: str, keep: bool = False) -> "Columns":
+    """--text-column and --id-column, and those that the task has beside; keep: all others as well."""
     from textmill import tasks
-    from textmill.files.delimited import Columns
+    from textmill.files.columns import Columns
 
-    return Columns(given["text_column"], given["id_column"], tasks.fields_of(task))
+    return Columns(given["text_column"], given["id_column"], tasks.fields_of(task), keep)
 
 
 @contextlib.contextmanager
-def places_of_one_id(names: list[str], format: "Format", columns: "Columns") -> Iterator[None]:
+def places_of_one_id(names: list[str], format: "Format", columns: "Columns", encoding: str | None) -> Iterator[None]:
     """Where the server says that two documents have one id: which, by file and line."""
     from textmill.files.inputs import same_id
 
     try:
         yield
     except errors.DuplicateDocument as error:
-        if found := same_id(names, format, columns):
+        if found := same_id(names, format, columns, encoding):
             error.add_note(found)
         raise
+
+
+@contextlib.contextmanager
+def notices() -> Iterator[None]:
+    """What files have to say (an encoding that was found out, a file that fails), each once, on the standard error."""
+    from textmill.files.encodings import FileNotice
+
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, FileNotice):
+            before(message, category, *place, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            click.echo(f"textmill: {message}", err=True)
+
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+        warnings.simplefilter("always", FileNotice)
+        warnings.showwarning = show
+        yield

@@ -3,18 +3,18 @@
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from textmill.errors import InvalidRequest, InvalidText
+from textmill.errors import FileTooLarge, InvalidRequest, InvalidText
 from textmill.files import parts
-from textmill.files.delimited import Columns
-from textmill.files.inputs import from_file
+from textmill.files.columns import Columns
+from textmill.files.inputs import from_files
 from textmill.files.jsonl import first_problem
 from textmill.files.parts import Known, Parts
+from textmill.files.sources import expand
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS, Document, unstorable
 
 DocumentLike: TypeAlias = str | tuple[str | None, str] | Mapping[str, Any] | Parts | Document | os.PathLike[str]
@@ -32,6 +32,8 @@ class Chunk:
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
     """Bytes of the lines, each with a byte between it and the next."""
+    instead: bytes | None = None
+    """What to send where the server finds this chunk of one document too large: the document, failed by itself."""
 
     def ndjson(self, skip: int = 0) -> bytes:
         """The body of an append, without the first `skip` documents."""
@@ -51,13 +53,14 @@ class Chunker:
         self._max_bytes = max_bytes
         self._chunk = Chunk()
 
-    def push(self, line: bytes) -> Chunk | None:
-        """Add a document; returns the chunk before it where this one does not fit in."""
+    def push(self, line: bytes, instead: bytes | None = None) -> Chunk | None:
+        """Add a document; returns the chunk before it where this one does not fit in. instead: see `Chunk`."""
         full = None
         chunk = self._chunk
         if len(chunk.lines) >= self._max_documents or (chunk.lines and chunk.size + len(line) + 1 > self._max_bytes):
             full, chunk = chunk, Chunk()
             self._chunk = chunk
+        chunk.instead = None if chunk.lines else instead
         chunk.lines.append(line)
         chunk.size += len(line) + 1
         return full
@@ -74,7 +77,7 @@ def chunks(documents: Documents, chunker: Chunker, skip: int = 0, known: Known =
     Raises InvalidRequest, InvalidText with the document's number.
     """
     for number, document in enumerate(each(documents, known)):
-        if number >= skip and (full := chunker.push(encode(document, number))):
+        if number >= skip and (full := _pushed(chunker, document, number)):
             yield full
     if last := chunker.rest():
         yield last
@@ -87,16 +90,28 @@ async def async_chunks(
     number = 0
     async for item in documents:
         for document in _expanded(item, number, known):
-            if number >= skip and (full := chunker.push(encode(document, number))):
+            if number >= skip and (full := _pushed(chunker, document, number)):
                 yield full
             number += 1
     if last := chunker.rest():
         yield last
 
 
+LARGE = 1024 * 1024
+"""Bytes from which on a document may be more than a server takes in one request."""
+
+
+def _pushed(chunker: Chunker, document: Parts, number: int) -> Chunk | None:
+    line, instead = encode(document, number), None
+    if document.is_file and document.id is not None and len(line) > LARGE:
+        reason = f"{document.id} has a text of {len(line)} bytes: more than the server takes in one request"
+        instead = encode(parts.unreadable(document.id, FileTooLarge(reason)), number)
+    return chunker.push(line, instead)
+
+
 def encode(document: Parts, number: int) -> bytes:
     """The document as JSON. Raises InvalidText: early, and before anything of its chunk is sent."""
-    name, text, fields = document
+    name, text, fields = document[:3]
     for what, value in (("text", text or ""), ("id", name or "")):
         if (position := unstorable(value)) is not None:
             message = f"document {number}: {what} has a character that cannot be stored at character {position}"
@@ -121,7 +136,8 @@ def each(documents: Documents, known: Known = ()) -> Iterator[Parts]:
         raise InvalidRequest(f"documents: give a list or another iterable of documents, not one {kind}")
     if _is_frame(documents):
         raise InvalidRequest(
-            'documents: a table gives the names of its columns; give one column, df["text"], or the rows of two: '
+            "documents: a table gives the names of its columns: mill.map(df, task) takes it; or give one"
+            ' column, df["text"], or the rows of two: '
             'df[["id", "text"]].itertuples(index=False, name=None) in pandas, df.select("id", "text").rows() in polars'
         )
     if hasattr(documents, "read"):
@@ -148,7 +164,8 @@ def _expanded(item: DocumentLike, number: int, known: Known) -> Iterable[Parts]:
     if isinstance(item, str):
         return (Parts(None, item),)
     if isinstance(item, os.PathLike):
-        return from_file(Path(item), columns=Columns(fields=None if known is None else tuple(known)))
+        columns = Columns(fields=None if known is None else tuple(known))
+        return from_files(expand([str(item)]), columns=columns)
     if isinstance(item, Parts):
         return (item,)
     if isinstance(item, Document):

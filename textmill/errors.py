@@ -84,6 +84,12 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
 
 
+class MissingExtra(InvalidRequest):
+    """A package is not installed that this needs: an extra of the wheel brings it."""
+
+    code = "missing_extra"
+
+
 class NotFound(TextmillError):
     """There is nothing at this address."""
 
@@ -234,6 +240,48 @@ class DocumentTooLong(DocumentError):
     code = "document_too_long"
 
 
+class FileUnreadable(DocumentError):
+    """The document's file could not be read."""
+
+    code = "file_unreadable"
+
+
+class FileDamaged(FileUnreadable):
+    """The document's file is damaged, or is not what its name says."""
+
+    code = "file_damaged"
+
+
+class FileEncrypted(FileUnreadable):
+    """The document's file is encrypted."""
+
+    code = "file_encrypted"
+
+
+class FileWithoutText(FileUnreadable):
+    """The document's file has no text: pictures of it, perhaps."""
+
+    code = "file_without_text"
+
+
+class FileNotText(FileUnreadable):
+    """The document's file is not of a format that is read, or has characters that cannot be stored."""
+
+    code = "file_not_text"
+
+
+class FileEncodingUnknown(FileUnreadable):
+    """The encoding of the document's file is not known."""
+
+    code = "file_encoding_unknown"
+
+
+class FileTooLarge(FileUnreadable):
+    """The document's file is larger than one document may be."""
+
+    code = "file_too_large"
+
+
 class DocumentEmpty(DocumentError):
     """The text has nothing to process."""
 
@@ -341,6 +389,13 @@ class WaitTimeout(TextmillError):
 
     code = "wait_timeout"
     retry = True
+
+
+def unreadable(code: str, message: str) -> FileUnreadable:
+    """What a producer says of a file that it could not read, as an error; of a code that is not known here the general
+    one."""
+    found = by_code().get(code, FileUnreadable)
+    return (found if issubclass(found, FileUnreadable) else FileUnreadable)(message)
 
 
 def by_code() -> dict[str, type[TextmillError]]:

@@ -100,6 +100,10 @@ class Flows(Requests):
                     if stored == before or stored < at:
                         raise
                 except errors.RequestTooLarge as error:
+                    if len(chunk.lines) == 1 and chunk.instead is not None:
+                        # A whole file: it fails by itself, and the others go on.
+                        chunk = Chunk([chunk.instead])
+                        continue
                     if len(chunk.lines) == 1:
                         error.add_note(
                             f"document {at} alone has {len(chunk.lines[0])} bytes: split it, or raise"
@@ -216,6 +220,10 @@ class Flows(Requests):
         """One document as it was submitted."""
         content = yield from self.get(f"{_path(job_id)}/documents/{_segment(document_id)}")
         return wire.StoredDocument.model_validate_json(content)
+
+    def pace(self, job_id: str) -> Flow[wire.Pace]:
+        """How fast the job went over its time."""
+        return wire.Pace.model_validate_json((yield from self.get(f"{_path(job_id)}/pace")))
 
     # --- events -------------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from textmill import wire
 from textmill.digest import Digest
 from textmill.errors import InvalidRequest
-from textmill.files.delimited import BY_NAME, Columns
-from textmill.files.inputs import Format, check
+from textmill.files import sources
+from textmill.files.columns import BY_NAME, Columns
+from textmill.files.formats import Format
+from textmill.files.inputs import check
+from textmill.files.results import To
 
 
 class Plan(BaseModel):
@@ -28,6 +31,12 @@ class Plan(BaseModel):
     files: list[str]
     format: Format
     columns: Columns = BY_NAME
+    encoding: str | None = None
+    to: To = "auto"
+    join: bool = False
+    """Whether the output has the rows of the input, with new columns."""
+    split: str | None = None
+    """The folder for one file a document."""
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -54,6 +63,8 @@ class Place(BaseModel):
     """The cursor and the length are those of the new file beside the output."""
     state: str | None = None
     """Set when everything is written."""
+    ready: bool = False
+    """Whether what is made of collected results is there (`textmill/outputs.py`)."""
     finished_at: datetime | None = None
     """When the job had ended whose results these are: a retry changes it."""
 
@@ -61,22 +72,20 @@ class Place(BaseModel):
         """Results are written from the first one on: beside the output, or where that is gone in its place."""
         self.cursor, self.written = None, 0
         self.outcomes, self.failures, self.made = Counter(), Counter(), Counter()
-        self.rewriting, self.state, self.finished_at = rewriting, None, job.finished_at
+        self.rewriting, self.state, self.ready, self.finished_at = rewriting, None, False, job.finished_at
 
 
 def plan(
     task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
-    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME,
+    metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME, encoding: str | None = None,
+    to: To = "auto", join: bool = False, split: str | None = None,
 ) -> Plan:  # fmt: skip
     """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
-    check(files, format, columns)
-    inputs: list[tuple[str, int | None, int | None]] = []
-    for name in files:
-        facts = None if name == "-" else os.stat(name)
-        inputs.append((name, facts.st_size, facts.st_mtime_ns) if facts else (name, None, None))
+    check(files, format, columns, encoding)
+    inputs = [sources.facts(name) for name in files]
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        columns=columns, inputs=inputs,
+        columns=columns, encoding=encoding, to=to, join=join, split=split, inputs=inputs,
     )  # fmt: skip
 
 

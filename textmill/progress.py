@@ -1,11 +1,12 @@
 """The progress of a job: a bar on a terminal or in a notebook, else a line now and then. rich is imported late."""
 
 import contextlib
+import html
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textmill import wire
 from textmill.show import duration
@@ -40,6 +41,8 @@ class Bar:
         self._start = self._said = clock()
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
+        self._cell: Any = None
+        """The place in a notebook's cell where the bar is redrawn."""
 
     @staticmethod
     def none() -> contextlib.AbstractContextManager[None]:
@@ -60,7 +63,13 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         console = self._console or Console(stderr=True)
-        if not (console.is_terminal or console.is_jupyter):
+        if console.is_jupyter:
+            from IPython.display import display
+
+            # rich's own bar wants ipywidgets there, and shows nothing but a hint without them.
+            self._cell = display(self._as_cell(self._job), raw=True, display_id=True)
+            return self._update_cell
+        if not console.is_terminal:
             return self._line
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
@@ -94,9 +103,20 @@ class Bar:
         if self._clock() - self._said < LINE_SECONDS:
             return
         self._said = self._clock()
+        print(self._told(job), file=sys.stderr, flush=True)
+
+    def _update_cell(self, job: wire.Job) -> None:
+        self._cell.update(self._as_cell(job), raw=True)
+
+    def _as_cell(self, job: wire.Job) -> dict[str, str]:
+        told, counts = self._told(job), job.counts
+        place = "" if job.open else f' value="{counts.total - counts.pending}" max="{max(counts.total, 1)}"'
+        return {"text/plain": told, "text/html": f"<progress{place}></progress> {html.escape(told)}"}
+
+    def _told(self, job: wire.Job) -> str:
         counts = job.counts
         done = f"{counts.total}" if job.open else f"{counts.total - counts.pending}/{counts.total}"
-        print(f"{self._what(job)}: {done} documents, {self._rate(job)}", file=sys.stderr, flush=True)
+        return f"{self._what(job)}: {done} documents, {self._rate(job)}"
 
     def _what(self, job: wire.Job) -> str:
         return f"{job.task} {'uploading' if job.open else job.state}"

@@ -20,8 +20,8 @@ from textmill.digest import OTHER_INPUT, Digest, Watch, digest_of
 from textmill.errors import InvalidRequest, JobNotFound, TextmillError
 from textmill.files.inputs import from_files
 from textmill.files.parts import Parts
-from textmill.files.results import Form, form_of
 from textmill.notes import Place, Plan, load, save
+from textmill.outputs import Outputs
 from textmill.progress import Bar
 
 SAVE_BYTES = 1024 * 1024
@@ -44,37 +44,41 @@ def run(
     Raises InvalidRequest where OUT.job is of another plan, OUT exists without it or is of a format that is not written,
     or another run is at work.
     """
-    form = form_of(out.name, plan.task)
-    with _locked(out) as file:
+    outputs = Outputs(plan, out)
+    with _locked(outputs.collected) as file:
         notes = out.with_name(out.name + ".job")
         if restart:
             _drop(client, notes)
+        elif outputs.staged and out.exists() and not notes.exists():
+            raise InvalidRequest(f"{out.name} is there, and no {notes.name} says whose it is: --restart overwrites it")
         place = _place(client, plan, file, notes, restart)
         if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
-        if place.state is not None and not _stale(client, place, file, say):
-            if tell_origin or provenance.path_of(out).exists():
-                _tell_origin(client, place, out)
+        if place.state is not None and not _stale(client, place, file, outputs, say):
+            _finish(outputs, place, notes, client, tell_origin)
             say(f"job {place.job_id}: {place.state}, and all results are in {out}")
             _say_failures(place, say)
             return place
         job = _uploaded(client, place, notes, progress, say)
-        while not _written(job, place, out, file, notes, form, progress):
+        while not _written(job, place, file, notes, outputs, progress):
             say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
-        if tell_origin or provenance.path_of(out).exists():
-            _tell_origin(client, place, out)
+        _finish(outputs, place, notes, client, tell_origin)
         say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
         _say_failures(place, say)
         return place
 
 
-def _tell_origin(client: Client, place: Place, out: Path) -> None:
-    assert place.job_id is not None
-    provenance.write(client, place.job_id, out, place.made, place.plan.options)
+def _finish(outputs: Outputs, place: Place, notes: Path, client: Client, tell_origin: bool) -> None:
+    """What is made when the last result is there: whole files, and where the results come from."""
+    if outputs.staged:
+        _make(outputs, place, notes)
+    if tell_origin or provenance.path_of(outputs.out).exists():
+        assert place.job_id is not None
+        provenance.write(client, place.job_id, outputs.out, place.made, place.plan.options)
 
 
 def _documents(plan: Plan) -> Iterator[Parts]:
-    return from_files(plan.files, plan.format, plan.columns)
+    return from_files(plan.files, plan.format, plan.columns, plan.encoding)
 
 
 @contextlib.contextmanager
@@ -118,10 +122,19 @@ def _drop(client: Client, notes: Path) -> None:
         return  # it is not known which, or it is no more
 
 
-def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], None]) -> bool:
+def _make(outputs: Outputs, place: Place, notes: Path) -> None:
+    """What is made of collected results; then these are not needed any more, and the lock ends with their file."""
+    if not place.ready:
+        outputs.make()
+        place.ready = True
+        save(notes, place)
+    outputs.collected.unlink()
+
+
+def _stale(client: Client, place: Place, out: IO[bytes], outputs: Outputs, say: Callable[[str], None]) -> bool:
     """Whether results that were all written are to be written again; then the place is the start."""
     assert place.job_id is not None
-    whole = out.tell() >= place.written
+    whole = outputs.out.exists() if place.ready else out.tell() >= place.written
     try:
         job = client.job(place.job_id)
     except JobNotFound:
@@ -130,9 +143,11 @@ def _stale(client: Client, place: Place, out: IO[bytes], say: Callable[[str], No
         raise
     if whole and (job.state, job.info.finished_at) == (place.state, place.finished_at):
         return False
-    why = "was processed again since its results were written" if whole else f"has results that {out.name} lacks"
+    lacking = f"has results that {outputs.out.name} lacks"
+    why = "was processed again since its results were written" if whole else lacking
     say(f"job {job.id} {why}: they are written anew")
-    place.rewind(job.info, rewriting=whole)
+    # What is made of them is replaced as a whole anyway.
+    place.rewind(job.info, rewriting=whole and not outputs.staged)
     return True
 
 
@@ -202,11 +217,11 @@ def _check_closed(job: Job, place: Place) -> None:
         raise InvalidRequest(OTHER_INPUT)
 
 
-def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, form: Form, progress: bool) -> bool:
+def _written(job: Job, place: Place, file: IO[bytes], notes: Path, outputs: Outputs, progress: bool) -> bool:
     """Bring all results into the output. False where some are of before a retry: the place is the start then."""
     with contextlib.ExitStack() as stack:
         # Beside the file that a link leads to, and not in the place of the link.
-        out = out.resolve()
+        out = outputs.collected.resolve()
         fresh = out.with_name(out.name + ".job.results")
         # Locked, too: it becomes the output, and its lock that of the output.
         sink = stack.enter_context(_locked(fresh)) if place.rewriting else file
@@ -214,7 +229,7 @@ def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, fo
             place.rewind(job.info, place.rewriting)  # it has become the output already, or somebody took it away
         sink.truncate(place.written)
         sink.seek(0, os.SEEK_END)
-        _collect(job, place, sink, notes, form, progress)
+        _collect(job, place, sink, notes, outputs, progress)
         counts = job.counts.model_dump()
         same = all(place.outcomes[state] == counts[state] for state in wire.RESULT_STATES)
         # Read as a whole after its end, they are of one time, whatever the counts say.
@@ -229,15 +244,15 @@ def _written(job: Job, place: Place, out: Path, file: IO[bytes], notes: Path, fo
         return True
 
 
-def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, form: Form, progress: bool) -> None:
+def _collect(job: Job, place: Place, out: IO[bytes], notes: Path, outputs: Outputs, progress: bool) -> None:
     """Append results from the noted place on, in document order, until the last one is written."""
     with Bar(job.info) if progress else Bar.none() as show:
         noted = place.written
         if not noted:
-            out.write(form.header.encode())
+            out.write(outputs.lines.header.encode())
         while True:
-            page = job.page(place.cursor)
-            out.writelines(form.line(result).encode() for result in page.results)
+            page = job.page(place.cursor, text=outputs.with_text)
+            out.writelines(outputs.lines.line(result).encode() for result in page.results)
             place.outcomes.update(result.state for result in page.results)
             place.failures.update(result.error.code for result in page.results if result.error)
             place.made.update(map(provenance.maker, page.results))
@@ -272,7 +287,12 @@ def _flush(file: IO[bytes]) -> None:
 def _say_failures(place: Place, say: Callable[[str], None]) -> None:
     """What failed by its code, and the command that tries it again."""
     for code, number in place.failures.most_common():
-        say(f"  {number} failed with {code}; again: textmill retry {place.job_id} --code {code}")
+        again = (
+            "mend the files, then --restart"
+            if code.startswith("file_")
+            else f"textmill retry {place.job_id} --code {code}"
+        )
+        say(f"  {number} failed with {code}; again: {again}")
     if place.failures:
         say("  after a retry the same run writes the results anew")
 

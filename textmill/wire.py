@@ -24,9 +24,10 @@ from textmill.tasks.question_answering import Answer
 __all__ = [
     "CHUNK_BYTES", "CHUNK_DOCUMENTS", "ENDED_STATES", "JOB_STATES", "MAX_DOCUMENT_ID", "PRIORITIES", "RESULT_STATES",
     "Accepted", "Acted", "Answer", "CancelMatching", "Counts", "Document", "DocumentsPage", "DocumentsRequest",
-    "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Priority",
-    "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching", "RetryRequest", "Stats",
-    "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Wire", "WorkerInfo", "unstorable",
+    "Entity", "ErrorInfo", "Filling", "Job", "JobRequest", "JobState", "JobsPage", "Label", "Output", "Pace",
+    "PaceBucket", "Priority", "Problem", "Queued", "Request", "Result", "ResultState", "ResultsPage", "RetryMatching",
+    "RetryRequest", "Stats", "StatsBucket", "StoredDocument", "TaskInfo", "TaskName", "Unreadable", "Wire",
+    "WorkerInfo", "unstorable",
 ]  # fmt: skip
 
 Priority = Literal["high", "normal", "low"]
@@ -86,6 +87,13 @@ INSTEAD_OF_TEXT = frozenset().union(*(task.fields.instead_of_text for task in ta
 """What a document may have in the place of a text."""
 
 
+class Unreadable(Request):
+    """Why a producer has no text for a document: a file that is damaged or encrypted."""
+
+    code: Annotated[str, Field(pattern=r"^file_[a-z_]{1,40}$")]
+    message: Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
 class Document(Request):
     """One text with the producer's own id (its position in the job where none is given), and what its task has beside.
 
@@ -102,6 +110,8 @@ class Document(Request):
     id: Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_ID)] | None = None
     text: str = ""
     """Empty where a field stands in for it."""
+    unreadable: Unreadable | None = None
+    """Its text could not be read: it fails with this reason, whatever its text."""
 
     @model_validator(mode="after")
     def _has_one_text(self) -> Self:
@@ -125,7 +135,12 @@ class Document(Request):
     @property
     def fields(self) -> dict[str, JsonValue]:
         """What it has beside id and text; null is as good as not given."""
-        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+        given: dict[str, JsonValue] = {
+            name: value for name, value in self.__pydantic_extra__.items() if value is not None
+        }
+        if self.unreadable:
+            given["unreadable"] = self.unreadable.model_dump()
+        return given
 
 
 class JobRequest(Request):
@@ -198,6 +213,8 @@ class Job(Wire):
     """A job as producers see it."""
 
     id: str
+    key: str | None = None
+    """The name of the key that it belongs to. None from a server that does not say."""
     task: str
     model: str
     state: JobState | str
@@ -221,6 +238,23 @@ class Job(Wire):
     def ended(self) -> bool:
         """Whether every document has its outcome: also where the state is one that this version does not know."""
         return self.state in ENDED_STATES or self.finished_at is not None
+
+
+class PaceBucket(Wire):
+    """A stretch of a job's time."""
+
+    start: datetime
+    documents_per_second: float
+
+
+class Pace(Wire):
+    """`GET /v1/jobs/{id}/pace`: how fast a job went, from when it started last to its end or now; oldest bucket first,
+    the last one may be shorter than the others. Empty before the job has started."""
+
+    bucket_seconds: int
+    exact: bool
+    """Counted, and not reckoned from a sample of the documents."""
+    buckets: list[PaceBucket]
 
 
 class Accepted(Wire):
@@ -359,6 +393,8 @@ class WorkerInfo(Wire):
     """Share of the tokens in its batches that was no padding, over the last minutes; null while it did nothing."""
     documents_per_second: float | None = None
     """Of all keys, over the last minutes; null while it did nothing."""
+    draining: bool = False
+    """It takes no more shards, and ends when those that it has are done."""
     started_at: datetime
     heartbeat_at: datetime
 

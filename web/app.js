@@ -1,6 +1,6 @@
 /** The page's entry: the key, the views by address, and what stands around them. */
 
-import { put, say } from "./lib/dom.js";
+import { h, put, say } from "./lib/dom.js";
 import { percent } from "./lib/format.js";
 import { forget, key, takeFromAddress } from "./lib/key.js";
 import * as net from "./lib/net.js";
@@ -35,7 +35,7 @@ async function route() {
     const module = key() === null ? await import("./views/key.js") : await (VIEWS[view] ?? VIEWS.jobs)();
     if (signal.aborted) return;
     document.title = `${module.title} · Textmill`;
-    put(main);
+    put(main, h("div.head", {}, h("h1", {}, module.title))); // until the view has asked for what it shows
     await module.show(main, { rest, query, signal });
   } catch (error) {
     if (!signal.aborted) put(main, complaint(error));

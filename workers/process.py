@@ -131,6 +131,7 @@ class DeviceProcess:
             filled=self.engine.throughput.filled,
             speeds=self.inbox.speeds,
             failed=lambda: self._serving.failed,
+            draining=self.drain_requested.is_set,
         )
         self._serving = Serving(
             lambda model: store.read(workers.others_serve, self.worker.id, model),

@@ -44,6 +44,8 @@ def described_tasks(_services: Services, _key: Key) -> dict[str, list[wire.TaskI
 def _document_schema(task: tasks.Task) -> dict[str, Any]:
     """Of the documents that this task takes: what all have, and what it has beside."""
     schema = wire.Document.model_json_schema()
+    # What cannot be read has no form that could be filled in.
+    del schema["properties"]["unreadable"], schema["$defs"]
     beside = task.fields.model_json_schema()
     schema["properties"] |= beside.get("properties", {})
     schema["anyOf"] = [{"required": [name]} for name in ("text", *sorted(task.fields.instead_of_text))]

@@ -5,8 +5,9 @@ from typing import Any
 _MOMENT = "2026-11-27T12:00:00Z"
 
 JOB: dict[str, Any] = {
-    "id": "5f0c6c0e-4a30-4a8f-9d0a-3a6f4f2a6b11", "task": "ner", "model": "ner-en-small", "state": "running",
-    "open": False, "options": {"min_score": 0.5}, "priority": "normal", "metadata": {"batch": "november"},
+    "id": "5f0c6c0e-4a30-4a8f-9d0a-3a6f4f2a6b11", "key": "newsroom", "task": "ner", "model": "ner-en-small",
+    "state": "running", "open": False, "options": {"min_score": 0.5}, "priority": "normal",
+    "metadata": {"batch": "november"},
     "counts": {"total": 10, "pending": 4, "succeeded": 5, "failed": 1, "cancelled": 0},
     "created_at": _MOMENT, "started_at": _MOMENT, "finished_at": None,
     "documents_per_second": 12.5, "eta_seconds": 0.3, "error": None, "notice": None,
@@ -41,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Acted": {"matched": 1, "done": [JOB["id"]], "left": 0},
     "Job": JOB,
     "JobsPage": {"jobs": [JOB], "next_cursor": None},
+    "Pace": {"bucket_seconds": 1, "exact": True, "buckets": [{"start": _MOMENT, "documents_per_second": 12.0}]},
     "Accepted": {"accepted": 1, "total": 11},
     "Result": RESULT,
     "ResultsPage": {"results": [RESULT], "next_cursor": "cmVzdWx0czox"},

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from api.services import JobId, Key, KeyLimits, Services
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
-from store import jobs
+from store import jobs, pace
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest, NotSupported
 
@@ -108,6 +108,15 @@ async def get(
         return job
     await services.waiters.wait(job_id, min(wait, services.settings.max_wait_seconds))
     return await run_in_threadpool(services.store.read, jobs.get, key, job_id)
+
+
+@router.get("/{job_id}/pace")
+def look_at_pace(services: Services, key: Key, job_id: JobId) -> wire.Pace:
+    """How fast the job went over its time: documents per second in at most 60 buckets, from when it started last.
+
+    Of jobs with more than 500 outcomes it is reckoned from a sample of them, so that no job costs more than another.
+    """
+    return services.store.read(pace.look, key, job_id)
 
 
 @router.post("/{job_id}/cancel")

@@ -19,6 +19,16 @@ from textmill import Client
 PATIENCE = 1000 * SECONDS
 """Milliseconds for what takes less than a second on an idle machine."""
 
+VIEWS = {
+    "jobs": ("Jobs", "tm-job-row"),
+    "new": ("New job", "tm-options details"),
+    "try": ("Try a text", "tm-options details"),
+    "models": ("Models", ".card"),
+    "workers": ("Workers", ".card"),
+    "system": ("System", ".links li"),
+}
+"""The heading of each view, and what is there when it is whole."""
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 expect.set_options(timeout=PATIENCE)
@@ -88,6 +98,22 @@ class Visitor:
         """The page, at `#/` and that."""
         self.page.goto(f"{self.url}/#/{view}")
         return self.page
+
+    def whole(self, view: str) -> Page:
+        """As `open`, and everything of the view is there. The heading first: what a view is made of is in others, too,
+        and the one before goes on to be seen until this one has come."""
+        page = self.open(view)
+        heading, last = VIEWS[view]
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        expect(page.locator(last).first).to_be_visible()
+        return page
+
+    def whole_job(self, job_id: str) -> Page:
+        """The same, of a job's view."""
+        page = self.open(f"jobs/{job_id}")
+        expect(page.locator(".crumbs code")).to_have_text(job_id)
+        expect(page.get_by_role("article").first).to_be_visible()
+        return page
 
     def client(self) -> Client:
         """The producer's client with the same key."""

@@ -8,12 +8,14 @@ import re
 import signal
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
-from store import jobs, keys
+from store import jobs, keys, workers
 from store.session import Store
-from tests.acceptance.conftest import Running
+from store.workers import WorkerRow
+from tests.acceptance.conftest import Running, eventually
 from tests.browser.conftest import Visitor
+from tests.integration.ledger_steps import stretch
 from tests.integration.serving import work
 
 FAILS = "[[echo:too-long]]"
@@ -169,6 +171,31 @@ def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor, l
     expect(page.get_by_text("No job matches.")).to_be_visible()
 
 
+def test_how_fast_a_job_went_is_seen_although_nobody_watched(visitor: Visitor, ledger: Store) -> None:
+    job = submitted(visitor, ledger, [(str(n), "x") for n in range(60)])
+    work(ledger)
+    stretch(ledger, job, 30)
+    page = visitor.open(f"jobs/{job}")
+    chart = page.locator("tm-pace").get_by_role("img", name=re.compile("^Documents per second: .*at most"))
+    expect(chart).to_be_visible()
+    assert chart.locator("rect").count() >= 25, "about two documents in each second"
+    expect(page.locator("aside")).to_contain_text("Keyvisitor 0")
+    expect(visitor.open("jobs").locator("tm-job-row")).to_contain_text("visitor 0")
+
+
+def test_a_worker_that_drains_is_told_apart(visitor: Visitor, ledger: Store) -> None:
+    ledger.write(workers.register, WorkerRow("drains", "elsewhere", 1, "cpu", ("echo",), 1, "machine"))
+    try:
+        page = visitor.open("workers")
+        card = page.get_by_role("article").filter(has_text="elsewhere")
+        expect(card).to_be_visible()
+        expect(card).not_to_contain_text("draining")
+        ledger.write(workers.heartbeat, "drains", ["echo"], 0.5, draining=True)
+        expect(card).to_contain_text("draining")
+    finally:
+        ledger.write(workers.unregister, "drains")
+
+
 def test_live_updates_can_be_paused(visitor: Visitor) -> None:
     page = visitor.open("jobs")
     with visitor.client() as mill:
@@ -179,6 +206,33 @@ def test_live_updates_can_be_paused(visitor: Visitor) -> None:
         assert page.locator("tm-job-row").count() == 1
         page.get_by_role("button", name="Paused").click()
         expect(page.locator("tm-job-row")).to_have_count(2)
+
+
+def test_a_job_that_is_heard_of_before_an_older_list_comes_stays(visitor: Visitor) -> None:
+    page = visitor.page
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route(re.compile(r"/v1/jobs\?"), hold_the_first)
+    page.reload()
+    eventually(lambda: page.evaluate("true") and held, "the list is asked for")
+    rows = page.locator("tm-job-row")
+    with visitor.client() as mill:
+        mill.submit("ner", ["x"], model="echo").wait()
+        expect(rows.locator("tm-state")).to_have_attribute("value", "completed")
+        mill.submit("ner", ["y"], model="echo").wait()
+    expect(rows).to_have_count(2)
+    [(route, empty)] = held
+    assert empty.json()["jobs"] == []
+    route.fulfill(response=empty)
+    expect(page.get_by_label("Task")).to_be_attached()  # what comes after the list
+    assert rows.count() == 2
 
 
 def test_a_hundred_thousand_documents_are_paged(visitor: Visitor, ledger: Store) -> None:

@@ -99,9 +99,15 @@ def work(store: Store, most: int | None = None, outcome: Callable[[int, str], Do
             if lease is None:
                 continue
             texts = store.read(leases.undecided, lease, -1, 100_000)
-            store.write(leases.settle, lease, [outcome(t.position, t.text) for t in texts], True)
+            store.write(leases.settle, lease, [_outcome(text, outcome) for text in texts], True)
             done += 1
     return done
+
+
+def _outcome(text: leases.Text, outcome: Callable[[int, str], DocumentOutcome]) -> DocumentOutcome:
+    if reason := text.fields.get("unreadable"):
+        return DocumentOutcome(text.position, None, reason["code"], reason["message"])
+    return outcome(text.position, text.text)
 
 
 def _queued(tx: sa.Connection) -> list[int]:

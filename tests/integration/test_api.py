@@ -352,6 +352,25 @@ def test_a_document_has_the_fields_of_its_task(http: httpx.Client) -> None:
     assert http.post("/v1/jobs", json=with_one_for_all).status_code == 201
 
 
+def test_a_document_that_could_not_be_read_is_taken_with_its_reason(http: httpx.Client) -> None:
+    reason = {"code": "file_encrypted", "message": "a.pdf is encrypted"}
+    asked = {
+        "task": "question-answering", "model": "echo",  # which asks nothing of it
+        "documents": [{"id": "a.pdf", "text": "", "unreadable": reason}],
+    }  # fmt: skip
+    job = http.post("/v1/jobs", json=asked).raise_for_status().json()
+    stored = http.get(f"/v1/jobs/{job['id']}/documents").json()["documents"]
+    assert stored[0]["fields"] == {"unreadable": reason}
+    for wrong in (
+        {"code": "file_encrypted"},
+        {"code": "model_error", "message": "x"},
+        "file_encrypted",
+        {**reason, "x": 1},
+    ):
+        document = {"text": "", "unreadable": wrong}
+        problem(http.post("/v1/jobs", json=asked | {"documents": [document]}), 422, "invalid_request")
+
+
 WRONG: list[tuple[bytes, str]] = [
     (b"", "invalid_request"),
     (b"[]", "invalid_request"),

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyarrow import parquet as pq
 
+from store import workers
 from store.bulk import DocumentOutcome
 from store.session import Store
+from store.workers import WorkerRow
 from tests.conftest import free_port
 from tests.integration.serving import Running, echo, serving, work
 from textmill import Client, cli
@@ -222,6 +226,11 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     assert run(api, "models").startswith("echo  any task")
     assert json.loads(run(api, "models", "--json"))["name"] == "echo"
     assert run(api, "workers") == ""
+    api.store.write(workers.register, WorkerRow("w", "host", 7, "cpu", ("echo",), 1, "machine"))
+    assert run(api, "workers") == "host:7  cpu  0% busy  no model loaded\n"
+    api.store.write(workers.heartbeat, "w", ["echo"], 0.5, draining=True)
+    assert run(api, "workers") == "host:7  cpu  50% busy, draining  echo\n"
+    assert json.loads(run(api, "workers", "--json"))["draining"] is True
     assert "job_not_found" in run(api, "status", "nobody", code=2)
 
 
@@ -422,8 +431,8 @@ def test_csv_in_and_csv_out(api: Running, tmp_path: Path) -> None:
     job_id = json.loads((tmp_path / "out.csv.job").read_text())["job_id"]
     run(api, "results", job_id, "-o", "again.csv", code=1)
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
-    assert "not written" in run(api, "results", job_id, "-o", "again.parquet", code=2)
-    assert not (tmp_path / "again.parquet").exists()
+    assert "not written" in run(api, "results", job_id, "-o", "again.xlsx", code=2)
+    assert not (tmp_path / "again.xlsx").exists()
 
 
 def test_an_interrupted_run_goes_on_with_rows(api: Running, tmp_path: Path) -> None:
@@ -445,13 +454,13 @@ def test_an_interrupted_run_goes_on_with_rows(api: Running, tmp_path: Path) -> N
         assert out.read_bytes() == whole
 
 
-@pytest.mark.parametrize("name", ["data.parquet", "page.html", "list.json", "texts.csv.gz"])
+@pytest.mark.parametrize("name", ["data.xlsx", "list.xml", "texts.zip", "page.png"])
 def test_what_is_not_understood_is_refused_before_anything_is_submitted(
     name: str, api: Running, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text("{}")
     (tmp_path / "a.txt").write_text("text")
-    for command in (["run", "ner", "a.txt", name, "-o", "out.jsonl"], ["submit", "ner", "a.txt", name]):
+    for command in (["run", "ner", name, "-o", "out.jsonl"], ["submit", "ner", name]):
         assert "--format text" in run(api, *command, code=2)
     assert "not written" in run(api, "run", "ner", "a.txt", "-o", f"out/{name}", code=2)
     assert not (tmp_path / "out").exists()
@@ -559,12 +568,118 @@ def test_odd_files(api: Running, tmp_path: Path) -> None:
     assert [(line["id"], line["output"]) for line in lines(tmp_path / "out.jsonl")] == [
         (name, {"summary_text": text}) for name, text in expected
     ]
-    for content, said in (
-        (b"caf\xe9\n", "bad.txt is not UTF-8"),
-        (b"nul\0\n", "bad.txt: the text has a NUL"),
-        (b"x" * 5_000_000, "document 2 alone has 5000026 bytes"),
-    ):
-        (tmp_path / "bad.txt").write_bytes(content)
-        assert said in run(api, "submit", "ner", "ids.csv", "bad.txt", "ids.csv", "-m", "echo", code=2)
+
+
+def test_files_that_cannot_be_read_fail_by_themselves_and_the_rest_goes_on(api: Running, tmp_path: Path) -> None:
+    broken = {
+        "latin.txt": (b"caf\xe9\n", "file_encoding_unknown"),
+        "nul.txt": (b"nul\0\n", "file_not_text"),
+        "large.txt": (b"x" * 5_000_000, "file_too_large"),
+        "cut.parquet": (b"PAR1", "file_damaged"),
+        "table.xlsx": (b"PK", "file_not_text"),
+    }
+    for name, (content, _) in broken.items():
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(content)
+    (tmp_path / "in" / "z.md").write_text("fine")
+    command = ["run", "summarization", "in", "-m", "echo", "-o", "out.jsonl"]
+    with Worker(api.store):
+        run(api, *command, code=1)
+    found = {line["id"]: line["error"] and line["error"]["code"] for line in lines(tmp_path / "out.jsonl")}
+    assert found == {f"in/{name}": code for name, (_, code) in broken.items()} | {"in/z.md": None}
+    said = CliRunner().invoke(cli.main, ["submit", *command[1:-2]], env=environment(api.url, api.secret)).stderr
+    assert "textmill: in/latin.txt is not UTF-8" in said
+    assert said.count("it fails by itself") == 4  # that one is too large only the server says
     with Client(api.url, api.secret) as mill:
         assert not any(job.info.open for job in mill.jobs())
+
+
+def test_parquet_in_and_out_and_again(api: Running, tmp_path: Path) -> None:
+    given = [{"key": n, "body": f"fail {n}" if n == 2 else f"text {n}"} for n in range(4)]
+    pq.write_table(pa.Table.from_pylist(given), tmp_path / "in.parquet")
+    command = ["run", "summarization", "in.parquet", "-m", "echo", "-o", "out.parquet", "--text-column", "body"]
+    command += ["--id-column", "key"]
+    out, notes = tmp_path / "out.parquet", tmp_path / "out.parquet.job"
+    with Worker(api.store):
+        run(api, *command, code=1)
+    whole = out.read_bytes()
+    found = pq.read_table(out).to_pylist()
+    assert [(row["id"], row["summary_text"]) for row in found] == [
+        ("0", "text 0"), ("1", "text 1"), ("2", None), ("3", "text 3"),
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.parquet", "out.parquet.job"]
+    run(api, *command, code=1)
+    assert out.read_bytes() == whole
+    # Interrupted while results were collected, in the middle of a line; and when all were there.
+    place = json.loads(notes.read_text())
+    collected = tmp_path / "out.parquet.job.jsonl"
+    run(api, "results", place["job_id"], "-o", "all.jsonl", code=1)
+    all_of_them = (tmp_path / "all.jsonl").read_bytes()
+    first = all_of_them.splitlines(keepends=True)[0]
+    halfway = {"cursor": cursor_after_one(api, place["job_id"]), "written": len(first), "outcomes": {"succeeded": 1}}
+    halfway |= {"failures": {}, "state": None, "ready": False}
+    for place_then, left in ((place | halfway, first + b'{"id": "1'), (place | {"ready": False}, all_of_them)):
+        notes.write_text(json.dumps(place_then))
+        collected.write_bytes(left)
+        out.unlink()
+        run(api, *command, code=1)
+        assert pq.read_table(out).to_pylist() == found
+        assert not collected.exists()
+    out.unlink()
+    run(api, *command, code=1)
+    assert pq.read_table(out).to_pylist() == found
+    run(api, "retry", place["job_id"])
+    with Worker(api.store, outcome=lambda position, text: echo(position, text.removeprefix("fail "))):
+        run(api, *command)
+    assert [row["summary_text"] for row in pq.read_table(out).to_pylist()] == ["text 0", "text 1", "2", "text 3"]
+    run(api, "results", place["job_id"], "-o", "again.parquet")
+    assert pq.read_table(tmp_path / "again.parquet").to_pylist() == pq.read_table(out).to_pylist()
+    notes.unlink()
+    assert "--restart overwrites it" in run(api, *command, code=2)
+
+
+def test_rows_meet_their_results_and_documents_have_files_of_their_own(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('key,body,note\na/1,"one\ntwo",x\n../b,fail,\n')
+    command = ["run", "summarization", "in.csv", "-m", "echo", "-o", "out.csv", "--join", "--split", "files"]
+    command += ["--text-column", "body", "--id-column", "key"]
+    with Worker(api.store):
+        run(api, *command, code=1)
+    assert rows(tmp_path / "out.csv") == [
+        {"key": "a/1", "body": "one\ntwo", "note": "x", "summary_text": "one\ntwo", "error_code": "",
+         "error_message": ""},
+        {"key": "../b", "body": "fail", "note": "", "summary_text": "", "error_code": "processing_failed",
+         "error_message": "as asked"},
+    ]  # fmt: skip
+    assert (tmp_path / "files" / "a" / "1.txt").read_text() == "one\ntwo"
+    assert "with other files, options" in run(api, *[part for part in command if part != "--join"], code=2)
+    refused = ["run", "summarization", "-", "-m", "echo", "-o", "o.csv", "--join"]
+    assert "--join reads the input once more" in run(api, *refused, code=2, given="x\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.md").write_text("one")
+    (tmp_path / "in" / "b.pdf").write_text("none")
+    with Worker(api.store):
+        run(api, "run", "summarization", "in", "-m", "echo", "-o", "o.jsonl", "--join", code=1)
+    found = lines(tmp_path / "o.jsonl")
+    assert [(one["id"], one.get("text"), one["summary_text"], one["error_code"]) for one in found] == [
+        ("in/a.md", "one", "one", None), ("in/b.pdf", None, None, "file_damaged"),
+    ]  # fmt: skip
+
+
+def test_entities_are_written_with_their_texts(api: Running, tmp_path: Path) -> None:
+    def outcome(position: int, text: str) -> DocumentOutcome:
+        entity = {"entity_group": "PER", "score": 0.5, "word": text[:3], "start": 0, "end": 3}
+        return echo(position, text)._replace(output=json.dumps({"entities": [entity]}))
+
+    (tmp_path / "in.txt").write_text("Ada went.\n")
+    command = ["run", "ner", "in.txt", "-m", "echo", "--split", "brat", "-o"]
+    with Worker(api.store, outcome=outcome):
+        run(api, *command, "out.conll")
+        run(api, *command, "out.jsonl", "--to", "spacy")
+    assert "Ada -X- _ B-PER\nwent -X- _ O\n" in (tmp_path / "out.conll").read_text()
+    assert lines(tmp_path / "out.jsonl")[0]["ents"] == [{"start": 0, "end": 3, "label": "PER"}]
+    assert (tmp_path / "brat" / "in.txt").read_text() == "Ada went.\n"
+    assert (tmp_path / "brat" / "in.txt.ann").read_text() == "T1\tPER 0 3\tAda\n"
+    job_id = json.loads((tmp_path / "out.conll.job").read_text())["job_id"]
+    assert run(api, "results", job_id, "--to", "conll") == (tmp_path / "out.conll").read_text()
+    assert "name a file with -o" in run(api, "results", job_id, "--to", "parquet", code=2)
+    assert "tasks that give entities" in run(api, "run", "summarization", "in.txt", "-o", "o.conll", code=2)

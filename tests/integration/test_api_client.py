@@ -69,6 +69,7 @@ def test_a_job_by_python(api: Running, mill: Client) -> None:
     assert job.result("x").position == 1
     assert [other.id for other in mill.jobs()] == [job.id]
     assert mill.job(job.id).state == "completed"
+    assert (job.info.key, sum(b.documents_per_second for b in job.pace().buckets) > 0) == ("producer", True)
     assert [model["name"] for model in mill.models()] == ["echo"]
     assert mill.workers() == []
     job.delete()
@@ -249,6 +250,7 @@ def test_the_same_awaited(api: Running) -> None:
             await blocking.delete()
             assert [other.id async for other in mill.jobs()] == [job.id]
             assert (await (await mill.job(job.id)).page()).results[0].id == "0"
+            assert not (await (await mill.job(job.id)).pace()).exact
             opened = await mill.open_job("ner", model="echo")
             await opened.upload(["x"])
             assert (await opened.close()).counts.total == 1

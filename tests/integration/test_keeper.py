@@ -1,13 +1,14 @@
 """The keeper's heartbeat."""
 
 import json
+import threading
 from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from store.session import Store
 from store.tables import workers
-from store.workers import WorkerRow
+from store.workers import WorkerRow, live
 from tests.worker_process import wait_until
 from workers.shards.keeper import Keeper
 
@@ -27,5 +28,19 @@ def test_a_models_first_speed_is_told_at_once(make_store: Callable[..., Store]) 
         for model in ("m", "n"):
             speeds[model] = 100.0
             wait_until(lambda: told() == speeds, f"the ledger knows how fast {model} is")
+    finally:
+        keeper.stop()
+
+
+def test_that_the_process_drains_is_told_at_once(make_store: Callable[..., Store]) -> None:
+    store = make_store(lease_seconds=3_600, worker_timeout_seconds=3_600)
+    draining = threading.Event()
+    worker = WorkerRow("w", "host", 1, "cpu", ("m",), 8, machine="here")
+    keeper = Keeper(store, worker, lambda: False, list, lambda: 0.0, draining=draining.is_set)
+    keeper.start()
+    try:
+        assert [info.draining for info in store.read(live)] == [False]
+        draining.set()
+        wait_until(lambda: [info.draining for info in store.read(live)] == [True], "the registry says so")
     finally:
         keeper.stop()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, events, jobs, leases, results, retrying, search, stats, sweep, tallies, texts
+from store import dispatch, endings, events, jobs, leases, pace, results, retrying, search, stats, sweep, tallies, texts
 from store.bulk import DocumentOutcome, insert_results
 from store.search import Wanted
 from store.session import Store
@@ -79,6 +79,7 @@ def look(store: Store, key_id: int, job_id: str) -> None:
     store.read(texts.page, key_id, job_id, 0, 10, 1_000)
     store.read(texts.one, key_id, job_id, "0")
     store.read(results.page, key_id, job_id, 0, 10, code="processing_failed", text=True)
+    store.read(pace.look, key_id, job_id)
     store.read(stats.look, key_id, 2)
     store.read(tallies.recent)
     store.read(events.look, {key_id: events.Ask(1, [1, 2], MOMENT)}, [job_id])

@@ -82,6 +82,14 @@ def test_what_is_out_is_some_seconds_of_what_the_live_workers_do(make_store: Mak
     assert out(store) == 3, "a dead worker does nothing"
 
 
+def test_for_a_worker_that_drains_nothing_is_released(make_store: MakeStore, key_id: int) -> None:
+    store = make_store(release_alone_seconds=3)
+    worker(store, "stays", 10)
+    worker(store, "drains", 10)
+    assert store.write(workers.heartbeat, "drains", [], 0.5, {MODEL: 10.0}, draining=True)
+    assert len(submit(store, key_id, 30)[1]) == 3, "three seconds of the one that stays"
+
+
 def test_a_key_that_is_alone_has_more_out(make_store: MakeStore, key_id: int) -> None:
     store = make_store(release_seconds=2, release_alone_seconds=4)
     worker(store, "w", 10, slots=20)

@@ -76,6 +76,10 @@ def test_a_model_that_nobody_serves_is_named_once(
     assert store.read(jobs.get, key_id, job.id).notice is None
     store.write(workers.heartbeat, "w", [], 0.0, {}, ["echo"])
     assert store.read(jobs.get, key_id, job.id).notice is not None, "it could not load the model"
+    for draining, served in ((False, True), (True, False)):
+        store.write(workers.heartbeat, "w", [], 0.0, draining=draining)
+        assert (store.read(jobs.get, key_id, job.id).notice is None) == served
+        assert store.read(workers.others_serve, "another", "echo") == served
     store.write(jobs.cancel, key_id, job.id)
     assert store.read(jobs.get, key_id, job.id).notice is None
 

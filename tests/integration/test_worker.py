@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from store import workers
+from store.bulk import NewDocument
+from store.jobs import NewJob
 from store.session import Store
 from store.tables import results, shards
 from tests.conftest import free_port
@@ -77,6 +80,19 @@ def test_one_bad_document_never_fails_its_neighbours(worker: Worker, producer: P
     assert {row.position: row.error_code for row in rows if row.error_code} == {n: c for n, (_, c) in bad.items() if c}
     assert all(json.loads(row.output)["translation_text"] == texts[row.position] for row in rows if row.output)
     assert rows[29].pieces == 5
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
+def test_a_document_that_could_not_be_read_fails_with_its_reason(worker: Worker, producer: Producer) -> None:
+    reasons = [("file_encrypted", "a.pdf is encrypted"), ("file_of_tomorrow", "who knows"), ("file_damaged", "b\udc80")]
+    given: list[NewDocument] = [(None, "fine")]
+    for code, message in reasons:
+        given.append((code, "", json.dumps({"unreadable": {"code": code, "message": message}})))
+    job = producer.wait(producer.submit_documents(NewJob(producer.key_id, "ner", "echo"), given))
+    assert job.counts.succeeded == 1
+    assert [(row.error_code, row.error_message) for row in producer.results(job)[1:]] == [
+        ("file_encrypted", "a.pdf is encrypted"), ("file_unreadable", "who knows"), ("file_damaged", "b?"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
@@ -212,6 +228,18 @@ def test_sigterm_lets_shards_finish(store: Store, producer: Producer, tmp_path: 
         wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
         assert worker.stop() == 0
         assert producer.get(job).state == "completed"
+
+
+def test_a_worker_that_drains_says_so(store: Store, producer: Producer, tmp_path: Path) -> None:
+    with running(store, tmp_path, drain_seconds=600, batch_tokens=1) as worker:
+        job = producer.submit(["[[echo:sleep=0.3]]"] * 400)
+        wait_until(lambda: "leased" in states(store), "the shard is claimed")
+        assert [info.draining for info in store.read(workers.live)] == [False]
+        worker.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: [info.draining for info in store.read(workers.live)] == [True], "the registry says so")
+        producer.cancel(job)  # so that the process need not finish it
+        assert worker.process.wait(600) == 0, worker.log
+    assert store.read(workers.live) == []
 
 
 def test_sigterm_hands_back_what_does_not_finish_in_time(store: Store, producer: Producer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from textmill import cli, cli_options, tasks, wire
 from textmill.cli import main
-from textmill.files.inputs import Format
+from textmill.files.formats import Format
 
 
 @pytest.fixture(autouse=True)

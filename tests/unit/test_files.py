@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,10 +14,13 @@ from textmill import tasks, wire
 from textmill.documents import each
 from textmill.errors import InvalidRequest, InvalidText
 from textmill.files import delimited
-from textmill.files.delimited import Columns
-from textmill.files.inputs import FOREIGN, Format, check, expand, from_file, from_files, same_id
-from textmill.files.parts import Parts
+from textmill.files.columns import Columns
+from textmill.files.encodings import FileNotice
+from textmill.files.formats import FOREIGN, FORMATS, Format
+from textmill.files.inputs import check, from_file, from_files, same_id
+from textmill.files.parts import UNREADABLE, Parts
 from textmill.files.results import form_of
+from textmill.files.sources import PACKED, expand
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +34,14 @@ def pairs(documents: Iterable[Parts]) -> list[tuple[str | None, str]]:
     found = list(documents)
     assert not any(parts.fields for parts in found)
     return [(parts.id, parts.text) for parts in found]
+
+
+def failing(documents: Iterable[Parts]) -> list[tuple[str | None, str]]:
+    """(id, code) of documents of which none could be read, each of which is said."""
+    with pytest.warns(FileNotice, match="fails by itself"):
+        found = list(documents)
+    assert not any(parts.text for parts in found)
+    return [(parts.id, parts.fields[UNREADABLE]["code"]) for parts in found]
 
 
 def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -92,29 +103,32 @@ def test_a_bad_standard_input_says_where(
         list(from_files(["-"], format))
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".json", ".xlsx", ".PDF", ".docx", ".html", ".gz", ".zst", ".png"])
-def test_a_format_that_is_none_of_ours_is_refused_with_a_hint(suffix: str, here: Path) -> None:
+@pytest.mark.parametrize("suffix", [".xlsx", ".RTF", ".xml", ".zip", ".tar.bz2", ".png"])
+def test_a_format_that_is_none_of_ours_fails_by_itself_and_is_refused_alone(suffix: str, here: Path) -> None:
     name = f"data{suffix}"
     (here / name).write_text('[{"text": "a"}]')
-    for attempt in (lambda: list(from_files([name])), lambda: check(["-", name], "auto", Columns())):
-        with pytest.raises(InvalidRequest, match=f"{suffix.lower()} files are not read: .*--format text"):
-            attempt()
+    last = Path(suffix.lower()).suffix or suffix.lower()
+    with pytest.raises(InvalidRequest, match=f"{last} files are not read: .*--format text"):
+        check([name], "auto", Columns())
+    check(["-", name], "auto", Columns())
+    [failed] = failing(from_files([name]))
+    assert failed == (name, "file_not_text")
     assert pairs(from_files([name], "text")) == [(name, '[{"text": "a"}]')]
     with pytest.raises(InvalidRequest, match="not written"):
         form_of(f"out{suffix}", "ner")
 
 
-def test_a_hint_says_what_to_do() -> None:
-    assert FOREIGN[".parquet"] == "write it as csv or jsonl first"
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in FOREIGN)
+def test_no_suffix_means_two_formats() -> None:
+    suffixes = [suffix for one in FORMATS.values() for suffix in one.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert not set(suffixes) & (FOREIGN.keys() | PACKED.keys())
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in (*suffixes, *FOREIGN))
+    assert set(get_args(Format)) == {"auto", *FORMATS}
 
 
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("latin.txt", b"caf\xe9", InvalidText, "latin.txt is not UTF-8: .* at byte 3"),
-        ("nul.txt", b"ab\0", InvalidText, "nul.txt: the text has a NUL character at character 2"),
-        ("utf16.txt", "ab".encode("utf-16"), InvalidText, "not UTF-8"),
         ("x.jsonl", b'{"text": "fine"}\n{"txt": "x"}\n', InvalidRequest, "x.jsonl, line 2: text: Field required"),
         ("x.jsonl", b'{"text": "\\ud800"}\n', InvalidRequest, "x.jsonl, line 1: "),
         ("x.jsonl", b'{"text": "fine"}\n\n{"text": "a\\u0000"}\n', InvalidText, "line 3: the text has a NUL"),
@@ -133,9 +147,14 @@ def test_a_hint_says_what_to_do() -> None:
         ("x.csv", b"text\na\nb\0\n", InvalidText, "x.csv, line 3: the text has a NUL character at character 1"),
         ("x.csv", b"id,text\na\0,b\n", InvalidText, "line 2: the id has a NUL"),
         ("x.tsv", b"id,text\n1,a\n", InvalidRequest, "no column is named 'text'; it has: id,text"),
-        ("x.csv", b"text\ncaf\xe9\n", InvalidText, "x.csv is not UTF-8: .* at byte 8$"),
-        ("x.jsonl", b'{"text": "fine"}\n' * 99_999 + b"\xe9", InvalidText, "x.jsonl is not UTF-8: .* at byte 1699983$"),
-        ("x.jsonl", "é".encode() * 600_000 + b"\xff", InvalidText, "x.jsonl is not UTF-8: .* at byte 1200000$"),
+        ("x.csv", b"text\ncaf\xe9\n", InvalidText, "x.csv is not UTF-8: .* at byte 8; --encoding names another$"),
+        (
+            "x.jsonl",
+            b'{"text": "fine"}\n' * 99_999 + b"\xe9",
+            InvalidText,
+            "x.jsonl is not UTF-8: .* at byte 1699983; --enc",
+        ),
+        ("x.jsonl", "é".encode() * 600_000 + b"\xff", InvalidText, "x.jsonl is not UTF-8: .* at byte 1200000; --enc"),
     ],
 )
 def test_broken_files_say_where(
@@ -147,10 +166,12 @@ def test_broken_files_say_where(
 
 
 def test_a_file_that_cannot_be_opened_says_why(here: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"gone.txt cannot be read: No such file"):
+    with pytest.raises(InvalidRequest, match=r"gone.txt: no such file"):
         list(each([Path("gone.txt")]))
-    with pytest.raises(InvalidRequest, match="cannot be read: Is a directory"):
-        list(each([here]))
+    (here / "a").mkdir()
+    assert failing(from_files(["gone.txt", "a", "gone.csv"])) == [
+        ("gone.txt", "file_unreadable"), ("a", "file_unreadable"), ("gone.csv", "file_unreadable"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conv
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
 from textmill.events import EventReader
 from textmill.flows import results_asked
+from textmill.frames import Frame, to_arrow
 from textmill.progress import Bar
 from textmill.request import Call, Effect, Flow, NextChunk, Source
 
+F = TypeVar("F")
 T = TypeVar("T")
 
 
@@ -78,6 +80,14 @@ class AsyncJob(JobView):
         asked = results_asked(state, code, text)
         return await self._client._run(self._client._flows.page(self.id, cursor, asked))
 
+    async def to_arrow(self) -> Any:
+        """All results as a pyarrow.Table; while the job runs, it waits for what is missing. Wants textmill[parquet]."""
+        return to_arrow(self.info.task, [result async for result in self.results()])
+
+    async def to_pandas(self) -> Any:
+        """The same as a pandas.DataFrame."""
+        return (await self.to_arrow()).to_pandas()
+
     async def documents(self) -> AsyncIterator[wire.StoredDocument]:
         """The documents as they were submitted, in their order: those that the job has now."""
         cursor: str | None = None
@@ -92,6 +102,10 @@ class AsyncJob(JobView):
     async def document(self, document_id: str) -> wire.StoredDocument:
         """One document as it was submitted. Raises DocumentNotFound."""
         return await self._client._run(self._client._flows.document(self.id, document_id))
+
+    async def pace(self) -> wire.Pace:
+        """How fast the job went, in buckets from when it started last to its end or now."""
+        return await self._client._run(self._client._flows.pace(self.id))
 
     async def events(self) -> AsyncIterator[wire.Job]:
         """The job as it is, then whenever its state or progress has changed, until it has ended."""
@@ -160,6 +174,22 @@ class AsyncClient(ClientBase):
         """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
         head = head_of(task, model, priority, metadata, options)
         return AsyncJob(self, await self._run(self._flows.submit(self._source(documents, task), head, idempotency_key)))
+
+    async def map(
+        self, frame: F, task: str, *, column: str = "text", id_column: str | None = None, model: str | None = None,
+        priority: wire.Priority = "normal", metadata: dict[str, Any] | None = None, progress: bool = False,
+        **options: Any,
+    ) -> F:  # fmt: skip
+        """A pandas, polars or Arrow frame with new columns: what the task makes of each text of a column.
+
+        It waits for the end of the job. Rows that failed have nothing in the task's columns, and their reason in
+        `error_code` and `error_message`. Wants textmill[frames].
+        """
+        table = Frame(frame, task, column, id_column)
+        source, told = table.documents(), {"model": model, "priority": priority, "metadata": metadata}
+        job = await self.submit(task, source, **told, **options)  # type: ignore[arg-type]
+        await job.wait(progress=progress)
+        return table.with_results([result async for result in job.results()])
 
     async def open_job(
         self,

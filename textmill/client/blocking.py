@@ -12,9 +12,11 @@ from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conv
 from textmill.documents import Chunk, Documents, chunks
 from textmill.events import EventReader
 from textmill.flows import results_asked
+from textmill.frames import Frame, to_arrow
 from textmill.progress import Bar
 from textmill.request import Call, Effect, Flow, NextChunk
 
+F = TypeVar("F")
 T = TypeVar("T")
 
 
@@ -73,6 +75,14 @@ class Job(JobView):
         asked = results_asked(state, code, text)
         return self._client._run(self._client._flows.page(self.id, cursor, asked))
 
+    def to_arrow(self) -> Any:
+        """All results as a pyarrow.Table; while the job runs, it waits for what is missing. Wants textmill[parquet]."""
+        return to_arrow(self.info.task, self.results())
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas.DataFrame."""
+        return (self.to_arrow()).to_pandas()
+
     def documents(self) -> Iterator[wire.StoredDocument]:
         """The documents as they were submitted, in their order: those that the job has now."""
         cursor: str | None = None
@@ -86,6 +96,10 @@ class Job(JobView):
     def document(self, document_id: str) -> wire.StoredDocument:
         """One document as it was submitted. Raises DocumentNotFound."""
         return self._client._run(self._client._flows.document(self.id, document_id))
+
+    def pace(self) -> wire.Pace:
+        """How fast the job went, in buckets from when it started last to its end or now."""
+        return self._client._run(self._client._flows.pace(self.id))
 
     def events(self) -> Iterator[wire.Job]:
         """The job as it is, then whenever its state or progress has changed, until it has ended."""
@@ -163,6 +177,22 @@ class Client(ClientBase):
         head = head_of(task, model, priority, metadata, options)
         source = chunks(documents, self._chunker(), known=tasks.fields_of(task))
         return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
+
+    def map(
+        self, frame: F, task: str, *, column: str = "text", id_column: str | None = None, model: str | None = None,
+        priority: wire.Priority = "normal", metadata: dict[str, Any] | None = None, progress: bool = False,
+        **options: Any,
+    ) -> F:  # fmt: skip
+        """A pandas, polars or Arrow frame with new columns: what the task makes of each text of a column.
+
+        It waits for the end of the job. Rows that failed have nothing in the task's columns, and their reason in
+        `error_code` and `error_message`. Wants textmill[frames].
+        """
+        table = Frame(frame, task, column, id_column)
+        source, told = table.documents(), {"model": model, "priority": priority, "metadata": metadata}
+        job = self.submit(task, source, **told, **options)  # type: ignore[arg-type]
+        job.wait(progress=progress)
+        return table.with_results(job.results())
 
     def open_job(
         self,

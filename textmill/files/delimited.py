@@ -8,12 +8,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest
-from textmill.files.parts import Parts
+from textmill.files import encodings
+from textmill.files.columns import Columns, one_of
+from textmill.files.parts import NO_FIELDS, Parts
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -21,52 +22,43 @@ MAX_FIELD = 64 * 1024 * 1024
 """Characters of one field. What is longer is a quotation mark that was left open, and the rest of the file in it."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns that make a document, by the names in the first row."""
-
-    text: str | None = None
-    """None: `text`, which must be there."""
-    id: str | None = None
-    """None: `id` where there is such a column, else positions are the ids."""
-    fields: tuple[str, ...] | None = ()
-    """What documents of the task may have beside: a column of that name is kept, the others are not. None: the task is
-    newer than this client, and no column is."""
-
-
-BY_NAME = Columns()
-"""The columns named `text` and `id`."""
-
-
-def are_named(columns: Columns) -> bool:
-    """Whether the producer has named one."""
-    return columns.text is not None or columns.id is not None
-
-
-def rows(file: IO[str], name: str, kind: str, columns: Columns) -> Iterator[tuple[int, Parts]]:
+def csv_rows(file: IO[bytes], name: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
     """(line, document) for each row after the first one; empty lines are skipped.
 
-    file: opened with newline="". Raises InvalidRequest with the line for what is not of this form.
+    Raises InvalidRequest with the line for what is not of this form.
     """
+    return _rows(file, name, "csv", columns, encoding)
+
+
+def tsv_rows(file: IO[bytes], name: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
+    """The same between tabs."""
+    return _rows(file, name, "tsv", columns, encoding)
+
+
+def _rows(file: IO[bytes], name: str, kind: str, columns: Columns, encoding: str | None) -> Iterator[tuple[int, Parts]]:
     # The module's own limit, of 128 Ki characters, holds for the process.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    reader = csv.reader(file, delimiter=DELIMITERS[kind], strict=True)
-    header = next((row for _, row in _lines(reader, name) if row), None)
-    if header is None:
-        raise InvalidRequest(f"{name} has no first row with the names of its columns", file=name)
-    text_at = _column(header, columns.text or "text", "--text-column", name)
-    has_id = columns.id is not None or "id" in header
-    id_at = _column(header, columns.id or "id", "--id-column", name) if has_id else None
-    fields = {field: _column(header, field, "", name) for field in columns.fields or () if field in header}
-    for line, row in _lines(reader, name):
-        if not row:
-            continue
-        if len(row) != len(header):
-            message = f"{name}, line {line}: {len(row)} fields where the first row has {len(header)}"
-            raise InvalidRequest(message, file=name, line=line)
-        # An empty cell is an absent field: a table has no other way to say so.
-        beside = {field: row[at] for field, at in fields.items() if row[at]}
-        yield line, Parts(None if id_at is None else row[id_at], row[text_at], beside)
+    with encodings.stream(file, name, encoding, "") as text:
+        reader = csv.reader(text, delimiter=DELIMITERS[kind], strict=True)
+        header = next((row for _, row in _lines(reader, name) if row), None)
+        if header is None:
+            raise InvalidRequest(f"{name} has no first row with the names of its columns", file=name)
+        columns.chosen(header, name)
+        if columns.keep and len(set(header)) < len(header):
+            raise InvalidRequest(f"{name}: two columns have one name; it has: {', '.join(header)}", file=name)
+        text_at, id_name = header.index(columns.text_name), columns.id_name(header)
+        id_at = None if id_name is None else header.index(id_name)
+        fields = {field: one_of(header, field, "", name) for field in columns.fields or () if field in header}
+        for line, row in _lines(reader, name):
+            if not row:
+                continue
+            if len(row) != len(header):
+                message = f"{name}, line {line}: {len(row)} fields where the first row has {len(header)}"
+                raise InvalidRequest(message, file=name, line=line)
+            # An empty cell is an absent field: a table has no other way to say so.
+            beside = {field: row[at] for field, at in fields.items() if row[at]}
+            kept = dict(zip(header, row, strict=True)) if columns.keep else NO_FIELDS
+            yield line, Parts(None if id_at is None else row[id_at], row[text_at], beside, kept)
 
 
 def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -83,51 +75,55 @@ def _lines(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
         yield line, row
 
 
-def _column(header: list[str], wanted: str, option: str, name: str) -> int:
-    if (times := header.count(wanted)) == 1:
-        return header.index(wanted)
-    shown = ", ".join(header)
-    problem = f"{times} columns are named {wanted!r}" if times else f"no column is named {wanted!r}"
-    hint = f". {option} names another" if option else ""
-    raise InvalidRequest(f"{name}: {problem}; it has: {shown}{hint}", file=name, columns=header)
-
-
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
 def header(task: str, kind: str) -> str:
     """The first row of a file of results."""
-    return _row(_columns(task), kind)
+    return row(columns(task), kind)
 
 
 def result_row(result: wire.Result, task: str, kind: str) -> str:
     """A result as a row: what is absent is empty, entities are JSON text, times are ISO 8601."""
-    shown = result.model_dump(mode="json")
-    shown |= shown["output"] or {}
+    told = flat(result, mode="json")
+    return row([cell(told.get(column)) for column in columns(task)], kind)
+
+
+def flat(result: wire.Result, mode: Literal["json", "python"]) -> dict[str, Any]:
+    """A result without its inner objects: the output's fields and the error's beside the others. mode: pydantic's."""
+    told = result.model_dump(mode=mode)
+    told |= result.output or {}
+    told["output"] = json.dumps(dict(result.output), ensure_ascii=False) if result.output is not None else None
     if result.error:
-        shown |= {"error_code": result.error.code, "error_message": result.error.message}
-    return _row([_cell(shown.get(column)) for column in _columns(task)], kind)
+        told |= {"error_code": result.error.code, "error_message": result.error.message}
+    return told
 
 
 NOT_COLUMNS = ("id", "position", "state", "output", "error", "text")
 """Fields of a result that have columns of their own, and the text, which whoever writes a file has already."""
 
 
-def _columns(task: str) -> list[str]:
-    # The output of a task that is newer than this client is one column, as JSON.
-    fields = tasks.get(task).output.model_fields if task in tasks.NAMES else ("output",)
+def output_columns(task: str) -> list[str]:
+    """Those that the task gives. The output of a task that is newer than this client is one column, as JSON."""
+    return list(tasks.get(task).output.model_fields) if task in tasks.NAMES else ["output"]
+
+
+def columns(task: str) -> list[str]:
+    """All columns of the results of a task."""
     after = [name for name in wire.Result.model_fields if name not in NOT_COLUMNS]
-    return ["id", "position", "state", *fields, "error_code", "error_message", *after]
+    return ["id", "position", "state", *output_columns(task), "error_code", "error_message", *after]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text: what is no text as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _row(cells: list[str], kind: str) -> str:
-    row = io.StringIO()
+def row(cells: list[str], kind: str) -> str:
+    """A row with its newline."""
+    made = io.StringIO()
     # Either character of "\r\n" in a text makes the writer quote it; the lines themselves end as all of our files' do.
-    csv.writer(row, delimiter=DELIMITERS[kind], lineterminator="\r\n").writerow(cells)
-    return row.getvalue().removesuffix("\r\n") + "\n"
+    csv.writer(made, delimiter=DELIMITERS[kind], lineterminator="\r\n").writerow(cells)
+    return made.getvalue().removesuffix("\r\n") + "\n"

@@ -27,7 +27,7 @@ class JobRow extends HTMLElement {
     this.append(
       h("div.what", {},
         h("a.name", { href: jobLink(job.id) }, h("b", {}, job.task), " ", h("span.model", {}, job.model)),
-        h("div.quietly", {}, h("code", { title: job.id }, shortId(job.id)), " · ", time(job.created_at), noted(job))),
+        h("div.quietly", {}, h("code", { title: job.id }, shortId(job.id)), " · ", time(job.created_at), job.key && [" · ", h("span", { title: "The key that it belongs to" }, job.key)], noted(job))),
       this.state,
       h("div.how-far", {}, this.bar, h("div.numbers", {}, this.done, " ", this.total)),
       h("div.figures-row", {}, figure("Rate", this.rate), figure("Remaining", this.left), figure("Failed", this.failed)),

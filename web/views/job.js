@@ -1,8 +1,8 @@
 /** A job: how far it is, what failed and why, and each document beside what became of it. */
 
-import "../components/chart.js";
 import "../components/code.js";
 import "../components/documents.js";
+import "../components/pace.js";
 import "../components/progress.js";
 import "../components/state.js";
 import { call, get } from "../lib/api.js";
@@ -12,7 +12,6 @@ import { listen } from "../lib/events.js";
 import { between, count, duration, ended, plural, rate, time } from "../lib/format.js";
 import { existingJob } from "../lib/recipes.js";
 import { go, jobLink, link, replace } from "../lib/router.js";
-import { Speed } from "../lib/speed.js";
 import { ask } from "../components/ask.js";
 import { complaint } from "../components/notice.js";
 import { options } from "../components/facts.js";
@@ -32,10 +31,9 @@ class JobView {
   constructor(job, model, signal) {
     this.job = job;
     this.signal = signal;
-    this.speed = new Speed(job.id);
     this.state = h("tm-state");
     this.bar = h("tm-progress");
-    this.chart = h("tm-chart");
+    this.pace = h("tm-pace", { ".signal": signal });
     this.figures = h("dl.figures");
     this.timeline = h("ol.timeline", { "aria-label": "Timeline" });
     this.actions = h("div.actions");
@@ -46,7 +44,7 @@ class JobView {
       h("p.crumbs", {}, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("code", {}, job.id)),
       h("div.head", {}, h("h1", {}, job.task, " ", h("span.model", {}, job.model)), this.state, this.actions),
       this.trouble,
-      h("section.progress", { "aria-label": "Progress" }, this.bar, this.figures, this.timeline, this.chart),
+      h("section.progress", { "aria-label": "Progress" }, this.bar, this.figures, this.timeline, this.pace),
       this.errors,
       h("div.columns", {},
         h("section", { "aria-labelledby": "documents" }, h("h2", { id: "documents" }, "Documents"), this.documents),
@@ -59,9 +57,7 @@ class JobView {
     this.job = job;
     this.state.setAttribute("value", job.state);
     this.bar.counts = job.counts;
-    this.speed.note(job);
-    this.draw(this.speed.points);
-    if (this.chart.hidden && job.finished_at && job.started_at) this.once("unseen", job.finished_at, async () => this.draw(await Speed.afterwards(job, this.signal)));
+    this.pace.job = job;
     put(this.figures, figures(job));
     put(this.timeline, timeline(job));
     this.once("actions", [ended(job), job.counts.failed > 0, job.counts.cancelled > 0], () => put(this.actions, this.buttons()));
@@ -78,20 +74,20 @@ class JobView {
     draw();
   }
 
-  /** The chart, once there is something to see. */
-  draw(points) {
-    this.chart.hidden = points.length < 3;
-    if (!this.chart.hidden) this.chart.draw({ points, show: rate, label: "Documents per second" });
-  }
-
   follow() {
     if (ended(this.job)) return;
     const path = `/v1/jobs/${this.job.id}`;
     listen(`${path}/events`, {
       signal: this.signal,
       onEvent: (name, job) => name === "job" && this.update(job),
-      onOpen: async (again) => again && this.update(await get(path, {}, this.signal)),
+      onOpen: (again) => again && this.catchUp(path),
     }).catch((error) => put(this.trouble, complaint(error)));
+  }
+
+  /** The job after a silence. What was heard while it was asked for is newer, if it was the end. */
+  async catchUp(path) {
+    const job = await get(path, {}, this.signal);
+    if (!ended(this.job)) this.update(job);
   }
 
   buttons() {
@@ -184,7 +180,7 @@ function timeline(job) {
 function aside(job, model) {
   const { limitations, licence, window: tokens } = model ?? {};
   return h("aside", { "aria-label": "About this job" },
-    h("h2", {}, "Options"), options(job.options, { Priority: job.priority }),
+    h("h2", {}, "Options"), options(job.options, { Priority: job.priority, Key: job.key }),
     Object.keys(job.metadata).length > 0 && [h("h2", {}, "Metadata"), options(job.metadata)],
     h("h2", {}, "Model"),
     options({ Name: job.model, ...(tokens && { Window: plural(tokens, "token") }), ...(licence && { Licence: licence }) }),

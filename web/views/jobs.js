@@ -17,23 +17,20 @@ const PAGE = 50;
 export async function show(outlet, { query, signal }) {
   const chosen = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
   const list = new List(chosen, signal);
-  const owner = h("span.quietly");
   const filters = h("tm-filters", { onfilter: ({ detail }) => list.filter(detail) });
   put(
     outlet,
-    h("div.head", {}, h("h1", {}, "Jobs"), owner, list.live, h("a.button.primary", { href: "#/new" }, "New job")),
+    h("div.head", {}, h("h1", {}, "Jobs"), list.live, h("a.button.primary", { href: "#/new" }, "New job")),
     filters,
     list.trouble,
     list.rows,
     h("div.foot", {}, list.older, h("div.actions", {}, list.action("cancel"), list.action("retry"))),
   );
-  const [{ tasks }, { models }, { key }] = await Promise.all([
+  const [{ tasks }, { models }] = await Promise.all([
     get("/v1/tasks", {}, signal),
     get("/v1/models", {}, signal),
-    get("/v1/stats", { hours: 1 }, signal),
     list.load(),
   ]);
-  put(owner, "of the key ", h("code", {}, key));
   filters.build(chosen, tasks.map(({ name }) => name), models.map(({ name }) => name));
 }
 
@@ -56,14 +53,17 @@ class List {
     this.follow();
   }
 
-  /** The first page, anew. */
+  /** The first page, anew. What was heard since it was asked for may be missing in it, or be newer. */
   async load() {
     this.cursor = null;
+    const meanwhile = (this.meanwhile = new Map());
     const page = await this.page();
-    if (page === null) return;
+    if (page === null || meanwhile !== this.meanwhile) return;
+    this.meanwhile = null;
     this.byId.clear();
     put(this.rows);
     this.add(page);
+    for (const job of meanwhile.values()) this.heard(job);
   }
 
   async more() {
@@ -98,28 +98,31 @@ class List {
 
   row(job) {
     const row = h("tm-job-row", { ".job": job });
-    const item = h("li", {}, row);
+    const item = h("li", { ".accepted": Date.parse(job.created_at) }, row);
     this.byId.set(job.id, { row, item });
     return item;
   }
 
   /** A job that the stream told of. */
   heard(job) {
+    this.meanwhile?.set(job.id, job);
     const known = this.byId.get(job.id);
     const belongs = matches(job, this.chosen);
     if (known && belongs) known.row.job = job;
     else if (known) {
       known.item.remove();
       this.byId.delete(job.id);
-    } else if (belongs && this.isNewest(job)) this.rows.prepend(this.row(job));
-    else return;
+    } else if (belongs) this.place(job);
     this.noteEmpty();
   }
 
-  /** Whether it goes to the top: jobs of pages that were not read are not put among those that were. */
-  isNewest(job) {
-    this.newest = Math.max(this.newest ?? 0, Date.parse(job.created_at));
-    return Date.parse(job.created_at) >= this.newest;
+  /** Puts a job among the others by its time; not below them, where pages are that were not read. */
+  place(job) {
+    const accepted = Date.parse(job.created_at);
+    for (const item of this.rows.children) {
+      if (item.accepted <= accepted) return item.before(this.row(job));
+    }
+    return this.cursor === null && this.rows.append(this.row(job));
   }
 
   noteEmpty() {

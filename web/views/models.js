@@ -22,7 +22,7 @@ export async function show(outlet, { signal }) {
 }
 
 function card(model, workers) {
-  const serving = workers.filter((worker) => worker.models.includes(model.name));
+  const serving = workers.filter((worker) => !worker.draining && worker.models.includes(model.name));
   const resident = serving.filter((worker) => worker.resident.includes(model.name));
   const broken = serving.filter((worker) => worker.failed.includes(model.name));
   const where = resident.length ? `in memory on ${resident.map(place).join(", ")}` : serving.length ? "loaded when it is asked for" : "no worker serves it";

@@ -42,9 +42,9 @@ export async function show(outlet, { query, signal }) {
   async function draw() {
     const { buckets } = await get("/v1/stats", { hours: span.value }, signal);
     const points = (value, tone) => buckets.map((bucket) => ({ at: new Date(bucket.start), value: value(bucket), tone }));
-    charts.speed.draw({ bars: true, points: points((bucket) => bucket.documents_per_second), show: rate, label: "Documents per second" });
-    charts.fill.draw({ bars: true, top: 1, points: points((bucket) => bucket.batch_fill), show: percent, label: "Batch fill" });
-    charts.errors.draw({ bars: true, points: points((bucket) => bucket.documents_failed, "bad"), show: count, label: "Failed documents" });
+    charts.speed.draw({ points: points((bucket) => bucket.documents_per_second), show: rate, label: "Documents per second" });
+    charts.fill.draw({ top: 1, points: points((bucket) => bucket.batch_fill), show: percent, label: "Batch fill" });
+    charts.errors.draw({ points: points((bucket) => bucket.documents_failed, "bad"), show: count, label: "Failed documents" });
     put(codes, errors(buckets));
   }
 }

@@ -17,7 +17,7 @@ export async function show(outlet, { signal }) {
   for (;;) {
     const [live, stats] = await Promise.all([get("/v1/workers", {}, signal), get("/v1/stats", { hours: 1 }, signal)]);
     put(workers, live.workers.length ? live.workers.map((worker) => h("li", {}, card(worker, stats.now))) : h("li", {}, empty("No worker is alive: what is submitted waits.")));
-    put(queue, waiting(stats.queued, new Set(live.workers.flatMap((worker) => worker.models))));
+    put(queue, waiting(stats.queued, new Set(live.workers.filter((worker) => !worker.draining).flatMap((worker) => worker.models))));
     await pause(EVERY, signal);
   }
 }
@@ -32,7 +32,8 @@ function card(worker, now) {
     ["Heartbeat", `${duration(Math.round(heard))} ago`],
   ];
   return h("article.card", {},
-    h("header", {}, h("h3", {}, worker.host, " ", h("span.model", {}, worker.device))),
+    h("header", {}, h("h3", {}, worker.host, " ", h("span.model", {}, worker.device)),
+      worker.draining && h("strong.truncated", { title: "It was told to end: it takes no more, and does what it has." }, "draining")),
     h("dl.figures.small", {}, figures.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
     h("p.quietly", {}, `Process ${worker.pid}, since `, time(worker.started_at)),
     h("ul.tags", { "aria-label": "Models" }, sorted(worker).map((model) => h("li", { class: state(worker, model) }, model, h("span.unseen", {}, `: ${state(worker, model)}`)))),

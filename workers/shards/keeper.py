@@ -21,15 +21,15 @@ from workers.engine.ticket import Ticket
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""Between two looks at whether a model has shown its first speed. That is told at once: until it is known, the shards
-that are cut of the model are small."""
+"""Between two looks at what is told at once: a model's first speed, since the shards that are cut of it are small until
+it is known, and that the process drains, since what is released for it would wait for others."""
 
 
 class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`, `failed()`, `filled()`: what the heartbeat tells.
+    `speeds()`, `failed()`, `filled()`, `draining()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Keeper:
         speeds: Callable[[], Mapping[str, float]] = dict,
         failed: Callable[[], list[str]] = list,
         filled: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -53,6 +54,8 @@ class Keeper:
         """Models whose speed the ledger knows from this process."""
         self._failed = failed
         self._filled = filled
+        self._draining = draining
+        self._told_draining = False
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -109,17 +112,21 @@ class Keeper:
 
     def report(self) -> None:
         """Tell the registry how things are."""
-        speeds = self._speeds()
-        told = (self._resident(), self._load(), speeds, self._failed(), self._filled())
+        speeds, draining = self._speeds(), self._draining()
+        told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining)
         if not self._store.write(workers.heartbeat, self._worker.id, *told):
             self._store.write(workers.register, self._worker)
-        self._told = set(speeds)
+        self._told, self._told_draining = set(speeds), draining
+
+    def _has_news(self) -> bool:
+        """Whether there is something to tell that does not wait for the next heartbeat."""
+        return not self._speeds().keys() <= self._told or self._draining() != self._told_draining
 
     def _run(self) -> None:
         pause = min(self._store.settings.lease_seconds, self._store.settings.worker_timeout_seconds) / 3
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, min(LOOK_SECONDS, due - time.monotonic()))):
-            if time.monotonic() < due and self._speeds().keys() <= self._told:
+            if time.monotonic() < due and not self._has_news():
                 continue
             try:
                 self.beat()

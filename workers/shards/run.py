@@ -22,6 +22,7 @@ from textmill.errors import (
     TextmillError,
     Unavailable,
     WorkerLost,
+    unreadable,
 )
 from workers.engine.inbox import Inbox
 from workers.engine.pile import Waiting
@@ -201,6 +202,9 @@ class ShardRun:
         return document
 
     def _prepare(self, document: _Document, text: Text, attempt: int = 1) -> None:
+        if reason := text.fields.get("unreadable"):
+            self._decide(document, unreadable(**reason), attempt)
+            return
         try:
             with self._progress.step(self.ticket, "prepare"):
                 prepared = self._plan.prepare(text.text, text.fields)
