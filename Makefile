@@ -14,7 +14,7 @@ CHAOS_SEED ?=
 QUESTION ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser pgbouncer demo up test test-quick check format docs bench bench-queue bench-fairness chaos migrate wheel clean
+.PHONY: help setup browser pgbouncer demo up test test-quick check audit format docs bench bench-queue bench-fairness chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -32,11 +32,16 @@ test: $(VENV)/.ready-dev browser pgbouncer  ## Every test, on SQLite and Postgre
 test-quick: $(VENV)/.ready-dev  ## The unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: $(VENV)/.ready-dev  ## Linters, formatting, types, and who may import whom
+check: $(VENV)/.ready-dev  ## Linters, formatting, types, who may import whom, and security (bandit)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy textmill store api workers standalone migrations benchmarks docs examples
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive textmill store api workers standalone migrations
+
+audit: $(VENV)/.ready-dev  ## Known weaknesses of the versions in constraints.txt; asks a public list of advisories, over the network
+	@$(INSTALL) --group audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 format: $(VENV)/.ready-dev  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

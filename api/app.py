@@ -12,8 +12,13 @@ from fastapi.openapi.utils import get_openapi
 from api import errors, health, pages
 from api.auth import Keys
 from api.faces import Face, Faces
+from api.hearing import Hearing
+from api.hf.face import FACE as HF
+from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import CountRequests, Metrics
+from api.openai.clerk import Clerk
+from api.openai.face import FACE as OPENAI
 from api.rates import RateHeaders, Rates
 from api.services import Parts
 from api.settings import ApiSettings
@@ -27,6 +32,9 @@ from store.sweep import Sweeper
 
 VERSION = "1"
 
+FACES = (V1, HF, OPENAI)
+"""The contracts that are served."""
+
 
 def create_app(
     settings: ApiSettings,
@@ -34,10 +42,11 @@ def create_app(
     catalogue_: Catalogue,
     dispatcher: Dispatcher,
     sweeper: Sweeper | None,
-    faces: Sequence[Face] = (V1,),
+    faces: Sequence[Face] = FACES,
 ) -> FastAPI:
-    """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and poller."""
+    """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and pollers."""
     metrics = Metrics()
+    waiters = Waiters(store, settings.wait_poll_seconds)
     parts = Parts(
         settings=settings,
         store=store,
@@ -45,19 +54,26 @@ def create_app(
         dispatcher=dispatcher,
         keys=Keys(store, settings.key_cache_seconds),
         rates=Rates(store.settings.redis_url),
-        waiters=Waiters(store, settings.wait_poll_seconds),
+        waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
+        asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
+        clerk=Clerk(settings, store, catalogue_, dispatcher),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
     )
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
+    metrics.watch("textmill_http_asking", "Requests that wait for their results", lambda: len(parts.asking))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_database_connections", "Connections to the database", lambda: store.connections)
+    hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear))
+    metrics.watch("textmill_hints_up", "1 while hints of ended jobs arrive", lambda: float(hearing.connected))
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
 
-    app = FastAPI(title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Textmill", version=VERSION, lifespan=_lifespan(parts, sweeper, hearing), docs_url=None, redoc_url=None
+    )
     app.state.parts = parts
     speaking = Faces(faces)
     errors.install(app, speaking)
@@ -72,16 +88,19 @@ def create_app(
     return app
 
 
-def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
+def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
         parts.dispatcher.start()
+        parts.clerk.start()
         if sweeper:
             sweeper.start()
         pollers = [
             asyncio.create_task(parts.waiters.run(), name="waiters"),
             asyncio.create_task(parts.listeners.run(), name="listeners"),
+            asyncio.create_task(hearing.run(), name="hearing"),
+            asyncio.create_task(parts.asking.run(), name="asking"),
             asyncio.create_task(parts.keys.run(parts.settings.key_use_seconds), name="key uses"),
         ]
         try:
@@ -89,6 +108,8 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None) -> Any:
         finally:
             for poller in pollers:
                 poller.cancel()
+            await asyncio.to_thread(parts.clerk.stop)
+            await parts.asking.remove()
             await parts.keys.store_uses()
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)

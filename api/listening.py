@@ -1,4 +1,5 @@
-"""Server-sent events: one poller for all who listen, so that a thousand open pages cost one look a time."""
+"""Server-sent events: one poller for all who listen, so that a thousand open pages cost one look a time. A hint that
+one of their jobs has ended makes it look at once."""
 
 import asyncio
 import contextlib
@@ -12,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from store import events
 from store.events import Ask, Heard, Look
 from store.faults import brief
+from store.hints import Ended
 from store.session import Store
 from textmill.errors import Overloaded, TooManyRequests, Unavailable
 from textmill.wire import Job
@@ -29,6 +31,9 @@ MOST_WAITING = 2_000
 
 QUIET = b": \n\n"
 """A comment of server-sent events."""
+
+PAUSE_SECONDS = 0.05
+"""Between two looks at least, however many hints there are."""
 
 Place = tuple[int, datetime]
 """How far a listener to a key has heard: the newest job's number, and when."""
@@ -135,7 +140,7 @@ def place_of(event_id: str) -> Place | None:
 class Listeners:
     """All open streams of this process. Belongs to one event loop.
 
-    It asks SQL and is not told, as `Waiters` does: a change may be committed by any process.
+    It asks SQL, and is told of ends alone, as `Waiters` is: a change may be committed by any process.
     """
 
     def __init__(self, store: Store, poll_seconds: float, most: int, most_of_key: int) -> None:
@@ -165,6 +170,13 @@ class Listeners:
         """Its stream is closed."""
         self._open.discard(listener)
 
+    def hear(self, ended: Ended) -> None:
+        """A job has ended, somebody says: look, if it concerns anybody."""
+        if any(
+            ended.job == each.job_id or (each.job_id is None and ended.key_id == each.key_id) for each in self._open
+        ):
+            self._somebody.set()
+
     async def run(self) -> None:
         """Look while somebody listens, until cancelled. Who joins is told at once how things stand."""
         while True:
@@ -178,6 +190,7 @@ class Listeners:
                 log.warning("looking for changed jobs failed: %s", brief(error))
             except Exception:  # whatever it is: the streams stay open, and the next look may succeed
                 log.exception("looking for changed jobs failed")
+            await asyncio.sleep(min(PAUSE_SECONDS, self._poll_seconds))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._somebody.wait()

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import keys_command
 from api.app import create_app
-from api.protocol import BoundedHeads
+from api.protocol import BoundedLine
 from api.settings import ApiSettings
 from store import logs, schema
 from store.catalogue import load
@@ -59,7 +59,7 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=BoundedHeads,
+        http=BoundedLine,
         ws="none",
         access_log=settings.access_log,
         log_config=None,  # main() configures logging, once for all of the process
@@ -70,6 +70,14 @@ def server(app: FastAPI, settings: ApiSettings) -> Server:
     return Server(config)
 
 
+def without_query(record: logging.LogRecord) -> bool:
+    """Takes the query out of a line of uvicorn's access log: producers search for what is theirs (`metadata.KEY=`)."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
+
+
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -78,6 +86,7 @@ def main(context: click.Context) -> None:
         try:
             settings, ledger = ApiSettings(), StoreSettings()
             logs.configure(ledger.log_format, logging.INFO, LINE, process="api")
+            logging.getLogger("uvicorn.access").addFilter(without_query)
             app = build(settings, ledger)
             _check(app.state.parts.store)
         except (TextmillError, ValueError, schema.NotMigrated) as error:

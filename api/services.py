@@ -9,8 +9,10 @@ from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Keys
+from api.inference.asking import Asking
 from api.listening import Listeners
 from api.metrics import Metrics
+from api.openai.clerk import Clerk
 from api.rates import Rates
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
@@ -35,6 +37,8 @@ class Parts:
     rates: Rates
     waiters: Waiters
     listeners: Listeners
+    asking: Asking
+    clerk: Clerk
     bodies: Bodies
     metrics: Metrics
 

@@ -29,7 +29,7 @@ class ApiSettings(BaseSettings):
     """Requests that are worked on at once. Waiting requests (`?wait=`) take none."""
 
     access_log: bool = False
-    """A line for each request. Off: `/metrics` counts them."""
+    """A line for each request, without its query. Off: `/metrics` counts them."""
 
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long a stopping process lets running requests finish."""
@@ -53,6 +53,21 @@ class ApiSettings(BaseSettings):
     body_seconds: float = Field(default=120, gt=0)
     """How long the body of a request may take to arrive. Then the answer is 408 `body_timeout`."""
 
+    max_file_bytes: int = Field(default=200 * 1024 * 1024, ge=1)
+    """Largest file of `POST /openai/v1/files`. It passes through in pieces: none of it is held in memory."""
+
+    max_batch_lines: int = Field(default=50_000, ge=1)
+    """Most lines of a batch's file, and most texts in them together."""
+
+    max_batch_jobs: int = Field(default=100, ge=1)
+    """Most combinations of model and options in one batch: each is a job. A line that makes one more is refused."""
+
+    file_seconds: float = Field(default=30 * 86_400, gt=0)
+    """How long a file is kept, and what a batch ends with, where the request says nothing."""
+
+    batch_poll_seconds: float = Field(default=0.5, gt=0)
+    """How often a process looks whether a batch has something to be done."""
+
     max_metadata_bytes: int = Field(default=16_384, ge=2)
     """Largest `metadata` of a job, as JSON."""
 
@@ -65,11 +80,26 @@ class ApiSettings(BaseSettings):
     max_wait_seconds: float = Field(default=60, ge=0)
     """Longest `?wait=`. A larger one is cut to this: ask again. Proxies like to close what is silent for longer."""
 
-    wait_poll_seconds: float = Field(default=0.1, gt=0)
-    """How often the one poller looks whether a job that somebody waits for has ended."""
+    ask_seconds: float = Field(default=60, gt=0)
+    """How long a request that is answered with its results (the inference API) waits for them. Then the answer is 504
+    `answer_timeout`, and the work is given up."""
+
+    max_asked_documents: int = Field(default=256, ge=1)
+    """Most texts in one such request; more of them are a job."""
+
+    max_asking: int = Field(default=500, ge=1)
+    """Such requests that wait in a process. One more is answered 503 `overloaded`."""
+
+    max_asking_of_key: int = Field(default=100, ge=1)
+    """Such requests of one key that wait in a process. One more is answered 429 `too_many_requests`."""
+
+    wait_poll_seconds: float = Field(default=1, gt=0)
+    """How often the one poller looks whether a job that somebody waits for has ended. It finds what no hint told of:
+    those who wait are woken by Redis (pub/sub), which may lose one, or be away."""
 
     events_poll_seconds: float = Field(default=0.5, gt=0)
-    """How often the one poller looks for what has changed of the jobs that somebody listens to."""
+    """How often the one poller looks for what has changed of the jobs that somebody listens to. Of a job's end it
+    hears at once, where Redis is there."""
 
     events_heartbeat_seconds: float = Field(default=15, gt=0)
     """An event stream that has nothing to say for so long sends a comment, so that no proxy closes it."""

@@ -83,7 +83,8 @@ def run_demo(data: Path, output: Path, documents: int | None) -> int:
         def start_client(_state: State) -> None:
             limit = [] if documents is None else ["--documents", str(documents)]
             arguments = ["-m", "standalone.demo", str(system.file.path), str(output.resolve()), *limit]
-            client.append(subprocess.Popen([sys.executable, *arguments], cwd=ROOT))
+            demo = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)  # nosec B603 # our own program
+            client.append(demo)
             system.supervisor.guests.add(client[0].pid)
 
         print("Starting Textmill for the demo: database, Redis, api, worker, Flower ...", flush=True)
@@ -116,7 +117,7 @@ def locked(path: Path) -> Iterator[Path]:
 def open_page(address: str) -> int:
     """Show it in the user's browser. Returns the process that does: the supervisor has one thread, which a browser
     would hold for as long as it runs where there is no other one yet."""
-    return subprocess.Popen(
+    return subprocess.Popen(  # nosec B603 # no shell; the address is an argument
         [sys.executable, "-m", "webbrowser", "-t", address],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ).pid  # fmt: skip

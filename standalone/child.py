@@ -130,7 +130,7 @@ class Child:
                     os._exit(1)
 
         with self._output() as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603 # our own programs, without a shell
                 command.args,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -6,6 +6,8 @@ would bring the engine along. Here the app is made when the process starts.
 
 import os
 
+from kombu.utils.url import parse_url
+
 from store.queue import celery_app
 from store.settings import StoreSettings
 
@@ -17,7 +19,11 @@ def main() -> None:
     # By default 100,000 tasks, and it is loopback unless somebody means otherwise.
     os.environ.setdefault("FLOWER_MAX_TASKS", "10000")
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
-    celery_app(StoreSettings().redis_url).start(["flower"])
+    url = StoreSettings().redis_url
+    app = celery_app(url)
+    # For its page of queues Flower makes a connection of its own, and there reads no options of TLS from the URL.
+    app.conf.broker_use_ssl = parse_url(url).get("ssl")
+    app.start(["flower"])
 
 
 if __name__ == "__main__":

@@ -118,14 +118,14 @@ _INSERT_JSON = sa.text(
         RETURNING error_code
     )
     SELECT error_code, count(*) AS documents FROM new GROUP BY error_code
-    """
+    """  # nosec B608 # names of columns alone: values are bound
 )
 
 _INSERT_SQLITE = f"""
     INSERT INTO results (job_id, {_FIELDS}, state, finished_at)
     VALUES (?, {", ".join("?" for _ in DocumentOutcome._fields)}, ?, ?)
     ON CONFLICT DO NOTHING
-"""
+"""  # nosec B608 # as above
 
 
 def insert_results(tx: Connection, job_id: int, outcomes: Sequence[DocumentOutcome]) -> Inserted:

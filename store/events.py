@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.session import db_time
-from store.tables import jobs
+from store.tables import LASTING, jobs
 from store.views import SHOWN, all_to_wire
 from textmill.wire import Job
 
@@ -59,7 +59,8 @@ class Look:
 
 
 def look(tx: Connection, asks: Mapping[int, Ask], job_ids: Collection[str]) -> Look:
-    """The jobs of the keys that may have changed, oldest first, and the jobs of these ids; without deleted ones."""
+    """The jobs of the keys that may have changed, oldest first, and the jobs of these ids; without deleted and fleeting
+    ones."""
     now = tx.execute(sa.select(db_time())).scalar_one()
     numbers: set[int] = set()
     newest, reached = {}, {}
@@ -97,6 +98,6 @@ def _ended(tx: Connection, key_id: int, since: datetime) -> list[int]:
 def _read(tx: Connection, column: sa.Column[Any], values: Collection[Any]) -> list[Heard]:
     if not values:
         return []
-    query = sa.select(*SHOWN).where(column.in_(values), jobs.c.deleted_at.is_(None))
+    query = sa.select(*SHOWN).where(column.in_(values), jobs.c.deleted_at.is_(None), LASTING)
     rows = tx.execute(query.order_by(jobs.c.id + 0)).mappings().all()  # plus nothing: or SQLite reads all, in order
     return [Heard(row["id"], row["key_id"], job) for row, job in zip(rows, all_to_wire(tx, rows), strict=True)]

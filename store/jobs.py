@@ -55,6 +55,10 @@ class NewJob:
     open: bool = False
     idempotency_key: str | None = None
     body_hash: str | None = None
+    id: str | None = None
+    """A UUID of the caller's choice; None: a new one."""
+    expires_seconds: float | None = None
+    """It is fleeting (`store/fleeting.py`), and gone so long after its submission at the latest; None: it is kept."""
     limits: Limits = UNLIMITED
     """Of the key."""
 
@@ -86,7 +90,7 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     insert = postgresql.insert(jobs) if tx.dialect.name == "postgresql" else sqlite.insert(jobs)
     now = db_time()
     values = {
-        "uuid": str(uuid.uuid4()),
+        "uuid": new.id or str(uuid.uuid4()),
         "key_id": new.key_id,
         "task": new.task,
         "model": new.model,
@@ -101,6 +105,7 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
         "body_hash": new.body_hash,
         "created_at": now,
         "appended_at": now,
+        "expires_at": None if new.expires_seconds is None else db_time(new.expires_seconds),
     }
     unique = [jobs.c.key_id, jobs.c.idempotency_key]
     statement = insert.values(**values).on_conflict_do_nothing(index_elements=unique).returning(jobs.c.id)

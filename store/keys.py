@@ -77,6 +77,12 @@ def authenticate(tx: Connection, secret: str) -> Grant:
     return Grant(row[0], row[1], Limits(*row[2:]))
 
 
+def limits_of(tx: Connection, key_id: int) -> Limits:
+    """What a key may do, whether it is in force or not: for what it began."""
+    row = tx.execute(sa.select(*(keys.c[name] for name in LIMITS)).where(keys.c.id == key_id)).one()
+    return Limits(*row)
+
+
 def note_use(tx: Connection, used: Mapping[int, datetime]) -> None:
     """Remember when keys were last used; a time that is older than the stored one changes nothing."""
     for key_id, moment in sorted(used.items()):  # in one order, so that two processes never wait for each other

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from store.tables import error_counts, jobs
+from store.tables import LASTING, error_counts, jobs
 from store.views import SHOWN, all_to_wire
 from textmill.wire import Job
 
@@ -91,7 +91,7 @@ def _look(
     query = (
         sa.select(*columns)
         .join_from(on_the_way, jobs, jobs.c.id == on_the_way.c.id)
-        .where(*rest, jobs.c.deleted_at.is_(None), on_the_way.c.id >= floor)
+        .where(*rest, jobs.c.deleted_at.is_(None), LASTING, on_the_way.c.id >= floor)
         .order_by(on_the_way.c.id.desc())
         .limit(limit + 1)
     )

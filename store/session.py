@@ -236,7 +236,7 @@ class Store:
                 patient = time.monotonic() - begun < self.settings.database_patience_seconds
                 if found is Meaning.FULL or (found is Meaning.OUTAGE and not patient):
                     break
-            time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
+            time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))  # nosec B311 # a pause, no secret
         # The cause stays out of the message, which producers see: it names hosts and files. `brief` shows it to logs.
         raise StoreBusy(MESSAGES[found]) from last
 

@@ -1,17 +1,22 @@
 """Settings that every process with a database shares: the api, the workers, the sweep."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field
+import sqlalchemy as sa
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from store.logs import Form
+
+UNREADABLE = "cannot be read; in a password @ / # ? [ ] % have to be percent-encoded (%40 %2F %23 %3F %5B %5D %25)"
 
 
 class StoreSettings(BaseSettings):
     """Read from the environment, once, in the entry file of a process."""
 
-    model_config = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore")
+    # Errors show no values: these URLs have passwords.
+    model_config = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: str = Field(
         default="sqlite:///.textmill/textmill.sqlite3",
@@ -118,3 +123,28 @@ class StoreSettings(BaseSettings):
 
     database_patience_seconds: float = Field(default=10, gt=0)
     """A call that the database does not answer begins no further try after this long, and fails (503 from the api)."""
+
+    # Libraries that stumble over a password would say it: as a port that is no number, as a host that they do not find.
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_readable(cls, url: str) -> str:
+        try:
+            host = sa.make_url(url).host or ""
+        except (sa.exc.ArgumentError, ValueError):
+            raise ValueError(UNREADABLE) from None
+        if "@" in host:
+            raise ValueError(UNREADABLE)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_readable(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            raise ValueError(UNREADABLE) from None
+        if "@" in parts.path or parts.netloc.count("@") > 1:
+            raise ValueError(UNREADABLE)
+        return url

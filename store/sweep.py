@@ -1,4 +1,4 @@
-"""What time brings: expired leases, lost messages, abandoned jobs, retention.
+"""What time brings: expired leases, lost messages, abandoned jobs, files whose time is over, retention.
 
 Every process with a database runs a sweeper; one guarded row elects the one that does the work.
 """
@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, leases, line, quota, retrying, tallies, workers
+from store import dispatch, endings, files, fleeting, leases, line, orders, quota, retrying, tallies, workers
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -80,7 +80,8 @@ class Sweeper:
         for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes, quota.forget_days):
             self._store.write(step)
         self._in_steps(self._retry)
-        self._in_steps(functools.partial(self._store.write, purge))
+        for step in (fleeting.forget_expired, orders.retire, files.expire, files.purge, purge):
+            self._in_steps(functools.partial(self._store.write, step))
         self._in_steps(functools.partial(self._store.write, forget_receipts))
         return True
 

@@ -82,6 +82,8 @@ jobs = sa.Table(
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
     sa.Column("deleted_at", Timestamp),
+    # Set where the job is fleeting: `store/fleeting.py`.
+    sa.Column("expires_at", Timestamp),
     sa.UniqueConstraint("key_id", "idempotency_key"),
     sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
     sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
@@ -107,6 +109,14 @@ sa.Index(
 _OPEN = sa.and_(RUNNING, jobs.c.open)
 sa.Index("ix_jobs_open", jobs.c.appended_at, postgresql_where=_OPEN, sqlite_where=_OPEN)
 sa.Index("ix_jobs_finished", jobs.c.finished_at)
+LASTING = jobs.c.expires_at.is_(None)
+"""Not fleeting: what producers see of their jobs."""
+sa.Index(
+    "ix_jobs_expires",
+    jobs.c.expires_at,
+    postgresql_where=sa.text("expires_at IS NOT NULL"),
+    sqlite_where=sa.text("expires_at IS NOT NULL"),
+)
 sa.Index(
     "ix_jobs_deleted",
     jobs.c.deleted_at,
@@ -333,3 +343,129 @@ receipts = sa.Table(
     sa.Column("written_at", Timestamp, nullable=False),
 )
 sa.Index("ix_receipts_written", receipts.c.written_at)
+
+# --- files and orders: what comes in files of requests, at /openai/v1 ------------------------------------------------
+
+# A file that was uploaded (its bytes are in `file_chunks`), or one of the two that an order ends with: of these nothing
+# is here but their size, since they are made of the order's results whenever they are read.
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("uuid", sa.String(32), nullable=False, unique=True),
+    sa.Column("key_id", BigId, sa.ForeignKey("keys.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),
+    # Null while it is uploaded.
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("chunks", sa.Integer, nullable=False, default=0),
+    # Of a file that an order ends with.
+    sa.Column("order_id", BigId),
+    sa.Column("part", sa.String(8)),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("touched_at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp),
+    sa.Column("deleted_at", Timestamp),
+    sa.CheckConstraint("part IN ('output', 'errors')", name="part"),
+)
+STORED = sa.and_(files.c.bytes.is_not(None), files.c.deleted_at.is_(None))
+sa.Index("ix_files_key_newest", files.c.key_id, files.c.id)
+sa.Index("ix_files_order", files.c.order_id)
+for _name, _columns, _text in (
+    ("uploading", (files.c.touched_at,), "bytes IS NULL AND deleted_at IS NULL"),
+    ("expires", (files.c.expires_at,), "deleted_at IS NULL"),
+    ("deleted", (files.c.deleted_at,), "deleted_at IS NOT NULL"),
+):
+    sa.Index(f"ix_files_{_name}", *_columns, postgresql_where=sa.text(_text), sqlite_where=sa.text(_text))
+
+# Cut at the ends of lines, but for lines that are longer than the longest that is taken.
+file_chunks = sa.Table(
+    "file_chunks",
+    metadata,
+    sa.Column("file_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+# An order is a file of requests and what becomes of them: `store/orders.py`.
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("uuid", sa.String(32), nullable=False, unique=True),
+    sa.Column("key_id", BigId, sa.ForeignKey("keys.id"), nullable=False),
+    sa.Column("file_id", BigId, nullable=False),
+    sa.Column("file_uuid", sa.String(32), nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("completion_window", sa.String(16), nullable=False),
+    sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("output_seconds", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    # What it will have ended as, once its files have been measured.
+    sa.Column("ending", sa.String(12)),
+    # Who is at work on it, and when somebody has to look at it (again).
+    sa.Column("token", sa.String(32)),
+    sa.Column("due_at", Timestamp),
+    # Lines, those of them that were refused, and the documents of the others.
+    sa.Column("total", sa.Integer, nullable=False, default=0),
+    sa.Column("refused", sa.Integer, nullable=False, default=0),
+    sa.Column("documents", sa.Integer, nullable=False, default=0),
+    # All of its documents are in its jobs.
+    sa.Column("fed", sa.Boolean(name="fed"), nullable=False, default=False),
+    # Lines, once it has ended.
+    sa.Column("succeeded", sa.Integer),
+    sa.Column("failed", sa.Integer),
+    # Why the whole of it failed, as a JSON list.
+    sa.Column("errors", sa.Text),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp, nullable=False),
+    sa.Column("in_progress_at", Timestamp),
+    sa.Column("cancelling_at", Timestamp),
+    sa.Column("finalizing_at", Timestamp),
+    sa.Column("ended_at", Timestamp),
+    sa.CheckConstraint(
+        "state IN ('validating', 'in_progress', 'cancelling', 'finalizing', 'completed', 'failed', 'cancelled', "
+        "'expired')",
+        name="state",
+    ),
+)
+UNFED = sa.and_(_in(orders.c.state, "validating", "in_progress"), sa.not_(orders.c.fed))
+"""Somebody is still going to read its file."""
+sa.Index("ix_orders_key_newest", orders.c.key_id, orders.c.id)
+sa.Index("ix_orders_file", orders.c.file_id)
+sa.Index("ix_orders_ended", orders.c.ended_at)
+sa.Index(
+    "ix_orders_due",
+    orders.c.due_at,
+    postgresql_where=sa.text("ended_at IS NULL"),
+    sqlite_where=sa.text("ended_at IS NULL"),
+)
+
+# A job for each model and options that the lines of an order ask for.
+order_jobs = sa.Table(
+    "order_jobs",
+    metadata,
+    sa.Column("order_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    # Of what the lines ask for, as they say it: by it they find their job.
+    sa.Column("digest", sa.String(32), nullable=False),
+    sa.Column("task", sa.String(32), nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("options", sa.Text, nullable=False),
+    # How its answers are to look, as a JSON object.
+    sa.Column("form", sa.Text, nullable=False),
+    sa.Column("job_id", BigId),
+    sa.Column("job_uuid", sa.String(36)),
+)
+
+# Lines that were refused.
+order_lines = sa.Table(
+    "order_lines",
+    metadata,
+    sa.Column("order_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("custom_id", sa.Text),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("param", sa.Text),
+)

@@ -3,7 +3,9 @@
 Servers start once in a test session, on loopback; each test gets a database of its own, made by the migrations.
 """
 
+import contextlib
 import itertools
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -30,37 +32,43 @@ settings.load_profile("textmill")
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A TCP port on loopback that nobody uses. None of those that the system gives to whoever does not mind which (from
+    32768 on): it might give it to a connection before the server, which is yet to start, has it."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ValkeyProcess:
     """A Valkey server that a test may kill and start again on the same port. It keeps nothing on disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
         self.port = free_port()
         self.folder = folder
+        self.password = password
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        configuration = self.folder / "valkey.conf"  # not on the command line, which everybody can read
+        configuration.write_text(f"requirepass {self.password}\n" if self.password else "")
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([str(get_binary_path()), *options], stdout=subprocess.DEVNULL)
+        command = [str(get_binary_path()), str(configuration), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         client = redis.Redis.from_url(self.url)
-        for pause in itertools.repeat(0.02, 500):
+        for pause in itertools.repeat(0.02, 12_000):
             try:
                 client.ping()
                 break
             except redis.ConnectionError:
                 time.sleep(pause)
         else:
-            raise RuntimeError("Valkey did not start within 10 seconds")
+            raise RuntimeError("Valkey did not start within 240 seconds")
         client.close()
 
     def kill(self) -> None:

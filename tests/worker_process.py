@@ -37,7 +37,11 @@ HEALTHY = f'{BROKEN}backend = "echo"\n'
 """By which the model that cannot be loaded can. No worker that has it imports torch."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+PATIENCE = 240
+"""Seconds for what takes a few on an idle machine, and may take a hundred times as long on another."""
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Poll until it holds; fails with `what` after a time that only a hung system needs."""
     end = time.monotonic() + seconds
     while not condition():
@@ -65,7 +69,7 @@ class Worker:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -141,7 +145,7 @@ class Producer:
     def get(self, job: Job) -> Job:
         return self._store.read(jobs.get, self.key_id, job.id)
 
-    def wait(self, job: Job, seconds: float = 60) -> Job:
+    def wait(self, job: Job, seconds: float = PATIENCE) -> Job:
         wait_until(lambda: self.get(job).state in ENDED_STATES, "the job ends", seconds)
         return self.get(job)
 

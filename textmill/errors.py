@@ -132,6 +132,30 @@ class DocumentNotFound(TextmillError):
     code = "document_not_found"
 
 
+class FileNotFound(TextmillError):
+    """There is no such file under this key."""
+
+    code = "file_not_found"
+
+
+class FileInUse(TextmillError):
+    """A batch is still going to read this file."""
+
+    code = "file_in_use"
+
+
+class BatchNotFound(TextmillError):
+    """There is no such batch under this key."""
+
+    code = "batch_not_found"
+
+
+class BatchEnded(TextmillError):
+    """The batch has ended, or is about to."""
+
+    code = "batch_ended"
+
+
 class ResultNotReady(TextmillError):
     """The document has no outcome yet."""
 
@@ -223,6 +247,12 @@ class Overloaded(Unavailable):
     """The server holds as many bodies of requests as it may: try again after a while."""
 
     code = "overloaded"
+
+
+class AnswerTimeout(Unavailable):
+    """No answer was there in time: the work was given up."""
+
+    code = "answer_timeout"
 
 
 # --- what a document's or a job's processing can end in --------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from store.catalogue import Entry
+from store.catalogue import Catalogue, Entry
 from textmill import tasks
 from textmill.errors import (
     DuplicateDocument,
@@ -53,10 +53,10 @@ def parse_job(body: bytes, limits: Limits) -> tuple[JobRequest, Texts]:
     request = parse(JobRequest, body)
     if len(request.documents) > limits.max_job_documents:
         raise _too_many(limits.max_job_documents)
-    _refuse_unstorable(request.metadata, "metadata")
-    _refuse_unstorable(request.options, "options")
+    refuse_unstorable(request.metadata, "metadata")
+    refuse_unstorable(request.options, "options")
     _check_metadata(request.metadata, limits.max_metadata_bytes)
-    return request, _checked(request.documents)
+    return request, texts_of(request.documents)
 
 
 def parse_retry(body: bytes) -> list[str] | None:
@@ -64,7 +64,7 @@ def parse_retry(body: bytes) -> list[str] | None:
     codes = parse(RetryRequest, body).codes if body else None
     if codes is not None and not codes:
         raise InvalidRequest("codes: name one at least, or leave it out for all")
-    _refuse_unstorable(codes, "codes")
+    refuse_unstorable(codes, "codes")
     return codes
 
 
@@ -72,7 +72,7 @@ def parse_small(model: type[M], body: bytes) -> M:
     """A body without documents: filters of a call that acts on all jobs that match, a key. Raises InvalidRequest,
     InvalidText."""
     asked = parse(model, body)
-    _refuse_unstorable(asked.model_dump(mode="json"), "body")
+    refuse_unstorable(asked.model_dump(mode="json"), "body")
     return asked
 
 
@@ -81,7 +81,7 @@ def parse_documents(body: bytes, limit: int) -> Texts:
     documents = parse(DocumentsRequest, body).documents
     if len(documents) > limit:
         raise _too_many(limit)
-    return _checked(documents)
+    return texts_of(documents)
 
 
 def parse_ndjson(body: bytes, limit: int) -> Texts:
@@ -94,7 +94,7 @@ def parse_ndjson(body: bytes, limit: int) -> Texts:
         if len(documents) == limit:
             raise _too_many(limit)
         documents.append(parse(Document, line, line=number, index=len(documents)))
-    return _checked(documents)
+    return texts_of(documents)
 
 
 def parse(model: type[M], body: bytes, line: int | None = None, index: int | None = None) -> M:
@@ -126,6 +126,20 @@ def options_of(task: Task, options: dict[str, Any]) -> dict[str, Any]:
     return task.checked(options)
 
 
+def fitted(
+    catalogue: Catalogue, task: Task, model: str | None, options: dict[str, Any], documents: Texts
+) -> tuple[str, dict[str, Any]]:
+    """The name of the model that serves such a job, and its canonical options, with which the documents go together.
+
+    Raises InvalidOptions, ModelNotFound, InvalidDocument.
+    """
+    given = options_of(task, options)
+    entry = catalogue.resolve(task.name, model, given)
+    canonical = task.canonical(entry, given)
+    check_fields(task.name, canonical, entry, documents)
+    return entry.name, canonical
+
+
 def check_fields(task: str, options: dict[str, Any], model: Entry | None, documents: Texts) -> None:
     """Whether the documents have the fields that their task wants. options: the job's canonical ones; model: the job's,
     None where it is no more in the catalogue.
@@ -153,7 +167,7 @@ def _too_many(limit: int) -> TooManyDocuments:
     return TooManyDocuments(f"more than {limit} documents in one request: append them in chunks", maximum=limit)
 
 
-def _checked(documents: Sequence[Document]) -> Texts:
+def texts_of(documents: Sequence[Document]) -> Texts:
     """The documents as the store takes them. Raises InvalidText, DuplicateDocument."""
     seen: dict[str, int] = {}
     texts: Texts = []
@@ -171,7 +185,7 @@ def _checked(documents: Sequence[Document]) -> Texts:
                     id=name, index=index, first_index=seen[name],
                 )  # fmt: skip
         if fields := document.fields:
-            _refuse_unstorable(fields, f"document {index} of this request")
+            refuse_unstorable(fields, f"document {index} of this request")
             texts.append((name, text, json.dumps(fields, ensure_ascii=False)))
         else:
             texts.append((name, text))
@@ -188,7 +202,7 @@ def _bad_text(index: int, field: str, value: str, where: dict[str, int] | None =
     )
 
 
-def _refuse_unstorable(value: Any, path: str) -> None:
+def refuse_unstorable(value: Any, path: str) -> None:
     """NUL and half surrogates anywhere in a JSON value, its keys included. Raises InvalidText."""
     for place, text in _strings(value, path):
         if (position := unstorable(text)) is not None:
@@ -232,7 +246,7 @@ def _surrogate(value: Any, where: dict[str, int]) -> InvalidText | None:
             if isinstance(text, str) and _SURROGATE.search(text):
                 return _bad_text(where.get("index", index), field, text, where)
     try:
-        _refuse_unstorable(value, "body")
+        refuse_unstorable(value, "body")
     except InvalidText as error:
         return error
     return None

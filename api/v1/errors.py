@@ -17,8 +17,12 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
     errors.DocumentNotFound: 404,
+    errors.FileNotFound: 404,
+    errors.BatchNotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.ResultNotReady: 409,
+    errors.FileInUse: 409,
+    errors.BatchEnded: 409,
     errors.JobClosed: 409,
     errors.JobNotEnded: 409,
     errors.NothingToRetry: 409,
@@ -26,6 +30,7 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.UploadOffsetMismatch: 409,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
+    errors.AnswerTimeout: 504,
     errors.TextmillError: 500,
 }
 

@@ -10,6 +10,7 @@ from api.services import JobId, Key, KeyLimits, Services
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from store import jobs, pace
+from store.hints import Ended
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest, NotSupported
 
@@ -34,14 +35,11 @@ def submit(
     if asked.callback_url is not None:
         raise NotSupported("callback_url: this installation sends no webhooks; wait for the job with GET ?wait=")
     task = tasks.get(asked.task)
-    options = door.options_of(task, asked.options)
-    model = services.catalogue.resolve(task.name, asked.model, options)
-    canonical = task.canonical(model, options)
-    door.check_fields(task.name, canonical, model, documents)
+    model, canonical = door.fitted(services.catalogue, task, asked.model, asked.options, documents)
     new = jobs.NewJob(
         key_id=key,
         task=task.name,
-        model=model.name,
+        model=model,
         options=canonical,
         priority=asked.priority,
         metadata=asked.metadata,
@@ -55,7 +53,7 @@ def submit(
     submitted = write(jobs.submit, new, documents)
     services.dispatcher.publish(submitted.released)
     if submitted.created:
-        services.metrics.jobs.labels(task.name, model.name).inc()
+        services.metrics.jobs.labels(task.name, model).inc()
         services.metrics.documents.inc(len(documents))
     else:
         response.status_code = 200
@@ -92,7 +90,9 @@ def append(
 @router.post("/{job_id}/close")
 def close(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """No more documents follow. Closing a closed job changes nothing."""
-    return services.store.write_once(jobs.close, key, job_id)
+    closed = services.store.write_once(jobs.close, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)] if closed.ended else [])
+    return closed
 
 
 @router.get("/{job_id}")
@@ -103,10 +103,11 @@ async def get(
     wait: Annotated[float, Query(ge=0, description="Seconds to wait for the job's end; cut to the server's limit")] = 0,
 ) -> wire.Job:
     """The job; with `wait` when it has ended, or as it is when the time is up."""
-    job = await run_in_threadpool(services.store.read, jobs.get, key, job_id)
-    if wait == 0 or job.state in wire.ENDED_STATES:
-        return job
-    await services.waiters.wait(job_id, min(wait, services.settings.max_wait_seconds))
+    with services.waiters.expecting(job_id) as end:
+        job = await run_in_threadpool(services.store.read, jobs.get, key, job_id)
+        if wait == 0 or job.state in wire.ENDED_STATES:
+            return job
+        await end.within(min(wait, services.settings.max_wait_seconds))
     return await run_in_threadpool(services.store.read, jobs.get, key, job_id)
 
 
@@ -122,7 +123,9 @@ def look_at_pace(services: Services, key: Key, job_id: JobId) -> wire.Pace:
 @router.post("/{job_id}/cancel")
 def cancel(services: Services, key: Key, job_id: JobId) -> wire.Job:
     """Cancel what has no outcome yet. Cancelling an ended job changes nothing."""
-    return services.store.write_once(jobs.cancel, key, job_id)
+    cancelled = services.store.write_once(jobs.cancel, key, job_id)
+    services.dispatcher.hint([Ended(job_id, key)])
+    return cancelled
 
 
 @router.post("/{job_id}/retry")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from fastapi import Request
 
@@ -55,10 +55,33 @@ class Bodies:
         finally:
             self.held -= size
 
+    @contextlib.contextmanager
+    def holding(self) -> Iterator["Held"]:
+        """For a body that passes through: what of it is in memory, until the block ends."""
+        mine = Held(self)
+        try:
+            yield mine
+        finally:
+            mine.hold(0)
+
     def _refuse_above(self, more: int, mine: int) -> None:
         others = self.held - mine
         if others and self.held + more > self._most:
             raise Overloaded
+
+
+class Held:
+    """What one body that passes through has in memory at the moment."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._size = 0
+
+    def hold(self, size: int) -> None:
+        """It is so much now. Raises Overloaded."""
+        self._bodies.held += size - self._size
+        self._size = size
+        self._bodies._refuse_above(0, mine=size)
 
 
 def media_type(request: Request, allowed: frozenset[str]) -> str:

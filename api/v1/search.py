@@ -13,6 +13,7 @@ from api.v1 import cursors, door, limits
 from api.v1.bodies import SmallBody
 from api.v1.jobs import check_page
 from store import jobs, search
+from store.hints import Ended
 from store.search import Wanted
 from textmill import wire
 from textmill.errors import Forbidden, InvalidRequest, JobNotEnded, JobNotFound, MatchChanged, NothingToRetry
@@ -73,7 +74,12 @@ def cancel_matching(request: Request, services: Services, key: Key, body: SmallB
     asked = door.parse_small(wire.CancelMatching, limits.decoded(request, body, limits.SMALL_BODY))
     states = [state for state in wire.JOB_STATES if state not in wire.ENDED_STATES]
     wanted = _asked(asked, states)
-    return _act(services, key, wanted, asked.expected, lambda job: services.store.write_once(jobs.cancel, key, job))
+
+    def cancel(job: str) -> None:
+        services.store.write_once(jobs.cancel, key, job)
+        services.dispatcher.hint([Ended(job, key)])
+
+    return _act(services, key, wanted, asked.expected, cancel)
 
 
 @router.post("/retry")

@@ -119,7 +119,7 @@ class Running:
             self.look()
             self.process.terminate()
             try:
-                self.process.wait(60)
+                self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         for process in self.left_behind():

@@ -172,14 +172,14 @@ def test_a_task_and_a_backend_by_their_recipes(fresh: Callable[..., Running], tm
         [model] = [model for model in mill.models() if model["name"] == "megaphone"]
         assert model["task"] == "shout-out"
 
-        job = mill.submit("shout-out", [("a", "what a day")], marks=2).wait(timeout=120)
+        job = mill.submit("shout-out", [("a", "what a day")], marks=2).wait(timeout=800)
         assert job.state == "completed", list(job.results())
         [result] = job.results()
         assert result.output is not None
         assert result.output["shouted_text"] == "WHAT A DAY!!"
         assert (result.backend, result.dtype) == ("loud", "text")
 
-        echoed = mill.submit("shout-out", ["quiet"], model="echo").wait(timeout=120)
+        echoed = mill.submit("shout-out", ["quiet"], model="echo").wait(timeout=800)
         [result] = echoed.results()
         assert result.output is not None
         assert result.output["shouted_text"] == "quiet"

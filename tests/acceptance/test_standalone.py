@@ -87,7 +87,7 @@ def test_flower_shows_a_task_by_names_and_no_text(system: Running) -> None:
 def test_a_second_system_in_the_same_folder_is_refused(system: Running) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "standalone", "up"],
-        check=False, cwd=system.folder, env=system.environment, capture_output=True, text=True, timeout=60,
+        check=False, cwd=system.folder, env=system.environment, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert second.returncode == 2
     assert "already runs" in second.stderr

@@ -21,7 +21,7 @@ from store.session import Store, engine_url
 
 T = TypeVar("T")
 
-PATIENCE = 30
+PATIENCE = 240
 """Seconds after which a test gives up waiting for something that must happen."""
 
 row_locks = pytest.mark.parametrize("backend", ["postgresql"])

@@ -11,11 +11,10 @@ from types import MappingProxyType
 import httpx
 import sqlalchemy as sa
 
-from api.app import create_app
+from api.app import FACES, create_app
 from api.faces import Face
 from api.main import Server, server
 from api.settings import ApiSettings
-from api.v1.face import FACE as V1
 from store import keys, leases
 from store.bulk import DocumentOutcome
 from store.catalogue import Catalogue
@@ -38,7 +37,9 @@ class Running:
 
     def http(self, secret: str | None = None) -> httpx.Client:
         """A bare HTTP client with a key."""
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=30)
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=240
+        )
 
 
 @contextlib.contextmanager
@@ -47,12 +48,15 @@ def serving(
     port: int = 0,
     secret: str | None = None,
     catalogue: Catalogue = ECHO_ONLY,
-    faces: Sequence[Face] = (V1,),
+    faces: Sequence[Face] = FACES,
     **settings: object,
 ) -> Iterator[Running]:
     """Serve the store until the block ends; then the server has stopped gracefully."""
     secret = secret or store.write(keys.create, "producer").secret
-    quick = {"key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02}
+    quick = {
+        "ask_seconds": 600, "key_cache_seconds": 0, "wait_poll_seconds": 0.02, "events_poll_seconds": 0.02,
+        "batch_poll_seconds": 0.02,
+    }  # fmt: skip
     chosen = ApiSettings.model_validate({"port": port, **quick, **settings})
     dispatcher = Dispatcher(celery_app(store.settings.redis_url))
     running = server(create_app(chosen, store, catalogue, dispatcher, None, faces), chosen)
@@ -66,7 +70,7 @@ def serving(
         yield Running(f"http://{chosen.host}:{listening.getsockname()[1]}", secret, store, running)
     finally:
         running.should_exit = True
-        thread.join(30)
+        thread.join(240)
         listening.close()
         assert not thread.is_alive(), "the server did not stop"
 

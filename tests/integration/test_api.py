@@ -204,7 +204,7 @@ def test_many_wait_and_all_are_woken(api: Running, http: httpx.Client) -> None:
     until_waiting(http, 20)  # all of them wait, and none takes a thread: this is still answered
     work(api.store)
     for thread in waiting:
-        thread.join(40)
+        thread.join(240)
     assert found == ["completed"] * 20
 
 
@@ -227,7 +227,7 @@ def test_a_stopping_server_answers_those_who_wait(store: Store) -> None:
         waiting = threading.Thread(target=wait)
         waiting.start()
         until_waiting(http, 1)
-    waiting.join(20)
+    waiting.join(240)
     assert [answer.json()["state"] for answer in answers] == ["queued"]
 
 
@@ -539,7 +539,7 @@ def test_bodies_have_limits(store: Store) -> None:
 
 
 def test_a_body_that_stalls_is_given_up(store: Store) -> None:
-    with serving(store, body_seconds=0.2) as api, socket.create_connection(_address(api), timeout=30) as line:
+    with serving(store, body_seconds=0.2) as api, socket.create_connection(_address(api), timeout=240) as line:
         line.sendall(_head(api, 1_000) + b'{"task"')
         answer = HTTPResponse(line)
         answer.begin()
@@ -553,7 +553,7 @@ def test_a_body_that_stalls_is_given_up(store: Store) -> None:
 def test_bodies_that_arrive_are_bounded_together(store: Store, chunked: bool) -> None:
     body = json.dumps(job_of(texts(1, "x" * 2_000))).encode()
     with serving(store, max_bodies_bytes=2_500) as api, api.http() as client:
-        with socket.create_connection(_address(api), timeout=30) as line:
+        with socket.create_connection(_address(api), timeout=240) as line:
             line.sendall(_head(api, 2_000) + b" " * 1_500)
             until_held(client, 1_500)
             sent = iter([body[:500], body[500:]]) if chunked else body

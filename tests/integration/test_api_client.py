@@ -64,7 +64,7 @@ def test_a_job_by_python(api: Running, mill: Client) -> None:
     with pytest.raises(errors.ResultNotReady):
         job.result("x")
     work(api.store)
-    assert job.wait(timeout=30).ended
+    assert job.wait(timeout=240).ended
     assert [(r.id, r.output and r.output.summary_text) for r in job.results()] == [("0", "a"), ("x", "b"), ("2", "c")]
     assert job.result("x").position == 1
     assert [other.id for other in mill.jobs()] == [job.id]
@@ -143,9 +143,9 @@ def test_one_text(api: Running, mill: Client) -> None:
     thread = threading.Thread(target=worker)
     thread.start()
     try:
-        assert mill.summarize("a text", model="echo", timeout=30) == "a text"
+        assert mill.summarize("a text", model="echo", timeout=240) == "a text"
         with pytest.raises(errors.ProcessingFailed, match="as asked"):
-            mill.summarize("fail", model="echo", timeout=30)
+            mill.summarize("fail", model="echo", timeout=240)
     finally:
         done.set()
         thread.join()
@@ -156,14 +156,14 @@ def test_waiting_survives_a_restart_of_the_server(store: Store) -> None:
     ended: list[str] = []
     with ExitStack() as last, ExitStack() as first:
         api = first.enter_context(serving(store, port))
-        mill = last.enter_context(Client(api.url, api.secret, patience=60))
+        mill = last.enter_context(Client(api.url, api.secret, patience=240))
         job = mill.submit("summarization", ["a", "b"], model="echo")
         waiting = threading.Thread(target=lambda: ended.append(job.wait().state))
         waiting.start()
         first.close()
         work(store)
         last.enter_context(serving(store, port, secret=api.secret))
-        waiting.join(60)
+        waiting.join(240)
         assert ended == ["completed"]
 
 
@@ -236,7 +236,7 @@ def test_the_same_awaited(api: Running) -> None:
         async with AsyncClient(api.url, api.secret) as mill:
             job = await mill.submit("summarization", source(), model="echo")
             await anyio.to_thread.run_sync(work, api.store)
-            assert (await job.wait(timeout=30)).state == "completed"
+            assert (await job.wait(timeout=240)).state == "completed"
             found = [result.output.summary_text async for result in job.results() if result.output]
             assert found == [f"text {number}" for number in range(1_200)]
             assert (await job.result("7")).position == 7

@@ -41,16 +41,16 @@ def api(store: Store, *arguments: str, **more: str) -> "subprocess.Popen[str]":
 
 @contextmanager
 def running(store: Store) -> Iterator[tuple["subprocess.Popen[str]", Client]]:
-    out, _ = api(store, "keys", "create", "producer").communicate(timeout=60)
+    out, _ = api(store, "keys", "create", "producer").communicate(timeout=240)
     port = free_port()
     process = api(store, TEXTMILL_PORT=str(port))
     try:
-        with Client(f"http://127.0.0.1:{port}", out, first_patience=60, patience=5) as mill:
+        with Client(f"http://127.0.0.1:{port}", out, first_patience=240) as mill:
             mill.models()  # answered: it serves
             yield process, mill
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
 
 
 def test_it_serves_and_stops_at_once_although_somebody_waits(store: Store) -> None:
@@ -60,7 +60,7 @@ def test_it_serves_and_stops_at_once_although_somebody_waits(store: Store) -> No
         answers: list[int] = []
 
         def wait() -> None:
-            answers.append(httpx.get(f"{mill.url}/v1/jobs/{job.id}?wait=60", headers=key, timeout=70).status_code)
+            answers.append(httpx.get(f"{mill.url}/v1/jobs/{job.id}?wait=60", headers=key, timeout=240).status_code)
 
         waiting = threading.Thread(target=wait)
         waiting.start()
@@ -68,8 +68,8 @@ def test_it_serves_and_stops_at_once_although_somebody_waits(store: Store) -> No
             if "textmill_http_waiting 1.0" in httpx.get(f"{mill.url}/metrics").text:
                 break
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=50) == -signal.SIGTERM  # uvicorn ends as the signal says, after its shutdown
-        waiting.join(50)
+        assert process.wait(timeout=240) == -signal.SIGTERM  # uvicorn ends as the signal says, after its shutdown
+        waiting.join(240)
         assert answers == [200]
 
 
@@ -79,7 +79,7 @@ def test_a_database_that_was_never_migrated_is_named_with_the_command(
 ) -> None:
     given = environment(store, DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite3'}")
     ended = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", *command], cwd=ROOT, env=given, capture_output=True, text=True, timeout=240,
         check=False,
     )  # fmt: skip
     assert ended.returncode == 1
@@ -104,10 +104,10 @@ def test_the_api_needs_no_torch(store: Store) -> None:
 
 
 def test_a_revoked_key(store: Store) -> None:
-    out, err = api(store, "keys", "create", "second").communicate(timeout=60)
+    out, err = api(store, "keys", "create", "second").communicate(timeout=240)
     assert out.startswith("tm_")
     number = err.split()[1]
-    api(store, "keys", "revoke", number).communicate(timeout=60)
+    api(store, "keys", "revoke", number).communicate(timeout=240)
     from store import keys
     from textmill.errors import Unauthorized
 
@@ -115,7 +115,7 @@ def test_a_revoked_key(store: Store) -> None:
         store.read(keys.authenticate, out.strip())
     for unknown in ("999", number):
         process = api(store, "keys", "revoke", unknown)
-        assert f"no key {unknown} is in force" in process.communicate(timeout=60)[1]
+        assert f"no key {unknown} is in force" in process.communicate(timeout=240)[1]
         assert process.returncode == 2
 
 
@@ -129,7 +129,7 @@ def test_a_revoked_key(store: Store) -> None:
 )
 def test_what_it_cannot_start_with_is_named(store: Store, wrong: dict[str, str], says: str) -> None:
     process = api(store, **wrong)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert says in err
     assert "Traceback" not in err

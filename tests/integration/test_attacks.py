@@ -35,7 +35,7 @@ def api(store: Store) -> Iterator[Running]:
 
 def connected(api: Running) -> socket.socket:
     host, _, port = api.url.removeprefix("http://").partition(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=240)
 
 
 def everything(line: socket.socket) -> bytes:

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from store.session import Store
+from tests.integration.openai_files import begin, client_of, line, until
 from tests.integration.serving import serving, work
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -31,36 +32,39 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_answer_is_described(store: Store) -> None:
-    with serving(store, max_wait_seconds=0.01) as api, api.http() as http:
+    with serving(store, max_wait_seconds=0.01, ask_seconds=0.01) as api, api.http() as http:
         document = {"id": "d0", "text": "a text"}
         ours = {"task": "summarization", "model": "echo", "documents": [document], "open": True}
         job = http.post("/v1/jobs", json=ours).raise_for_status().json()["id"]
-        work(store)
+        with client_of(api) as client:
+            batch = begin(client, [line("a", {"input": "a text"})])
+            real = {"job_id": job, "file_id": batch.input_file_id, "batch_id": batch.id, "model": "echo"}
+            until(client, batch, meanwhile=lambda: work(store))
         described = schemathesis.openapi.from_dict(http.get("/openapi.json").json())
         tried = [
-            try_one(operation.ok(), job, api.url, {"Authorization": f"Bearer {api.secret}"})
+            try_one(operation.ok(), real, api.url, {"Authorization": f"Bearer {api.secret}"})
             for operation in described.get_all_operations()
             if not operation.ok().path.endswith("/events")  # streams without an end
         ]
-    assert len(tried) >= 14
+    assert len(tried) >= 27
     assert sum(map(len, tried)) > EXAMPLES * len(tried)
     assert {200, 201, 404, 422} <= set().union(*tried), "of good and of bad ones some"
 
 
-def try_one(operation: Any, job: str, url: str, headers: dict[str, str]) -> list[int]:
+def try_one(operation: Any, ids: dict[str, str], url: str, headers: dict[str, str]) -> list[int]:
     """The statuses that the call answered."""
     statuses: list[int] = []
     modes = [schemathesis.GenerationMode.POSITIVE]
     if any(operation.iter_parameters()) or operation.body:  # else there is nothing to do wrong
         modes.append(schemathesis.GenerationMode.NEGATIVE)
     for mode in modes:
-        fuzz(operation.as_strategy(generation_mode=mode), functools.partial(ask, job, url, headers, statuses))
+        fuzz(operation.as_strategy(generation_mode=mode), functools.partial(ask, ids, url, headers, statuses))
     return statuses
 
 
-def ask(job: str, url: str, headers: dict[str, str], statuses: list[int], case: Any, real: bool) -> None:
-    if real and "job_id" in (case.path_parameters or {}):
-        case.path_parameters["job_id"] = job
+def ask(ids: dict[str, str], url: str, headers: dict[str, str], statuses: list[int], case: Any, real: bool) -> None:
+    if real and case.path_parameters:
+        case.path_parameters |= {name: ids[name] for name in case.path_parameters if name in ids}
     if real and isinstance(case.body, dict) and "task" in case.body:
         case.body |= {"task": "summarization", "model": "echo"}
     answer = case.call(base_url=url, headers=headers)

@@ -75,7 +75,7 @@ def environment(api: Running, folder: Path) -> dict[str, str]:
 
 def run(api: Running, folder: Path, *command: str) -> str:
     done = subprocess.run(
-        command, check=False, cwd=folder, env=environment(api, folder), capture_output=True, text=True, timeout=120
+        command, check=False, cwd=folder, env=environment(api, folder), capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout

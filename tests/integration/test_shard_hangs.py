@@ -42,7 +42,7 @@ def test_items_that_the_engine_lost_are_noticed(store: Store, key_id: int, singl
     thread.start()
     wait_until(lambda: len(inbox) > 0, "its items wait")
     inbox.drop(run.ticket)  # as a bug would: nobody hears of it
-    thread.join(30)
+    thread.join(240)
     assert not thread.is_alive(), "the shard hangs"
     assert "the engine has none of them" in str(raised[0])
     row = shard_row(store, released.shard_id)

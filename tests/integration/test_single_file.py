@@ -85,7 +85,7 @@ class Process:
         said: list[str] = []
         task = threading.Thread(target=lambda: said.append(run.run()), daemon=True)
         task.start()
-        task.join(20)
+        task.join(240)
         assert not task.is_alive(), "the shard hangs"
         assert said, "the shard ended with an exception"
         engine.stop(10)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from store import keys
 from store.session import Store
+from tests.integration.openai_files import begin, client_of, line, until
 from tests.integration.serving import Running, serving, work
 
 TEXT = "a text that only its owner may read"
@@ -19,15 +20,24 @@ DOCUMENT = "the-owners-document"
 OPEN = {"/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{path}"}
 """Answered without a key: nothing of any job is in there."""
 
-SHARED = {("GET", "/v1/models"), ("GET", "/v1/tasks"), ("GET", "/v1/workers")}
+SHARED = {
+    ("GET", "/v1/models"), ("GET", "/v1/tasks"), ("GET", "/v1/workers"), ("GET", "/openai/v1/models"),
+    ("GET", "/openai/v1/models/{model}"),
+}  # fmt: skip
 """The same for every key: nothing of any job is in there."""
 
 OWN = {
     ("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("POST", "/v1/jobs/cancel"), ("POST", "/v1/jobs/retry"),
-    ("GET", "/v1/stats"), ("GET", "/v1/events"),
+    ("GET", "/v1/stats"), ("GET", "/v1/events"), ("GET", "/openai/v1/files"), ("POST", "/openai/v1/files"),
+    ("GET", "/openai/v1/batches"), ("POST", "/openai/v1/batches"), ("POST", "/openai/v1/embeddings"),
+    ("POST", "/openai/v1/completions"), ("POST", "/openai/v1/chat/completions"), ("POST", "/hf/{model}"),
+    ("POST", "/hf/{model}/pipeline/{task}"),
 }  # fmt: skip
 """They name no job, and are about the caller's alone: each has a test below (the events, which have no end, in
-test_api_events.py)."""
+test_api_events.py, those of /openai in test_openai_requests.py, that of /hf in test_asking.py)."""
+
+IDS = {"{job_id}": "job_not_found", "{file_id}": "file_not_found", "{batch_id}": "batch_not_found"}
+"""What is somebody's own, and what is said of it to others."""
 
 OPERATORS = {
     ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("GET", "/v1/keys/{key_id}"), ("PATCH", "/v1/keys/{key_id}"),
@@ -38,7 +48,11 @@ OPERATORS = {
 BODIES = {("POST", "/v1/jobs/{job_id}/documents"): {"documents": [{"text": "put in by a stranger"}]}}
 """What a call is sent that would be refused without a body."""
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+NOBODY = {
+    "{job_id}": "00000000-0000-4000-8000-000000000000",
+    "{file_id}": f"file-{'0' * 32}",
+    "{batch_id}": f"batch_{'0' * 32}",
+}
 
 
 @pytest.fixture(params=["sqlite"])
@@ -66,6 +80,23 @@ def jobs(api: Running) -> list[str]:
     return made
 
 
+@pytest.fixture
+def things(api: Running, jobs: list[str]) -> list[tuple[str, str]]:
+    """All that is the owner's: (what an address calls it, its id)."""
+    requests = [line("a", {"input": TEXT}), line("b", {"input": f"fail {TEXT}"})]
+    with client_of(api) as owner:
+        batch = until(owner, begin(owner, requests), meanwhile=lambda: work(api.store))
+    files = [("{file_id}", file) for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id)]
+    return [*(("{job_id}", job) for job in jobs), *files, ("{batch_id}", batch.id)]
+
+
+def code_of(answer: httpx.Response) -> str:
+    """Of an error, in the form of each face."""
+    told = answer.json()
+    inner = told.get("error")
+    return str((inner if isinstance(inner, dict) else told)["code"])
+
+
 def calls(api: Running) -> list[tuple[str, str]]:
     """(method, path) of each call that the app answers."""
     app = api.server.config.app
@@ -79,8 +110,20 @@ def calls(api: Running) -> list[tuple[str, str]]:
     return sorted((described | routed) - {("GET", "")})
 
 
-def filled(path: str, job: str) -> str:
-    return path.replace("{job_id}", job).replace("{document_id}", DOCUMENT).replace("{path}", "swagger-ui.css")
+def filled(path: str, kind: str = "", name: str = "") -> str:
+    path = path.replace("{document_id}", DOCUMENT).replace("{path}", "swagger-ui.css").replace("{model}", "echo")
+    for other, nobody in NOBODY.items():
+        path = path.replace(other, name if other == kind else nobody)
+    return path
+
+
+def read(owner: httpx.Client, things: list[tuple[str, str]]) -> list[str]:
+    """All that is in files and batches."""
+    shown = [owner.get(f"/openai/v1/batches/{name}") for kind, name in things if kind == "{batch_id}"]
+    for kind, name in things:
+        if kind == "{file_id}":
+            shown += [owner.get(f"/openai/v1/files/{name}"), owner.get(f"/openai/v1/files/{name}/content")]
+    return [answer.raise_for_status().text for answer in shown]
 
 
 def seen(owner: httpx.Client, job: str) -> dict[str, object]:
@@ -93,47 +136,51 @@ def seen(owner: httpx.Client, job: str) -> dict[str, object]:
 def test_every_call_is_accounted_for(api: Running) -> None:
     found = calls(api)
     assert len([path for _, path in found if "{job_id}" in path]) >= 9
-    named = SHARED | OWN | OPERATORS
-    unknown = [call for call in found if "{job_id}" not in call[1] and call not in named and call[1] not in OPEN]
+    named = [call for call in found if any(kind in call[1] for kind in IDS)]
+    known = SHARED | OWN | OPERATORS
+    unknown = [call for call in found if call not in named and call not in known and call[1] not in OPEN]
     assert unknown == [], "what may these show, and to whom?"
     parameters = {part for _, path in found if path not in OPEN for part in path.split("/") if part.startswith("{")}
-    assert parameters <= {"{job_id}", "{document_id}", "{key_id}"}, "an id that nobody tries here"
+    assert parameters <= {*IDS, "{document_id}", "{model}", "{task}", "{key_id}"}, "an id that nobody tries here"
 
 
-def test_a_foreign_job_answers_like_one_that_is_not_there(api: Running, jobs: list[str]) -> None:
+def test_what_is_anothers_answers_like_what_is_not_there(
+    api: Running, jobs: list[str], things: list[tuple[str, str]]
+) -> None:
     stranger = api.store.write(keys.create, "stranger").secret
     with api.http() as owner, api.http(stranger) as other:
-        before = [seen(owner, job) for job in jobs]
-        for job in jobs:
+        before = [seen(owner, job) for job in jobs], read(owner, things)
+        for kind, name in things:
             for method, path in calls(api):
-                if "{job_id}" in path:
+                if kind in path:
                     told = [
-                        other.request(method, filled(path, asked), json=BODIES.get((method, path)))
-                        for asked in (job, NOBODY)
+                        other.request(method, filled(path, kind, asked), json=BODIES.get((method, path)))
+                        for asked in (name, NOBODY[kind])
                     ]
                     assert [answer.status_code for answer in told] == [404, 404], (method, path, told[0].text)
-                    assert told[0].json()["code"] == "job_not_found", (method, path)
-                    assert told[0].text.replace(job, NOBODY) == told[1].text, (method, path)
-        assert [seen(owner, job) for job in jobs] == before
+                    assert code_of(told[0]) == IDS[kind], (method, path)
+                    assert told[0].text.replace(name, NOBODY[kind]) == told[1].text, (method, path)
+        assert ([seen(owner, job) for job in jobs], read(owner, things)) == before
         assert owner.get(f"/v1/jobs/{jobs[0]}/results").json()["results"][0]["output"] == {"summary_text": TEXT}
 
 
-def test_without_a_good_key_nothing_is_told_of_ids(api: Running, jobs: list[str]) -> None:
+def test_without_a_good_key_nothing_is_told_of_ids(api: Running, things: list[tuple[str, str]]) -> None:
     revoked = api.store.write(keys.create, "revoked")
     api.store.write(keys.revoke, revoked.id)
     for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {revoked.secret}"}):
         with httpx.Client(base_url=api.url, headers=header) as nobody:
             for method, path in calls(api):
                 if path not in OPEN:
-                    answer = nobody.request(method, filled(path, jobs[0]), json=BODIES.get((method, path)))
+                    kind, name = next((thing for thing in things if thing[0] in path), ("", ""))
+                    answer = nobody.request(method, filled(path, kind, name), json=BODIES.get((method, path)))
                     assert answer.status_code == 401, (method, path)
-                    assert answer.json()["code"] == "unauthorized"
+                    assert code_of(answer) == "unauthorized"
 
 
 def test_what_is_open_or_shared_shows_no_job(api: Running, jobs: list[str]) -> None:
     stranger = api.store.write(keys.create, "stranger").secret
     with api.http(stranger) as other, httpx.Client(base_url=api.url) as nobody:
-        asked = [other.get(path) for _, path in SHARED] + [nobody.get(filled(path, "")) for path in OPEN]
+        asked = [other.get(filled(path)) for _, path in SHARED] + [nobody.get(filled(path)) for path in OPEN]
     for answer in asked:
         assert answer.status_code == 200, answer.url
         assert not [told for told in (*jobs, TEXT, DOCUMENT, api.secret) if told in answer.text], answer.url

@@ -135,13 +135,13 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
     store: Store, producer: Producer, tmp_path: Path
 ) -> None:
     with running(store, tmp_path, entries=BROKEN) as worker:
-        wait_until(lambda: "imported ahead" in worker.log, "what the model needs is there", 200)
+        wait_until(lambda: "imported ahead" in worker.log, "what the model needs is there")
         assert worker.log.index(" ready.") < worker.log.index("imported ahead"), "the start waits for nothing"
         absent = producer.submit(["a", "b"], model="absent")
         echo = producer.submit(["c"])
 
         assert producer.wait(echo).state == "completed"
-        failed = producer.wait(absent, 200)
+        failed = producer.wait(absent)
         assert failed.state == "failed"
         assert failed.error is not None
         assert failed.error.code == "model_unavailable"
@@ -165,6 +165,9 @@ def test_a_backend_that_cannot_be_imported_fails_the_jobs_of_its_models(
         assert worker.stop() == 0
 
 
+SHARDS = 90
+
+
 def losses(store: Store) -> list[int]:
     return list(store.read(lambda tx: tx.execute(sa.select(shards.c.losses)).scalars().all()))
 
@@ -178,7 +181,7 @@ def test_a_worker_that_cannot_load_a_model_leaves_it_to_one_that_can(
         running(store, tmp_path / "broken", entries=BROKEN, model_unavailable_seconds=0) as first,
     ):
         wait_until(lambda: len(store.read(workers.live)) == 2, "both are registered")
-        job = producer.wait(producer.submit(["[[echo:sleep=0.01]]"] * 4000, model="absent"), 200)
+        job = producer.wait(producer.submit(["[[echo:sleep=0.01]]"] * 4000, model="absent"))
         assert (job.state, job.counts.succeeded) == ("completed", 4000), job.error
         assert set(losses(store)) == {0}
         wait_until(lambda: any(w.failed == ["absent"] for w in store.read(workers.live)), "the registry says so")
@@ -191,7 +194,7 @@ def test_a_model_that_failed_is_tried_again(store: Store, producer: Producer, tm
     patience = {"model_retry_seconds": 1, "model_unavailable_seconds": 600}
     with running(store, tmp_path / "broken", entries=BROKEN, **patience) as broken:
         job = producer.submit(["a"], model="absent")
-        wait_until(lambda: broken.log.count("could not be opened") > 1, "it is tried again", 100)
+        wait_until(lambda: broken.log.count("could not be opened") > 1, "it is tried again")
         assert producer.get(job).counts.failed == 0
         with running(store, tmp_path / "healthy") as healthy:
             assert producer.wait(job).state == "completed"
@@ -201,29 +204,28 @@ def test_a_model_that_failed_is_tried_again(store: Store, producer: Producer, tm
 
 
 def test_results_of_an_unfinished_shard_are_stored_meanwhile(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, settle_seconds=0.1) as worker:
-        # The pause is in the first batch of the second round: the other document has its outcome long before.
-        job = producer.submit(["quick", "[[echo:rounds=2]][[echo:sleep=1.5]]"])
+    with running(store, tmp_path, settle_seconds=0.1, drain_seconds=0) as worker:
+        # It goes round for minutes: the other document has its outcome after the first.
+        job = producer.submit(["quick", "[[echo:rounds=400]][[echo:sleep=0.5]]"])
         wait_until(lambda: stored_results(store) == 1, "the quick document is stored")
-        assert producer.get(job).counts.succeeded == 1
-        assert producer.wait(job).state == "completed"
+        assert (producer.get(job).state, producer.get(job).counts.succeeded) == ("running", 1)
         assert worker.stop() == 0
 
 
 def test_cancelling_stops_the_work_in_progress(store: Store, producer: Producer, tmp_path: Path) -> None:
     patient = store.settings.model_copy(update={"lease_seconds": 1.5})
     with running(Store(store.url, patient), tmp_path, batch_tokens=1) as worker:
-        job = producer.submit(["[[echo:sleep=0.3]]"] * 400)  # two minutes, one by one
+        job = producer.submit(["[[echo:sleep=1]]"] * 400)  # longer than anybody waits, one by one
         wait_until(lambda: "leased" in states(store), "the shard is claimed")
         producer.cancel(job)
         wait_until(lambda: "lease is gone" in worker.log, "the worker hears of it")
         assert producer.get(job).state == "cancelled"
-        assert producer.wait(producer.submit(["next"]), seconds=10).state == "completed"
+        assert producer.wait(producer.submit(["next"])).state == "completed"
         assert worker.stop() == 0
 
 
 def test_sigterm_lets_shards_finish(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, drain_seconds=30) as worker:
+    with running(store, tmp_path, drain_seconds=300) as worker:
         job = producer.submit(["[[echo:sleep=1]]"])
         wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
         assert worker.stop() == 0
@@ -243,14 +245,14 @@ def test_a_worker_that_drains_says_so(store: Store, producer: Producer, tmp_path
 
 
 def test_sigterm_hands_back_what_does_not_finish_in_time(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, drain_seconds=0.5, batch_tokens=1) as worker:
-        job = producer.submit(["[[echo:sleep=0.2]]"] * 200)
-        wait_until(lambda: states(store) == ["leased"], "the shard is claimed")
+    with running(store, tmp_path, drain_seconds=0.5, batch_tokens=1, settle_seconds=0.1) as worker:
+        job = producer.submit(["[[echo:sleep=0.2]]"] * 450)  # one shard, of a minute and a half
+        wait_until(lambda: stored_results(store) > 0, "some of it is stored")
         assert worker.stop() == 0, worker.log
         shard = store.read(lambda tx: tx.execute(sa.select(shards.c.state, shards.c.losses)).one())
         assert tuple(shard) == ("queued", 0)
         done = producer.get(job).counts.succeeded
-        assert 0 < done < 200  # what was done is kept
+        assert 0 < done < 450  # what was done is kept
     assert store.read(workers.live) == []
 
 
@@ -269,15 +271,17 @@ def test_a_worker_is_registered_while_it_runs(store: Store, worker: Worker) -> N
     assert [info.pid] == worker.children
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is the database's
 def test_free_slots_are_filled_at_once_without_events(store: Store, producer: Producer, tmp_path: Path) -> None:
-    """Celery alone notices a freed slot when an event is sent or its poll times out: a second for each shard."""
+    """Celery alone notices a freed slot when an event is sent or its poll times out: a second for each shard. As it is
+    they take some hundredths of one, so that a slow machine may take its time."""
     one_each = Store(store.url, store.settings.model_copy(update={"shard_documents": 1, "unserved_shards": 100}))
     many = Producer(one_each, producer.key_id)
     with running(store, tmp_path, concurrency=1, task_events=False) as worker:
-        job = many.wait(many.submit(["x"] * 40))
+        job = many.wait(many.submit(["x"] * SHARDS))
         assert job.finished_at is not None
         assert job.started_at is not None
-        assert (job.finished_at - job.started_at).total_seconds() < 15, worker.log
+        assert (job.finished_at - job.started_at).total_seconds() < 0.9 * SHARDS, worker.log
         assert worker.stop() == 0
     many.close()
     one_each.close()

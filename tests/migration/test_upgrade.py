@@ -32,6 +32,8 @@ FITTING: dict[str, dict[str, object]] = {
     "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None},
     "documents": {"position": 0},
     "results": {"state": "succeeded"},
+    "files": {"part": "output"},
+    "orders": {"state": "completed"},
 }  # fmt: skip
 """What a row must have besides any value of each column's type."""
 
@@ -52,7 +54,7 @@ def tables_of(url: str) -> sa.MetaData:
 
 
 def value(column: sa.Column[Any], number: int) -> object:
-    kinds = {int: number, str: str(number), float: float(number), bool: False, datetime: datetime.now(UTC)}
+    kinds = {int: number, str: str(number), float: float(number), bool: False, bytes: b"", datetime: datetime.now(UTC)}
     if column.name.endswith("_at") and isinstance(column.type, sa.String):
         return "2026-11-21 00:00:00.000"
     return kinds[column.type.python_type]

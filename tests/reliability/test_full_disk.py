@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_at_once_and_gets_over(
 
 def test_a_file_that_cannot_grow_is_a_full_disk(store: Store, tmp_path: Path) -> None:
     """The operating system refuses, and SQLite calls that an I/O error: a real process, whose files may not grow."""
-    with api_process(store) as (process, mill), httpx.Client(base_url=mill.url, timeout=60) as http:
+    with api_process(store) as (process, mill), httpx.Client(base_url=mill.url, timeout=240) as http:
         http.headers["Authorization"] = f"Bearer {store.write(keys.create, 'second').secret}"
         before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, before[1]))

@@ -82,7 +82,7 @@ def test_a_running_worker_waits_and_comes_back(
         wait_until(lambda: refusals(worker) > 0, "it meets the refusal")
         refuse(False)
         for job in (*others, late):
-            assert producer.wait(job, 30).state == "completed", worker.log
+            assert producer.wait(job).state == "completed", worker.log
         assert worker.children == children, "the process lived on"
         assert "Unrecoverable" not in worker.log
         assert worker.stop() == 0
@@ -97,7 +97,7 @@ def test_a_starting_worker_waits_and_comes_up(
         children = worker.children
         job = producer.submit(["a"])
         refuse(False)
-        assert producer.wait(job, 30).state == "completed", worker.log
+        assert producer.wait(job).state == "completed", worker.log
         assert worker.children == children, "the process lived on"
         assert worker.stop() == 0
 

@@ -194,7 +194,7 @@ def attempts_of(store: Store, first: Callable[[Connection], object]) -> int:
 
 
 def test_a_statement_that_takes_too_long_is_tried_again(make_store: MakeStore) -> None:
-    store = make_store(database_write_seconds=0.2)
+    store = make_store(database_write_seconds=0.2, database_patience_seconds=PATIENCE)
     assert attempts_of(store, lambda tx: tx.exec_driver_sql("SELECT pg_sleep(60)")) == 2
 
 
@@ -213,7 +213,7 @@ def test_a_lock_that_is_not_given_up_is_not_waited_for_for_ever(make_store: Make
 
 
 def test_a_transaction_that_lay_idle_is_tried_again(make_store: MakeStore) -> None:
-    store, observer = make_store(database_idle_seconds=0.2), make_store()
+    store, observer = make_store(database_idle_seconds=0.2, database_patience_seconds=PATIENCE), make_store()
 
     def idle(tx: Connection) -> None:
         pid = tx.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()

@@ -21,6 +21,12 @@ ONE_DATABASE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    """With leases that no test outlives: what runs again is what was given back, and a slow machine loses none."""
+    return make_store(lease_seconds=3600)
+
+
+@pytest.fixture
 def producer(store: Store, key_id: int) -> Iterator[Producer]:
     producer = Producer(store, key_id)
     yield producer
@@ -49,7 +55,7 @@ def test_a_killed_worker_loses_nothing(store: Store, producer: Producer, tmp_pat
             wait_until(lambda goal=goal: count_results(store) >= goal, f"{goal} results")  # type: ignore[misc]
             killed = kill_child(worker)
             wait_until(lambda pid=killed: worker.children not in ([], [pid]), "another one starts")  # type: ignore[misc]
-        job = producer.wait(job, 120)
+        job = producer.wait(job)
         assert (job.state, job.counts.succeeded) == ("completed", 10_000)
         rows = producer.results(job)
         assert [row.position for row in rows] == list(range(10_000))
@@ -68,24 +74,26 @@ def test_what_a_killed_worker_has_locked_does_not_wait_for_its_lease(
             left_behind.execute(sa.select(shards.c.id).with_for_update())
             killed = kill_child(worker)
             wait_until(lambda: worker.children not in ([], [killed]), "another one starts")
-        # The lease would last for a minute.
-        assert producer.wait(job, 45).state == "completed"
+        # The lease would last for an hour.
+        assert producer.wait(job).state == "completed"
         assert losses(store) == [1]
         assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # where two machines share a database
 def test_a_deployment_under_load_costs_nothing(make_store: Callable[..., Store], key_id: int, tmp_path: Path) -> None:
-    store = make_store(shard_documents=100)
+    store = make_store(shard_documents=100, lease_seconds=3600)
     producer = Producer(store, key_id)
     texts = ["[[echo:sleep=0.01]]" if n % 10 == 0 else f"text {n}" for n in range(12_000)]
-    with running(store, tmp_path / "old") as old, running(store, tmp_path / "new") as new:
+    unhurried = {"drain_seconds": 300}
+    with (
+        running(store, tmp_path / "old", **unhurried) as old,
+        running(store, tmp_path / "new", **unhurried) as new,
+    ):
         job = producer.submit(texts)
         for worker in (old, new):
             wait_until(lambda worker=worker: succeeded(worker) > 0, "both are at work")  # type: ignore[misc]
         assert old.stop() == 0
-        assert producer.get(job).state == "running"
-        assert producer.wait(job, 120).counts.succeeded == len(texts)
+        assert producer.wait(job).counts.succeeded == len(texts)
         wait_until(lambda: succeeded(old) + succeeded(new) >= len(texts), "the last task has ended")
         assert succeeded(old) + succeeded(new) == len(texts), "no document was processed twice"
         assert "handed back" not in old.log
@@ -112,16 +120,18 @@ def succeeded(worker: Worker) -> int:
 def test_a_document_that_takes_its_worker_down_fails_alone(
     marker: str, how: str, store: Store, producer: Producer, tmp_path: Path
 ) -> None:
-    settings = {"max_attempts": 2, "batch_deadline_seconds": 1, "progress_seconds": 1}
+    # Deadlines that a slow machine keeps where nothing hangs; fewer attempts where each costs one.
+    hangs, attempts = ({"batch_deadline_seconds": 4, "progress_seconds": 4}, 1) if "hang" in marker else ({}, 2)
+    settings = {"max_attempts": attempts, **hangs}
     with running(store, tmp_path, **settings) as worker:
         texts = [f"text {n}" for n in range(60)]
         texts[41] = f"[[echo:{marker}]]"
-        job = producer.wait(producer.submit(texts), 120)
+        job = producer.wait(producer.submit(texts))
         assert (job.state, job.counts.succeeded, job.counts.failed) == ("completed_with_errors", 59, 1)
         failed = producer.results(job)[41]
-        assert (failed.error_code, failed.attempts) == ("worker_lost", 2)
-        # Twice with its neighbours, twice alone.
-        assert worker.log.count(f"ended ({how})") == 4, worker.log
+        assert (failed.error_code, failed.attempts) == ("worker_lost", attempts)
+        # Twice with its neighbours, the rest alone.
+        assert worker.log.count(f"ended ({how})") == 2 + attempts, worker.log
         assert worker.stop() == 0
 
 
@@ -131,7 +141,7 @@ def test_a_document_without_items_after_one_that_kills_holds_nobody_up(
     with running(store, tmp_path, max_attempts=1) as worker:
         job = producer.submit(["a", "[[echo:kill]]", "[[echo:too-long]]", "d"])
         other = producer.submit(["of another job"])
-        job = producer.wait(job, 90)
+        job = producer.wait(job)
         codes = [row.error_code for row in producer.results(job)]
         assert codes == [None, "worker_lost", "document_too_long", None]
         assert producer.wait(other).state == "completed"
@@ -143,8 +153,8 @@ def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, produce
     with running(store, tmp_path, batch_deadline_seconds=3) as worker:
         hangs = producer.submit(["[[echo:hang]]"])
         wait_until(lambda: "loaded" in worker.log, "the batch runs")
-        waits = producer.submit(["innocent"])
-        assert producer.wait(waits, 60).state == "completed"
+        waits = producer.submit(["innocent"], model="absent")  # of another model: never in one batch with it
+        assert producer.wait(waits).state == "completed"
         assert losses(store)[1] == 0
         assert losses(store)[0] >= 1  # and on, until it runs alone and fails
         assert producer.get(hangs).counts.succeeded == 0
@@ -157,7 +167,7 @@ def test_shards_beside_a_task_that_hangs_are_handed_back(store: Store, producer:
         wait_until(lambda: producer.get(hangs).state == "running", "it is at work")
         waits = producer.submit(["[[echo:sleep=4]]"])
         wait_until(lambda: "tasks hang (prepare)" in worker.log, "the hang is noticed")
-        assert producer.wait(waits, 60).state == "completed"
+        assert producer.wait(waits).state == "completed"
         assert losses(store)[1] == 0
         assert losses(store)[0] >= 1
         assert producer.get(hangs).counts.succeeded == 0
@@ -176,7 +186,7 @@ def test_work_goes_on_when_redis_comes_back_empty(
         wait_until(lambda: count_results(store) >= 1_000, "it has begun")
         own_valkey.kill()
         own_valkey.start()
-        job = producer.wait(job, 120)
+        job = producer.wait(job)
         assert (job.state, job.counts.succeeded) == ("completed", 20_000)
         assert worker.stop() == 0
     producer.close()
@@ -190,7 +200,7 @@ def test_a_worker_ends_with_its_launcher(store: Store, tmp_path: Path) -> None:
         [child] = worker.children
         worker.process.kill()
         worker.process.wait()
-        wait_until(lambda: not is_running(child), "the child ends", 30)
+        wait_until(lambda: not is_running(child), "the child ends")
 
 
 @ONE_DATABASE
@@ -203,8 +213,8 @@ def test_a_new_launcher_expires_what_dead_workers_held(store: Store, producer: P
         os.kill(child, signal.SIGKILL)
         worker.process.kill()
         worker.process.wait()
-    # The leases would last for a minute more.
+    # The leases would last for an hour more.
     with running(store, tmp_path) as worker:
-        assert producer.wait(job, 55).state == "completed"
+        assert producer.wait(job).state == "completed"
         assert losses(store) == [1]
         assert worker.stop() == 0

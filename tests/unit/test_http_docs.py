@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from api import health
+from api.hf import calls as hf
 from api.settings import ApiSettings
 from api.v1.errors import STATUS, status_of
 from api.v1.examples import EXAMPLES
@@ -25,7 +26,7 @@ NOT_ANSWERED = {
 
 def test_every_call_is_documented() -> None:
     app = FastAPI()
-    for router in (*ROUTERS, health.router):
+    for router in (*ROUTERS, hf.router, health.router):
         app.include_router(router)
     for path, methods in app.openapi()["paths"].items():
         shown = path.replace("{job_id}", "{id}").replace("{key_id}", "{id}")

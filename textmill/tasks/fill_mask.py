@@ -25,6 +25,8 @@ class Filling(Wire):
     """A word for a mask."""
 
     token_str: str
+    token: int | None = None
+    """Its number in the model's vocabulary. None from a server that does not say."""
     score: float
     sequence: str
     """The text with it, as the model reads it; of a long one the window around the mask."""

@@ -127,7 +127,7 @@ class Launcher:
         command += ["--without-gossip", "--without-mingle"]
         environment = {**os.environ, **slot.environment, LAUNCHER: str(os.getpid())}
         # A session of its own: Ctrl-C reaches the launcher alone, which then drains its children in order.
-        slot.child = subprocess.Popen(command, env=environment, start_new_session=True)
+        slot.child = subprocess.Popen(command, env=environment, start_new_session=True)  # nosec B603 # our own program
         slot.started_at = time.monotonic()
         log.info("%s: started process %d", slot.name, slot.child.pid)
         threading.Thread(target=self._wait_for, args=(slot, slot.child), daemon=True).start()

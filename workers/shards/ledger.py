@@ -8,6 +8,7 @@ from typing import TypeVar
 from store import leases
 from store.bulk import DocumentOutcome
 from store.dispatcher import Dispatcher
+from store.hints import Ended
 from store.leases import Lease, Text
 from store.session import Store
 from workers import metrics
@@ -52,6 +53,8 @@ class Ledger:
     def settle(self, outcomes: Sequence[DocumentOutcome], close: bool) -> None:
         """Commit outcomes; `close` when the shard is finished."""
         settled = self._persist(lambda: self._settle(outcomes, close))
+        if settled.ended:
+            self._dispatcher.hint([Ended(self.lease.job, self.lease.key_id)])
         self._dispatcher.publish(settled.released)
         self._count(outcomes)
         if close:

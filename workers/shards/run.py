@@ -184,9 +184,10 @@ class ShardRun:
 
     def _texts(self) -> Iterator[Text]:
         after, last = -1, self._ledger.lease.last
+        # Not until nothing comes: a small shard's one text would wait for the answer that there are no more.
         while after < last and (texts := self._ledger.undecided(after, READ)):
             yield from texts
-            # Fewer than were asked for: all there are. Asking again would be a transaction for nothing in every shard.
+            # Fewer than were asked for: those are all.
             after = texts[-1].position if len(texts) == READ else last
 
     def _prepare_some(self, texts: Iterator[Text]) -> bool:

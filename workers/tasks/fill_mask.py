@@ -88,7 +88,8 @@ class FillMaskRule:
             scores = encoding.numbers(filling.scores[place.number])
             for token, score in zip(filling.ids[place.number].tolist(), scores.tolist(), strict=True):
                 row[place.at] = token
-                words.append({"token_str": codec.decode_all([token]), "score": score, "sequence": decode(row)})
+                word = codec.decode_all([token])
+                words.append({"token_str": word, "token": token, "score": score, "sequence": decode(row)})
             found.append(words)
         return found
 
@@ -108,7 +109,7 @@ class FillMaskRule:
     @staticmethod
     def echo(text: str, fields: Fields = NO_FIELDS) -> Mapping[str, Any]:
         """One mask, and the text for it."""
-        return {"masks": [[{"token_str": text, "score": 1.0, "sequence": text}]]}
+        return {"masks": [[{"token_str": text, "token": 0, "score": 1.0, "sequence": text}]]}
 
 
 @dataclass(frozen=True, slots=True)

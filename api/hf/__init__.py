@@ -1,0 +1,1 @@
+"""The Inference API of `huggingface_hub`, over Textmill's own jobs."""

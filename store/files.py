@@ -1,0 +1,176 @@
+"""Files of a key: those that it uploaded, and those that its orders end with.
+
+An uploaded file is kept in the database, in chunks: every process that has the ledger has the files, a backup of the
+one has the others, and there is no folder for api processes to share and to lose. What an order ends with is not stored
+a second time: its lines are made of the results whenever they are read.
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from store.session import db_time
+from store.tables import STORED, UNFED, file_chunks, files, jobs, order_jobs, orders
+from textmill.errors import FileInUse, FileNotFound, InvalidCursor
+from textmill.wire import ENDED_STATES
+
+UPLOAD_SECONDS = 3600
+"""An upload to which nothing was added for this long is removed: its process is gone."""
+
+PURGED = 50
+"""Chunks that one step removes: some 13 MB as they are cut."""
+
+EXPIRED = 100
+"""Files that one step lets expire."""
+
+
+class StoredFile(NamedTuple):
+    """A file as its key sees it."""
+
+    id: int
+    uuid: str
+    name: str
+    purpose: str
+    bytes: int
+    chunks: int
+    order_id: int | None
+    part: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+_COLUMNS = [files.c[name] for name in StoredFile._fields]
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def begin(tx: Connection, key_id: int, name: str, purpose: str) -> int:
+    """A file that nobody sees until it is complete. Returns its number."""
+    now = db_time()
+    values = {"uuid": uuid.uuid4().hex, "key_id": key_id, "name": name, "purpose": purpose, "chunks": 0}
+    inserted = sa.insert(files).values(**values, created_at=now, touched_at=now).returning(files.c.id)
+    file_id: int = tx.execute(inserted).scalar_one()
+    return file_id
+
+
+def add_chunk(tx: Connection, file_id: int, number: int, data: bytes) -> None:
+    """The next chunk. Raises FileNotFound where the upload was given up meanwhile."""
+    uploading = sa.and_(files.c.id == file_id, files.c.bytes.is_(None), files.c.deleted_at.is_(None))
+    if tx.execute(sa.update(files).where(uploading).values(chunks=number + 1, touched_at=db_time())).rowcount == 0:
+        raise FileNotFound
+    tx.execute(sa.insert(file_chunks).values(file_id=file_id, number=number, data=data))
+
+
+def complete(tx: Connection, file_id: int, size: int, seconds: float) -> StoredFile:
+    """All of it is there: from now on it is a file. It expires so many seconds from now."""
+    done = sa.update(files).where(files.c.id == file_id, files.c.deleted_at.is_(None))
+    row = tx.execute(done.values(bytes=size, expires_at=db_time(seconds)).returning(*_COLUMNS)).one_or_none()
+    if row is None:
+        raise FileNotFound
+    return StoredFile(*row)
+
+
+def give_up(tx: Connection, file_id: int) -> None:
+    """The upload ended before its file did."""
+    tx.execute(sa.update(files).where(files.c.id == file_id, files.c.bytes.is_(None)).values(deleted_at=db_time()))
+
+
+# --- look -------------------------------------------------------------------------------------------------------------
+
+
+def get(tx: Connection, key_id: int, file_uuid: str) -> StoredFile:
+    """Raises FileNotFound."""
+    row = tx.execute(sa.select(*_COLUMNS).where(_owned(key_id, file_uuid))).one_or_none()
+    if row is None:
+        raise FileNotFound
+    return StoredFile(*row)
+
+
+def page(
+    tx: Connection, key_id: int, limit: int, after: str | None = None, purpose: str | None = None, newest: bool = True
+) -> tuple[list[StoredFile], bool]:
+    """The key's files, and whether more follow. after: the last one of the page before. Raises InvalidCursor."""
+    query = sa.select(*_COLUMNS).where(files.c.key_id == key_id, STORED)
+    if purpose is not None:
+        query = query.where(files.c.purpose == purpose)
+    if after is not None:
+        # Deleted ones count, too: a file may be deleted while its key goes through the pages.
+        place = tx.execute(sa.select(files.c.id).where(files.c.uuid == after, files.c.key_id == key_id)).scalar()
+        if place is None:
+            raise InvalidCursor("after: there is no such file under this key")
+        query = query.where(files.c.id < place if newest else files.c.id > place)
+    rows = tx.execute(query.order_by(files.c.id.desc() if newest else files.c.id).limit(limit + 1)).all()
+    return [StoredFile(*row) for row in rows[:limit]], len(rows) > limit
+
+
+def chunk(tx: Connection, file_id: int, number: int) -> bytes | None:
+    """A chunk of an uploaded file; None where the file has been removed meanwhile."""
+    where = sa.and_(file_chunks.c.file_id == file_id, file_chunks.c.number == number)
+    return tx.execute(sa.select(file_chunks.c.data).where(where)).scalar()
+
+
+def _owned(key_id: int, file_uuid: str) -> sa.ColumnElement[bool]:
+    return sa.and_(files.c.uuid == file_uuid, files.c.key_id == key_id, STORED)
+
+
+# --- delete, expire, purge --------------------------------------------------------------------------------------------
+
+_BEING_READ = sa.select(orders.c.id).where(orders.c.file_id == files.c.id, UNFED).exists()
+
+
+def delete(tx: Connection, key_id: int, file_uuid: str) -> None:
+    """Hide the file at once; the sweep removes it in steps. With the last of an order's files its jobs are deleted.
+
+    Raises FileNotFound, FileInUse (an order still has to read it).
+    """
+    mine = _owned(key_id, file_uuid)
+    gone = sa.update(files).where(mine, sa.not_(_BEING_READ)).values(deleted_at=db_time()).returning(files.c.order_id)
+    row = tx.execute(gone).one_or_none()
+    if row is None:
+        get(tx, key_id, file_uuid)
+        raise FileInUse
+    let_go(tx, {row.order_id} - {None})
+
+
+def expire(tx: Connection) -> bool:
+    """Delete files whose time is over, and uploads that nobody goes on with. False: there were none left over."""
+    # In subqueries: PostgreSQL looks a time that could change from row to row up in no index.
+    now, long_ago = (sa.select(db_time(seconds)).scalar_subquery() for seconds in (0, -UPLOAD_SECONDS))
+    over = (
+        sa.and_(files.c.expires_at < now, files.c.deleted_at.is_(None), sa.not_(_BEING_READ)),
+        sa.and_(files.c.bytes.is_(None), files.c.deleted_at.is_(None), files.c.touched_at < long_ago),
+    )
+    more = False
+    for which in over:
+        some = sa.select(files.c.id).where(which).limit(EXPIRED)
+        hide = sa.update(files).where(files.c.id.in_(some)).values(deleted_at=db_time()).returning(files.c.order_id)
+        found: Sequence[Any] = tx.execute(hide).scalars().all()
+        let_go(tx, set(found) - {None})
+        more = more or len(found) == EXPIRED
+    return more
+
+
+def let_go(tx: Connection, order_ids: Collection[int]) -> None:
+    """Delete the jobs of ended orders of which no file is left: nobody reads their results any more."""
+    for order_id in order_ids:
+        if tx.execute(sa.select(files.c.id).where(files.c.order_id == order_id, STORED).limit(1)).scalar() is None:
+            theirs = sa.select(order_jobs.c.job_id).where(order_jobs.c.order_id == order_id)
+            ended = sa.and_(jobs.c.id.in_(theirs), jobs.c.state.in_(ENDED_STATES), jobs.c.deleted_at.is_(None))
+            tx.execute(sa.update(jobs).where(ended).values(deleted_at=db_time(), idempotency_key=None))
+
+
+def purge(tx: Connection) -> bool:
+    """Remove a step's worth of chunks of one deleted file, or the file itself with the last of them. False: done."""
+    file_id = tx.execute(sa.select(files.c.id).where(files.c.deleted_at.is_not(None)).limit(1)).scalar()
+    if file_id is None:
+        return False
+    some = sa.select(file_chunks.c.number).where(file_chunks.c.file_id == file_id).limit(PURGED)
+    mine = sa.and_(file_chunks.c.file_id == file_id, file_chunks.c.number.in_(some))
+    if tx.execute(sa.delete(file_chunks).where(mine)).rowcount == 0:
+        tx.execute(sa.delete(files).where(files.c.id == file_id))
+    return True
