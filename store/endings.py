@@ -11,29 +11,13 @@ from store.tables import ACTIVE, RUNNING, jobs
 def end_if_finished(tx: Connection, internal_id: int) -> bool:
     """End the job where nothing remains and nothing follows. Whoever makes that true calls this, in the same
     transaction and with the job's row locked, so that exactly one of them ends it."""
-    finished = sa.and_(
-        jobs.c.id == internal_id,
-        RUNNING,
-        sa.not_(jobs.c.open),
-        jobs.c.remaining_shards == 0,
-    )
-    state = sa.case(
-        (jobs.c.succeeded == jobs.c.total, "completed"),
-        (jobs.c.succeeded == 0, "failed"),
-        else_="completed_with_errors",
-    )
-    return tx.execute(sa.update(jobs).where(finished).values(state=state, finished_at=db_time())).rowcount == 1
+    return tx.execute(_END, {"job": internal_id}).rowcount == 1
 
 
 def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
     """Add new results and closed shards to the counts, last in the settling transaction. True if that ended the job."""
-    counts = {
-        "succeeded": jobs.c.succeeded + new.succeeded,
-        "failed": jobs.c.failed + new.failed,
-        "remaining_shards": jobs.c.remaining_shards - closed,
-    }
-    counted = sa.update(jobs).where(jobs.c.id == internal_id).values(**counts).returning(jobs.c.remaining_shards)
-    remaining = tx.execute(counted).scalar_one()
+    more = {"job": internal_id, "more_succeeded": new.succeeded, "more_failed": new.failed, "closed": closed}
+    remaining = tx.execute(_COUNT_SETTLED, more).scalar_one()
     # All settles of the job wait for its row from here to the commit: only the last one has a second look at it.
     return bool(closed) and remaining == 0 and end_if_finished(tx, internal_id)
 
@@ -49,3 +33,30 @@ def close_abandoned(tx: Connection) -> int:
         closed += tx.execute(sa.update(jobs).where(still).values(open=False)).rowcount
         end_if_finished(tx, internal_id)
     return closed
+
+
+# --- statements of every shard, built once ----------------------------------------------------------------------------
+
+_JOB = jobs.c.id == sa.bindparam("job", type_=sa.BigInteger)
+_END = (
+    sa.update(jobs)
+    .where(_JOB, RUNNING, sa.not_(jobs.c.open), jobs.c.remaining_shards == 0)
+    .values(
+        state=sa.case(
+            (jobs.c.succeeded == jobs.c.total, "completed"),
+            (jobs.c.succeeded == 0, "failed"),
+            else_="completed_with_errors",
+        ),
+        finished_at=db_time(),
+    )
+)
+_COUNT_SETTLED = (
+    sa.update(jobs)
+    .where(_JOB)
+    .values(
+        succeeded=jobs.c.succeeded + sa.bindparam("more_succeeded", type_=sa.Integer),
+        failed=jobs.c.failed + sa.bindparam("more_failed", type_=sa.Integer),
+        remaining_shards=jobs.c.remaining_shards - sa.bindparam("closed", type_=sa.Integer),
+    )
+    .returning(jobs.c.remaining_shards)
+)

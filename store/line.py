@@ -33,15 +33,13 @@ def wait(tx: Connection, job: Newcomer, served_before: bool = False) -> None:
 
     Raises TransactionOutrun where the note was struck off at this very moment.
     """
-    account = sa.and_(turns.c.model == job.model, turns.c.key_id == job.key_id)
-    kept = sa.select(turns.c.key_id).where(account, WAITING).with_for_update(read=True, key_share=True)
-    if tx.execute(kept).scalar() is None:
+    if tx.execute(_KEEP_TURN, {"of_model": job.model, "of_key": job.key_id}).scalar() is None:
         wake(tx, job.model, job.key_id)
-    noted = sa.select(waiting.c.job_id).where(waiting.c.job_id == job.job_id)
-    if tx.execute(noted.with_for_update(read=True, key_share=True)).scalar() is not None:
+    if tx.execute(_KEEP_WAITING, {"job": job.job_id}).scalar() is not None:
         return
     place: Any = 0
     if served_before:
+        account = sa.and_(turns.c.model == job.model, turns.c.key_id == job.key_id)
         lane = turns.c[f"{NAMES[job.priority]}_place"]
         place = sa.select(sa.case((lane > 0, lane), else_=1)).where(account).scalar_subquery()
     insert = _insert(tx, waiting).values(**job._asdict(), place=place).on_conflict_do_nothing()
@@ -65,13 +63,11 @@ def wake(tx: Connection, model: str, key_id: int) -> None:
 def strike(tx: Connection, model: str, key_id: int, job_id: int) -> bool:
     """Strike the job off if it has no pending shard, and its key if no job of it waits. Waits for nobody: what is
     locked stays, and the next release tries again. Returns whether the job is said to wait no longer."""
-    row = waiting.c.job_id == job_id
-    held = sa.select(waiting.c.job_id).where(row).with_for_update(skip_locked=True)
-    if tx.execute(held).scalar() is None:
-        gone = tx.execute(sa.select(waiting.c.job_id).where(row)).scalar() is None
+    row = {"job": job_id}
+    if tx.execute(_HOLD_WAITING, row).scalar() is None:
+        gone = tx.execute(_WAITING_ROW, row).scalar() is None
     else:
-        nothing = sa.not_(sa.exists().where(shards.c.job_id == job_id, PENDING))
-        gone = tx.execute(sa.delete(waiting).where(row, nothing)).rowcount == 1
+        gone = tx.execute(_STRIKE, row).rowcount == 1
     rest(tx, model, key_id)
     return gone
 
@@ -84,12 +80,10 @@ def forget(tx: Connection, model: str, key_id: int, job_id: int) -> None:
 
 def rest(tx: Connection, model: str, key_id: int) -> None:
     """The key waits no longer, if none of its jobs does. Waits for nobody."""
-    account = sa.and_(turns.c.model == model, turns.c.key_id == key_id)
+    account = {"of_model": model, "of_key": key_id}
     # Looked at before it is locked: most often another job of the key waits.
-    nothing = sa.not_(sa.exists().where(waiting.c.model == model, waiting.c.key_id == key_id))
-    held = sa.select(turns.c.key_id).where(account, WAITING, nothing).with_for_update(skip_locked=True)
-    if tx.execute(held).scalar() is not None:
-        tx.execute(sa.update(turns).where(account, nothing).values(waiting=False))
+    if tx.execute(_HOLD_TURN, account).scalar() is not None:
+        tx.execute(_REST, account)
 
 
 def _insert(tx: Connection, table: sa.Table) -> Any:
@@ -133,3 +127,17 @@ def _level() -> sa.Select[Any]:
 
 
 _LEVEL = _level()
+
+# Built once: every release and every append runs some of them.
+_ACCOUNT = sa.and_(
+    turns.c.model == sa.bindparam("of_model"), turns.c.key_id == sa.bindparam("of_key", type_=sa.BigInteger)
+)
+_NONE_WAITS = sa.not_(sa.exists().where(waiting.c.model == turns.c.model, waiting.c.key_id == turns.c.key_id))
+_KEEP_TURN = sa.select(turns.c.key_id).where(_ACCOUNT, WAITING).with_for_update(read=True, key_share=True)
+_HOLD_TURN = sa.select(turns.c.key_id).where(_ACCOUNT, WAITING, _NONE_WAITS).with_for_update(skip_locked=True)
+_REST = sa.update(turns).where(_ACCOUNT, _NONE_WAITS).values(waiting=False)
+_ROW = waiting.c.job_id == sa.bindparam("job", type_=sa.BigInteger)
+_WAITING_ROW = sa.select(waiting.c.job_id).where(_ROW)
+_KEEP_WAITING = _WAITING_ROW.with_for_update(read=True, key_share=True)
+_HOLD_WAITING = _WAITING_ROW.with_for_update(skip_locked=True)
+_STRIKE = sa.delete(waiting).where(_ROW, sa.not_(sa.exists().where(shards.c.job_id == waiting.c.job_id, PENDING)))

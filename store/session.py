@@ -77,8 +77,8 @@ class db_time(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL funct
     inherit_cache = True
     name = "db_time"
 
-    def __init__(self, seconds: float = 0) -> None:
-        super().__init__(sa.literal(float(seconds), sa.Float))
+    def __init__(self, seconds: "float | sa.BindParameter[float]" = 0) -> None:
+        super().__init__(seconds if isinstance(seconds, sa.BindParameter) else sa.literal(float(seconds), sa.Float))
 
 
 @compiles(db_time, "postgresql")
@@ -158,6 +158,7 @@ class Store:
             )
             postgresql.bound(self.engine, settings)
         self.engine = self.engine.execution_options(textmill_settings=settings)
+        self._reader = self.engine.execution_options(textmill_kind=READ)
         # Threads of one process queue here and not in SQLite's busy handler, which polls and is unfair.
         self._writer = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
 
@@ -211,7 +212,7 @@ class Store:
 
     @contextlib.contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with self.engine.execution_options(textmill_kind=READ).begin() as tx:
+        with self._reader.begin() as tx:
             yield tx
 
     def _retried(

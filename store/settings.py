@@ -42,8 +42,8 @@ class StoreSettings(BaseSettings):
     """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
     shard is what one Celery message, one lease and one lost worker are about."""
 
-    shard_characters: int = Field(default=65_536, ge=1)
-    """Characters of text in one shard, at most. A document that is longer is a shard of its own."""
+    shard_characters: int = Field(default=131_072, ge=1)
+    """Characters of text in one shard, at most, however fast workers are. A longer document is a shard of its own."""
 
     shard_documents: int = Field(default=500, ge=1)
     """Documents in one shard, at most, however short they are."""

@@ -7,8 +7,10 @@ them would make every settle of an installation wait for the one before it; coun
 lost with a worker, and would say nothing about a key.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,24 +35,30 @@ def count(tx: Connection, job_id: int, key_id: int, worker_id: str, new: Inserte
     by_code: list[Row] = [{"job_id": job_id, "code": code, "documents": number} for code, number in codes]
     _add(tx, error_counts, by_code, "documents")
     outcomes = [(SUCCEEDED, new.succeeded)] if new.succeeded else []
-    row = {"key_id": key_id, "minute": db_minute(), "worker_id": worker_id}
+    row = {"key_id": key_id, "worker_id": worker_id}
     by_outcome: list[Row] = [{**row, "outcome": outcome, "documents": number} for outcome, number in outcomes + codes]
     _add(tx, minutes, by_outcome, "documents")
 
 
 def _add(tx: Connection, table: sa.Table, rows: list[Row], *counts: str) -> None:
-    if not rows:
-        return
-    new = (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(table)
+    for row in rows:  # one, but for failures of several codes
+        tx.execute(_adding(tx.dialect.name, table, *counts), row)
+
+
+@functools.cache
+def _adding(dialect: str, table: sa.Table, *counts: str) -> Any:
+    """The statement that adds a row of this minute, or its counts to those of the row that is there."""
+    new = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     more = {name: table.c[name] + new.excluded[name] for name in counts}
-    tx.execute(new.values(rows).on_conflict_do_update(index_elements=list(table.primary_key), set_=more))
+    if "minute" in table.c:
+        new = new.values(minute=db_minute())
+    return new.on_conflict_do_update(index_elements=list(table.primary_key), set_=more)
 
 
 def count_batches(tx: Connection, worker_id: str, tokens: int, padded: int) -> None:
     """Count what a worker's batches held, without padding and with it."""
     if padded:
-        row = {"minute": db_minute(), "worker_id": worker_id, "tokens": tokens, "padded": padded}
-        _add(tx, batches, [row], "tokens", "padded")
+        _add(tx, batches, [{"worker_id": worker_id, "tokens": tokens, "padded": padded}], "tokens", "padded")
 
 
 def recent(tx: Connection) -> dict[str, dict[str, float]]:

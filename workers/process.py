@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +32,7 @@ from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
 from workers.engine.engine import Engine
 from workers.engine.inbox import Inbox
+from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
 from workers.engine.ticket import Ticket
 from workers.engine.watchdog import Watch, Watchdog
@@ -44,7 +45,7 @@ from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
 from workers.shards.patience import Patience
-from workers.shards.progress import Progress, ProgressWatchdog
+from workers.shards.progress import Progress
 from workers.shards.run import ShardRun
 from workers.shards.serving import Serving
 
@@ -116,9 +117,11 @@ class DeviceProcess:
             trials=self._calibrator.trials,
             turn_seconds=settings.turn_seconds,
         )
-        self._watchdog = Watchdog(self._watch, self._overdue)
         self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
-        self._progress_watchdog = ProgressWatchdog(self._progress, lambda hung: self._end_without(hung, EXIT_HUNG))
+        self._watchdogs = (
+            Watchdog("watchdog", self._watch, self._overdue),
+            Watchdog("progress", self._progress, lambda hung: self._end_without(hung, EXIT_HUNG)),
+        )
         self._keeper = Keeper(
             store,
             self.worker,
@@ -148,8 +151,8 @@ class DeviceProcess:
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire).released)
         self.engine.start()
-        self._watchdog.start()
-        self._progress_watchdog.start()
+        for watchdog in self._watchdogs:
+            watchdog.start()
         self._patience.persist(self._keeper.start)
         self._serving.start()
         self._sweeper.start()
@@ -163,8 +166,8 @@ class DeviceProcess:
         """End the threads, when no task is running any more."""
         self._drained.set()
         self.drain_requested.set()
-        self._watchdog.stop()
-        self._progress_watchdog.stop()
+        for watchdog in self._watchdogs:
+            watchdog.stop()
         in_time = self.engine.stop(timeout=1)
         self._sweeper.stop()
         self._serving.stop()
@@ -235,9 +238,9 @@ class DeviceProcess:
         for _, ticket in held:
             ticket.stop(Draining())
 
-    def _overdue(self) -> None:
+    def _overdue(self, batch: Sequence[Waiting]) -> None:
         """The engine hangs: for the shards in its batch it is a loss."""
-        self._end_without({waiting.owner for waiting in self._watch.batch}, EXIT_OVERDUE)
+        self._end_without({waiting.owner for waiting in batch}, EXIT_OVERDUE)
 
     def _end_without(self, at_fault: set[Ticket], code: int) -> None:
         """Hand back, with no loss, the shards that are not at fault, and end."""

@@ -73,9 +73,9 @@ class Network:
 class Direct:
     """Rows in, answers out. Settings as `Network` has them; batch_tokens: what its own packing may put together."""
 
-    def __init__(self, work: Work, dtype: str = "float32", batch_tokens: int = 2_048) -> None:
+    def __init__(self, work: Work, dtype: str = "float32", batch_tokens: int = 2_048, workers: int = 1) -> None:
         self._work = work
-        self._network = Network(work, dtype, batch_tokens, workers=1)
+        self._network = Network(work, dtype, batch_tokens, workers)
 
     def run(self) -> Answers:
         """All rows."""

@@ -1,14 +1,19 @@
-"""Notices a pass that hangs. It cannot be ended in a thread: the process ends instead, and another one starts."""
+"""Notices what hangs: a pass of the engine here, a task thread by `workers/shards/progress.py`. Neither can be ended in
+a thread: the process ends instead, and another one starts."""
 
 import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from workers.engine.pile import Waiting
 
 log = logging.getLogger(__name__)
+
+Hung = TypeVar("Hung")
+Hung_co = TypeVar("Hung_co", covariant=True)
 
 CHECK_SECONDS = 0.5
 
@@ -45,16 +50,33 @@ class Watch:
         """Whether what runs now should have ended."""
         return any(self._clock() > deadline for deadline in list(self._deadlines.values()))
 
+    def hung(self) -> Sequence[Waiting] | None:
+        """The items in the batch that should have ended, maybe none (a model is loaded); None: nothing hangs."""
+        if not self.overdue:
+            return None
+        batch = self.batch
+        log.critical("the engine is overdue with %d items", len(batch))
+        return batch
 
-class Watchdog:
-    """A thread that calls `bite` once, when the engine is overdue."""
 
-    def __init__(self, watch: Watch, bite: Callable[[], None], check_seconds: float = CHECK_SECONDS) -> None:
-        self._watch = watch
+class Watched(Protocol[Hung_co]):
+    """What a watchdog looks at."""
+
+    def hung(self) -> Hung_co | None:
+        """What should have ended, said in the log; None: all is well."""
+
+
+class Watchdog(Generic[Hung]):
+    """A thread that looks again and again, and calls `bite` once with what hangs. name: the thread's."""
+
+    def __init__(
+        self, name: str, watched: Watched[Hung], bite: Callable[[Hung], None], check_seconds: float = CHECK_SECONDS
+    ) -> None:
+        self._watched = watched
         self._bite = bite
         self._check_seconds = check_seconds
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -66,7 +88,6 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._check_seconds):
-            if self._watch.overdue:
-                log.critical("the engine is overdue with %d items", len(self._watch.batch))
-                self._bite()
+            if (hung := self._watched.hung()) is not None:
+                self._bite(hung)
                 return

@@ -1,19 +1,15 @@
 """Notices a task thread that hangs in a step of its own: opening a model, preparing or assembling a document.
 
-The engine's watchdog sees to what the threads wait for; this sees to what they do. Waiting for one's turn is neither.
+The engine's watch sees to what the threads wait for; this sees to what they do. Waiting for one's turn is neither.
 """
 
-import contextlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from workers.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
-
-CHECK_SECONDS = 0.5
 
 
 class Progress:
@@ -29,14 +25,9 @@ class Progress:
         self._steps: dict[Ticket, tuple[str, float]] = {}
         """What the shard's thread does, and since when. A shard has one thread, which does one thing at a time."""
 
-    @contextlib.contextmanager
-    def step(self, ticket: Ticket, what: str) -> Iterator[None]:
+    def step(self, ticket: Ticket, what: str) -> "_Step":
         """Within it the shard's thread does this: "open", "prepare" or "assemble"."""
-        self._steps[ticket] = (what, self._clock())
-        try:
-            yield
-        finally:
-            del self._steps[ticket]
+        return _Step(self._steps, ticket, (what, self._clock()))
 
     def overdue(self) -> dict[Ticket, str]:
         """The shards whose threads should have ended their steps, and which steps these are."""
@@ -47,33 +38,25 @@ class Progress:
             if now - since > (self._open_seconds if what == "open" else self._seconds)
         }
 
+    def hung(self) -> set[Ticket] | None:
+        """The shards at fault where a step is overdue; None: none is. A model that does not open is no document's
+        fault: then no shard is at fault, though something hangs."""
+        if not (overdue := self.overdue()):
+            return None
+        log.critical("%d tasks hang (%s)", len(overdue), ", ".join(sorted(set(overdue.values()))))
+        return {ticket for ticket, what in overdue.items() if what != "open"}
 
-class ProgressWatchdog:
-    """A thread that calls `bite` once with the shards at fault, when a step is overdue.
 
-    A model that does not open is no document's fault: then no shard is at fault, though there is reason to bite.
-    """
+class _Step:
+    """No `contextlib.contextmanager`: two steps a document are entered, and a generator takes four times as long."""
 
-    def __init__(
-        self, progress: Progress, bite: Callable[[set[Ticket]], None], check_seconds: float = CHECK_SECONDS
-    ) -> None:
-        self._progress = progress
-        self._bite = bite
-        self._check_seconds = check_seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+    __slots__ = ("_now", "_steps", "_ticket")
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def __init__(self, steps: dict[Ticket, tuple[str, float]], ticket: Ticket, now: tuple[str, float]) -> None:
+        self._steps, self._ticket, self._now = steps, ticket, now
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopped.set()
+    def __enter__(self) -> None:
+        self._steps[self._ticket] = self._now
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._check_seconds):
-            if overdue := self._progress.overdue():
-                log.critical("%d tasks hang (%s)", len(overdue), ", ".join(sorted(set(overdue.values()))))
-                self._bite({ticket for ticket, what in overdue.items() if what != "open"})
-                return
+    def __exit__(self, *error: object) -> None:
+        del self._steps[self._ticket]

@@ -187,7 +187,8 @@ class ShardRun:
         # Not until nothing comes: a small shard's one text would wait for the answer that there are no more.
         while after < last and (texts := self._ledger.undecided(after, READ)):
             yield from texts
-            after = texts[-1].position
+            # Fewer than were asked for: those are all.
+            after = texts[-1].position if len(texts) == READ else last
 
     def _prepare_some(self, texts: Iterator[Text]) -> bool:
         """Prepare a few documents; False where there are no more."""

@@ -70,7 +70,7 @@ def test_a_shard_is_a_bite_of_a_second() -> None:
     assert bite(None, StoreSettings(first_shard_characters=4_096)) == 4_096
     assert bite(300.7, StoreSettings()) == 300
     assert bite(300, StoreSettings(shard_seconds=2.5)) == 750
-    assert bite(1e9, StoreSettings()) == 65_536
+    assert bite(1e9, StoreSettings()) == 131_072
     assert bite(1e-9, StoreSettings()) == 1
     assert bite(None, StoreSettings(shard_characters=10)) == 10
 

@@ -241,7 +241,7 @@ def clock() -> list[float]:
 def test_the_watchdog_bites_when_a_pass_is_overdue(clock: list[float]) -> None:
     bitten = threading.Event()
     watch = Watch(lambda: clock[0])
-    watchdog = Watchdog(watch, bitten.set, check_seconds=0.001)
+    watchdog = Watchdog("watchdog", watch, lambda batch: bitten.set(), check_seconds=0.001)
     watchdog.start()
     with watch.limit(60):
         clock[0] = 59
@@ -291,7 +291,7 @@ def with_trials(house: House, trial_seconds: float) -> list[Calibration]:
 
     def trials(runner: ModelRunner) -> Trials:
         now = iter(range(1_000))
-        return Trials(runner, 2_048, lambda _, found: kept.append(found), lambda: next(now) * trial_seconds)
+        return Trials(runner, 4_096, lambda _, found: kept.append(found), lambda: next(now) * trial_seconds)
 
     house.engine = Engine(
         house.inbox, house.residency, house.budgets, house.watch, 900, exit=house._exit, trials=trials
@@ -304,9 +304,9 @@ def test_trials_are_made_one_by_one_while_nobody_waits(house: House) -> None:
     kept = with_trials(house, trial_seconds=0.1)
     house.run("x")
     house.engine.calibrate("echo")
-    assert (len(house.runners["echo"].batches), house.budgets("echo"), kept) == (2, 1_024, [])
+    assert (len(house.runners["echo"].batches), house.budgets("echo"), kept) == (2, 2_048, [])
     house.engine.calibrate("echo")
-    assert (len(house.runners["echo"].batches), house.budgets("echo"), len(kept)) == (3, 2_048, 1)
+    assert (len(house.runners["echo"].batches), house.budgets("echo"), len(kept)) == (3, 4_096, 1)
     house.engine.calibrate("echo")
     assert len(house.runners["echo"].batches) == 3
 

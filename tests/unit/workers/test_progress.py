@@ -6,7 +6,8 @@ import pytest
 
 from workers.engine.inbox import Inbox
 from workers.engine.ticket import Ticket
-from workers.shards.progress import Progress, ProgressWatchdog
+from workers.engine.watchdog import Watchdog
+from workers.shards.progress import Progress
 
 
 class Clock:
@@ -42,7 +43,7 @@ def test_a_model_that_does_not_open_is_no_documents_fault(what: str, at_fault: b
         found.append(tickets)
         bitten.set()
 
-    watchdog = ProgressWatchdog(progress, bite, check_seconds=0.001)
+    watchdog = Watchdog("progress", progress, bite, check_seconds=0.001)
     with progress.step(ticket, what):
         watchdog.start()
         clock.now += 11

@@ -204,7 +204,7 @@ class Device:
             raise DeviceOutOfMemory
         self.runs += 1
         self.now += 0.4 * (self.runs == self.slow_run)
-        self.now += 0.010 + padded * (self.seconds if padded <= 4_096 else 8e-6)
+        self.now += 0.010 + padded * (self.seconds if padded <= 8_192 else 8e-6)
         return ["probe"] * len(items)
 
 
@@ -223,12 +223,12 @@ def calibrate(device: Device, folder: Path, largest: int = 65_536) -> Calibratio
 
 def test_calibration_stops_where_larger_batches_are_slower(tmp_path: Path) -> None:
     found = calibrate(Device(memory=10**9), tmp_path)
-    assert found.tokens == 4_096
-    assert found.seconds == pytest.approx(0.010 + 4_096 * 2e-6)
+    assert found.tokens == 8_192
+    assert found.seconds == pytest.approx(0.010 + 8_192 * 2e-6)
 
 
 def test_one_slow_trial_does_not_end_a_calibration(tmp_path: Path) -> None:
-    assert calibrate(Device(memory=10**9, slow_run=2), tmp_path).tokens == 4_096
+    assert calibrate(Device(memory=10**9, slow_run=2), tmp_path).tokens == 8_192
 
 
 def test_calibration_stops_where_memory_ends(tmp_path: Path) -> None:
@@ -240,9 +240,9 @@ def test_a_calibration_keeps_to_the_largest_batch_allowed(tmp_path: Path) -> Non
 
 
 def test_trials_end_before_one_that_would_take_a_second(tmp_path: Path) -> None:
-    device = Device(memory=10**9, seconds=0.3e-3)
+    device = Device(memory=10**9, seconds=0.15e-3)
     calibrate(device, tmp_path)
-    assert device.runs == 2  # 1,024 tokens took 0.3 s, 2,048 took 0.6 s
+    assert device.runs == 2  # 2,048 tokens took 0.3 s, 4,096 took 0.6 s
 
 
 def test_a_calibration_is_kept_on_disk(tmp_path: Path) -> None:
