@@ -136,7 +136,10 @@ def _prepare(tx: Connection, job: Newcomer) -> list[Released]:
         end_if_finished(tx, job.job_id)
     else:
         tx.execute(sa.update(retries).where(retries.c.job_id == job.job_id).values(position=end))
-    return dispatch.release(tx, job.model, job)
+    released = dispatch.release(tx, job.model, job)
+    if not sizes:
+        line.strike(tx, job.model, job.key_id, job.job_id)  # noted before it was known that this step adds none
+    return released
 
 
 def _to_retry(codes: Collection[str] | None) -> sa.ColumnElement[bool]:

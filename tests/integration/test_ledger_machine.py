@@ -163,6 +163,9 @@ class LedgerMachine(RuleBasedStateMachine):
         new = NewJob(self.keys[pick % 2], "ner", self.model, priority=priority, open=open_)
         job = self.store.write(jobs.submit, new, documents(len(some))).job
         self.owner[job.id] = new.key_id
+        # SQLite gives the number of a purged job again, if it was the last one.
+        [number] = [number for number, row in self._see().jobs.items() if row["uuid"] == job.id]
+        self.written = {place: mark for place, mark in self.written.items() if place[0] != number}
 
     def append(self, uuid: str, key: int, some: set[int], again: bool) -> None:
         job, count = self.store.read(jobs.get, key, uuid), len(some)
