@@ -26,10 +26,14 @@ class ResultRow(NamedTuple):
     outcome: DocumentOutcome
     text: str | None = None
     """The document's text, where it was asked for."""
+    fields: str | None = None
+    """What it has beside, as JSON, where the text was asked for."""
 
     def size(self) -> int:
         """Bytes of the texts in it; the rest of the result object is some hundred more."""
-        return sum(len(text.encode()) for text in (self.document_id, self.text, *self.outcome[1:4]) if text)
+        return sum(
+            len(text.encode()) for text in (self.document_id, self.text, self.fields, *self.outcome[1:4]) if text
+        )
 
     def json(self) -> bytes:
         """The result object of the HTTP contract."""
@@ -43,7 +47,8 @@ class ResultRow(NamedTuple):
         }
         if self.text is not None:
             tail["text"] = self.text
-        return f'{_dump(head)[:-1]},"output":{output or "null"},{_dump(tail)[1:]}'.encode()
+        beside = f'"fields":{self.fields},' if self.fields else ""
+        return f'{_dump(head)[:-1]},"output":{output or "null"},{beside}{_dump(tail)[1:]}'.encode()
 
 
 def _dump(value: dict[str, Any]) -> str:
@@ -84,7 +89,8 @@ def page(
 ) -> Page:
     """Outcomes from position `start` on, until there are `limit` of them or their texts reach `max_bytes`. While the
     job runs they end before the first undecided document, so that a reader who goes on from `next` sees every outcome
-    once, in order. `code`: those that failed with it, whatever the state. `text`: with the texts of the documents.
+    once, in order. `code`: those that failed with it, whatever the state. `text`: with the texts of the documents, and
+    what they have beside.
 
     Raises JobNotFound.
     """
@@ -92,14 +98,16 @@ def page(
     ended = job.state in ENDED_STATES
     end = job.total if ended else _first_undecided(tx, job)
     query, position = _select_asked(job, state, code)
-    query = query.add_columns(documents.c.text) if text else query
+    query = query.add_columns(documents.c.text, documents.c.fields) if text else query
     query = query.where(position >= start, position < end).order_by(position).limit(limit)
     rows: list[ResultRow] = []
     size = 0
     # Without a cursor on the server all of the rows would be in this process before the first one is looked at.
     with tx.execute(query.execution_options(yield_per=FETCHED)) as found:
         for row in found:
-            rows.append(_row(row[: len(_COLUMNS)], job)._replace(text=row.text if text else None))
+            rows.append(_row(row[: len(_COLUMNS)], job))
+            if text:
+                rows[-1] = rows[-1]._replace(text=row.text, fields=row.fields)
             size += rows[-1].size()
             if len(rows) == limit or (max_bytes is not None and size >= max_bytes):
                 after = rows[-1].outcome.position + 1

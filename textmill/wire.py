@@ -286,6 +286,8 @@ class Result(Wire):
     finished_at: datetime | None
     text: str | None = None
     """The document's text, where it was asked for with `include=text`."""
+    fields: dict[str, Any] = Field(default_factory=dict)
+    """What it has beside the text, where that was asked for."""
 
 
 class StoredDocument(Wire):

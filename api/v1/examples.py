@@ -19,6 +19,7 @@ RESULT: dict[str, Any] = {
     "output": {"entities": [{"entity_group": "PER", "score": 0.99, "word": "Marie Curie", "start": 0, "end": 11}]},
     "backend": "torch", "dtype": "float32", "input_tokens": 9, "output_tokens": None, "pieces": 1, "truncated": False,
     "attempts": 1, "finished_at": _MOMENT, "text": "Marie Curie was born in Warsaw.",
+    "fields": {},
 }  # fmt: skip
 
 DOCUMENT = {"id": "a", "position": 0, "text": "Marie Curie was born in Warsaw.", "fields": {}}

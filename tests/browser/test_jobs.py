@@ -95,6 +95,18 @@ def test_translations_and_summaries_stand_beside_their_source(visitor: Visitor) 
         expect(page.locator(".side .text.strong")).to_have_text(str(result.output.summary_text))
 
 
+def test_what_a_document_has_beside_its_text_stands_there(visitor: Visitor) -> None:
+    with visitor.client() as mill:
+        asked = mill.submit("question-answering", [{"text": "t", "question": "<b>Who</b>?"}], model="echo")
+        page = visitor.open(f"jobs/{asked.id}")
+        expect(page.locator("article .beside")).to_contain_text("question<b>Who</b>?")
+        talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
+        told = mill.submit("text-generation", [{"messages": talk}], model="echo")
+        page = visitor.open(f"jobs/{told.id}")
+        expect(page.locator("article .beside dl dt")).to_have_text(["system", "user"])
+        expect(page.locator("article .beside dl dd")).to_have_text(["Be brief.", "Hello?"])
+
+
 def test_failed_documents_are_shown_by_their_code_and_retried(visitor: Visitor) -> None:
     with visitor.client() as mill:
         job = mill.submit("ner", [("fine", "x"), ("long", FAILS), ("fine too", "y")], model="echo")

@@ -13,7 +13,7 @@ from store.tables import error_counts, minutes
 from tests.integration.ledger_steps import change
 from tests.integration.serving import Running, echo, serving, work
 from tests.integration.test_api import job_of, problem, texts
-from textmill import tasks, wire
+from textmill import Client, tasks, wire
 
 
 @pytest.fixture
@@ -130,6 +130,19 @@ def test_documents_and_results_show_their_texts(api: Running, http: httpx.Client
     problem(http.get(f"{path}/results", params={"include": "tokens"}), 422, "invalid_request")
     for foreign in ("/documents", "/documents/c", "/results?include=text"):
         problem(theirs.get(f"{path}{foreign}"), 404, "job_not_found")
+
+
+def test_with_the_text_comes_what_a_document_has_beside(store: Store) -> None:
+    body = {"task": "question-answering", "model": "echo", "documents": [{"text": "t", "question": "who?"}]}
+    with serving(store) as api, api.http() as http:
+        path = f"/v1/jobs/{http.post('/v1/jobs', json=body).json()['id']}"
+        work(store, outcome=lambda position, _: DocumentOutcome(position, '{"answers":[]}'))
+        [result] = http.get(f"{path}/results?include=text").json()["results"]
+        assert (result["text"], result["fields"]) == ("t", {"question": "who?"})
+        assert "fields" not in http.get(f"{path}/results").json()["results"][0]
+        with Client(api.url, api.secret) as mill:
+            [read] = mill.job(path.rpartition("/")[2]).results(text=True)
+        assert read.fields == {"question": "who?"}
 
 
 def test_a_page_of_texts_ends_at_its_limit_of_bytes(store: Store) -> None:

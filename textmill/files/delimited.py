@@ -99,7 +99,7 @@ def flat(result: wire.Result, mode: Literal["json", "python"]) -> dict[str, Any]
     return told
 
 
-NOT_COLUMNS = ("id", "position", "state", "output", "error", "text")
+NOT_COLUMNS = ("id", "position", "state", "output", "error", "text", "fields")
 """Fields of a result that have columns of their own, and the text, which whoever writes a file has already."""
 
 

@@ -76,7 +76,8 @@ def _said(error: Exception, place: str) -> str:
 
 def result_line(result: wire.Result) -> str:
     """A result as a line of JSON, its output as the server gave it; with its document's text if it was asked for."""
-    return result.model_dump_json(exclude={"text"} if result.text is None else None) + "\n"
+    absent = {"text": result.text is None, "fields": not result.fields}
+    return result.model_dump_json(exclude={name for name, is_absent in absent.items() if is_absent}) + "\n"
 
 
 def first_problem(error: ValidationError) -> str:

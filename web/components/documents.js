@@ -6,7 +6,7 @@ import { announce, h, put, unique, unseen } from "../lib/dom.js";
 import { count, plural, time } from "../lib/format.js";
 import { text } from "./cut-text.js";
 import { complaint, empty } from "./notice.js";
-import { shown, side } from "../outputs/outputs.js";
+import { beside, shown, side } from "../outputs/outputs.js";
 
 const PAGE = 20;
 
@@ -152,6 +152,7 @@ function card(result, job) {
   const heading = h("h3", {}, h("span.position", {}, count(result.position + 1)), " ", h("code", {}, result.id));
   return h("article.document", { "aria-label": `Document ${result.id}` },
     h("header", {}, heading, h("tm-state", { value: result.state }), h("p.quietly.facts", {}, facts(result))),
+    beside(result.fields),
     body(result, job));
 }
 

@@ -13,6 +13,20 @@ const OUTPUTS = {
   translation: translation,
 };
 
+/** What a document has beside its text, or in its place: a question, the messages of a conversation. */
+export function beside(fields) {
+  const given = Object.entries(fields ?? {}).filter(([name]) => name !== "unreadable");
+  if (!given.length) return null;
+  return h("dl.fields.beside", {}, given.map(([name, value]) => [h("dt", {}, name), h("dd", {}, said(value))]));
+}
+
+function said(value) {
+  if (typeof value === "string") return text(value);
+  const turns = Array.isArray(value) && value.every((one) => typeof one?.role === "string" && typeof one.content === "string");
+  if (turns) return h("dl.fields", {}, value.map((one) => [h("dt", {}, one.role), h("dd", {}, text(one.content))]));
+  return h("pre", {}, JSON.stringify(value, null, 1));
+}
+
 /** What became of a document, for reading. */
 export function shown(task, source, output, options = {}) {
   return (OUTPUTS[task] ?? plain)(source, output, options);
