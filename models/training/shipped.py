@@ -2,9 +2,10 @@
 
 import json
 import lzma
+import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,22 @@ def write_test(name: str, rows: Sequence[Sequence[str]]) -> None:
 def read_test(name: str, limit: int | None) -> list[tuple[str, str]]:
     lines = lzma.decompress((DATA / name).read_bytes()).decode().splitlines()
     return [(text, reference) for text, reference in map(json.loads, lines[:limit])]
+
+
+def write_names(file: str, names: Iterable[str]) -> None:
+    """Keep many names in little space: in order, each without what it begins with in common with the one before, whose
+    length stands in its place as a character (from a space on, so that no line is broken)."""
+    before, lines = "", []
+    for name in sorted(names):
+        common = min(len(os.path.commonprefix([before, name])), 90)
+        lines.append(chr(32 + common) + name[common:])
+        before = name
+    (DATA / file).write_bytes(lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def read_names(file: str) -> frozenset[str]:
+    names, name = [], ""
+    for line in lzma.decompress((DATA / file).read_bytes()).decode().split("\n"):
+        name = name[: ord(line[0]) - 32] + line[1:]
+        names.append(name)
+    return frozenset(names)

@@ -5,7 +5,6 @@ Training goes in phases: first above a frozen part whose outputs are computed on
 """
 
 import argparse
-import lzma
 import math
 import random
 from collections import Counter
@@ -171,15 +170,14 @@ def main(args: argparse.Namespace) -> None:
     shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
-    names = "\n".join(sorted(debian.package_names(lists)))
-    (shipped.DATA / NAMES).write_bytes(lzma.compress(names.encode(), preset=9 | lzma.PRESET_EXTREME))
+    shipped.write_names(NAMES, debian.package_names(lists))
     print(evaluate(MODEL))
 
 
 def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
     """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
     pairs = shipped.read_test(TEST, limit)
-    names = frozenset(lzma.decompress((shipped.DATA / NAMES).read_bytes()).decode().split("\n"))
+    names = shipped.read_names(NAMES)
     outputs = shipped.generate(model_dir, [text for text, _ in pairs])
     scorer = RougeScorer(["rougeL"])
 
