@@ -1,8 +1,8 @@
 """A sequence-to-sequence model as it ships: how it is written to its folder, and what it then answers."""
 
+import itertools
 import json
 import lzma
-import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
@@ -79,7 +79,8 @@ def write_names(file: str, names: Iterable[str]) -> None:
     length stands in its place as a character (from a space on, so that no line is broken)."""
     before, lines = "", []
     for name in sorted(names):
-        common = min(len(os.path.commonprefix([before, name])), 90)
+        pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, name, strict=False))
+        common = min(sum(1 for _ in pairs), 90)
         lines.append(chr(32 + common) + name[common:])
         before = name
     (DATA / file).write_bytes(lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
