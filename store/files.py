@@ -159,8 +159,8 @@ def let_go(tx: Connection, order_ids: Collection[int]) -> None:
     """Delete the jobs of ended orders of which no file is left: nobody reads their results any more."""
     for order_id in order_ids:
         if tx.execute(sa.select(files.c.id).where(files.c.order_id == order_id, STORED).limit(1)).scalar() is None:
-            theirs = sa.select(order_jobs.c.job_id).where(order_jobs.c.order_id == order_id)
-            ended = sa.and_(jobs.c.id.in_(theirs), jobs.c.state.in_(ENDED_STATES), jobs.c.deleted_at.is_(None))
+            theirs = sa.select(order_jobs.c.job_uuid).where(order_jobs.c.order_id == order_id)
+            ended = sa.and_(jobs.c.uuid.in_(theirs), jobs.c.state.in_(ENDED_STATES), jobs.c.deleted_at.is_(None))
             tx.execute(sa.update(jobs).where(ended).values(deleted_at=db_time(), idempotency_key=None))
 
 

@@ -190,7 +190,7 @@ def _seen(tx: Connection, found: list[Order]) -> list[Order]:
     running = [order.id for order in found if order.succeeded is None]
     counts = (
         sa.select(order_jobs.c.order_id, sa.func.sum(jobs_table.c.succeeded), sa.func.sum(jobs_table.c.failed))
-        .join_from(order_jobs, jobs_table, jobs_table.c.id == order_jobs.c.job_id)
+        .join_from(order_jobs, jobs_table, jobs_table.c.uuid == order_jobs.c.job_uuid)
         .where(order_jobs.c.order_id.in_(running))
         .group_by(order_jobs.c.order_id)
     )
@@ -326,8 +326,8 @@ def groups(tx: Connection, order_id: int) -> list[Group]:
 
 def job_states(tx: Connection, order_id: int) -> list[str | None]:
     """Of the jobs that it has; None for one that was deleted."""
-    there = sa.and_(jobs_table.c.id == order_jobs.c.job_id, jobs_table.c.deleted_at.is_(None))
-    made = sa.and_(order_jobs.c.order_id == order_id, order_jobs.c.job_id.is_not(None))
+    there = sa.and_(jobs_table.c.uuid == order_jobs.c.job_uuid, jobs_table.c.deleted_at.is_(None))
+    made = sa.and_(order_jobs.c.order_id == order_id, order_jobs.c.job_uuid.is_not(None))
     query = sa.select(jobs_table.c.state).join_from(order_jobs, jobs_table, there, isouter=True).where(made)
     return list(tx.execute(query).scalars())
 

@@ -455,6 +455,7 @@ order_jobs = sa.Table(
     # How its answers are to look, as a JSON object.
     sa.Column("form", sa.Text, nullable=False),
     sa.Column("job_id", BigId),
+    # By this one it is found: SQLite gives the number of a job that was removed to another one, maybe another key's.
     sa.Column("job_uuid", sa.String(36)),
 )
 

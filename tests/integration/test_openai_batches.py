@@ -10,7 +10,7 @@ import openai
 import pytest
 import sqlalchemy as sa
 
-from store import files, orders
+from store import files, jobs, orders
 from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store, db_time
@@ -201,3 +201,29 @@ def test_a_file_is_not_deleted_while_a_batch_reads_it(store: Store, key_id: int)
     )
     store.write(orders.cancel, key_id, order.uuid)
     store.write(files.delete, key_id, file.uuid)
+
+
+def test_a_job_that_has_the_number_of_a_removed_one_is_not_the_batchs(store: Store, key_id: int) -> None:
+    """SQLite gives the highest number again when its row is gone; here the rows of any database are made to be so."""
+    order = ordered(store, key_id, stored(store, key_id, [GOOD]))
+    group = orders.Group(0, "digest", "summarization", "echo", "{}", "{}")
+    claimed = store.write(orders.claim, 60)
+    assert claimed is not None
+    store.write(orders.validated, claimed, 1, 1, [], [group])
+    claimed = store.write(orders.claim, 60)
+    assert claimed is not None
+    store.write(orders.add_job, claimed, 0, jobs.NewJob(key_id, "summarization", "echo"))
+    other = store.write(jobs.submit, jobs.NewJob(key_id, "summarization", "echo"), [(None, "mine")]).job.id
+
+    def reuse(tx: sa.Connection) -> None:
+        tx.execute(sa.delete(jobs_table).where(jobs_table.c.uuid != other))
+        number = tx.execute(sa.select(jobs_table.c.id)).scalar_one()
+        tx.execute(sa.update(order_jobs).values(job_id=number))
+
+    store.write(reuse)
+    work(store)
+    assert store.read(jobs.get, key_id, other).state == "completed"
+    assert store.read(orders.job_states, order.id) == [None]
+    assert store.read(orders.get, key_id, order.uuid).succeeded == 0
+    store.write(files.let_go, [order.id])
+    assert store.read(jobs.get, key_id, other).state == "completed"
