@@ -49,6 +49,18 @@ def test_a_stale_token_writes_nothing(store: Store, key_id: int) -> None:
     assert counts(store, job) == ("completed", 3, 0, 0)
 
 
+def test_a_stale_token_fails_no_job(store: Store, key_id: int) -> None:
+    job, released = submit(store, key_id)
+    stale = claim(store, released[0].shard_id, "slow")
+    let_lease_run_out(store, stale.shard_id)
+    fresh = claim(store, stale.shard_id, "quick")
+    with pytest.raises(LeaseLost):
+        store.write(leases.fail_job, stale, "model_error", "of the slow one")
+    assert job_row(store, job)["error_code"] is None
+    store.write(leases.fail_job, fresh, "model_error", "of the quick one")
+    assert job_row(store, job)["error_message"] == "of the quick one"
+
+
 def test_a_settle_that_meets_a_reclaim_writes_nothing(make_store: MakeStore, store: Store, key_id: int) -> None:
     job, released = submit(store, key_id)
     stale = claim(store, released[0].shard_id, "slow")
