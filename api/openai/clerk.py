@@ -137,8 +137,8 @@ class Clerk:
             self._store.write(orders.finalize, claimed, "expired")
             return
         # Its jobs are all open until its file has been read: a key that may not have so many would wait for itself.
-        most = self._store.read(keys.limits_of, order.key_id).open_jobs or self._limits.jobs
-        limits = self._limits._replace(jobs=min(most, self._limits.jobs))
+        most = self._store.read(keys.limits_of, order.key_id).open_jobs
+        limits = self._limits if most is None else self._limits._replace(jobs=min(most, self._limits.jobs))
         check = Check(self._catalogue, order.endpoint, limits)
         try:
             check.run(self._chunks(order.file_id, pace))

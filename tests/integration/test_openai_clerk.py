@@ -228,3 +228,13 @@ def test_a_batch_waits_while_its_key_may_submit_no_more_today(
     assert store.read(orders.due) is False
     store.write(lambda tx: tx.execute(limit.values(documents_per_day=None)))
     is_whole(store, to_its_end(store, clerk, made))
+
+
+def test_a_key_that_may_have_no_open_jobs_has_its_lines_refused(
+    store: Store, made: orders.Order, dispatcher: Dispatcher
+) -> None:
+    limit = sa.update(keys_table).where(keys_table.c.id == made.key_id)
+    store.write(lambda tx: tx.execute(limit.values(open_jobs=0)))
+    found = to_its_end(store, a_clerk(store, dispatcher), made)
+    assert found.state == "failed"
+    assert {error["code"] for error in json.loads(found.errors or "[]")} >= {"invalid_request"}
