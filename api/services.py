@@ -72,7 +72,9 @@ Services = Annotated[Parts, Depends(_parts)]
 Caller = Annotated[Grant, Depends(_caller)]
 """Who asks. Raises Unauthorized, TooManyRequests, Forbidden (a reader that would change something)."""
 
-AsKey = Annotated[int | None, Query(alias="key", ge=1, description="Operators: do it as the key of this id")]
+AS_KEY = "Operators: do it as the key of this id"
+
+AsKey = Annotated[int | None, Query(alias="key", ge=1, le=2**63 - 1, description=AS_KEY)]
 
 
 async def _key(request: Request, caller: Caller, as_key: AsKey = None) -> int:
@@ -83,6 +85,8 @@ async def _key(request: Request, caller: Caller, as_key: AsKey = None) -> int:
             raise Forbidden("only an operator's key sees other keys' jobs")
         return caller.id
     if as_key is not None:
+        if as_key != caller.id:
+            await run_in_threadpool(_parts(request).store.read, keys.get, as_key)
         return as_key
     job_id = request.path_params.get("job_id")
     if job_id is None or not re.fullmatch(search.ID, job_id):
@@ -92,7 +96,7 @@ async def _key(request: Request, caller: Caller, as_key: AsKey = None) -> int:
 
 
 Key = Annotated[int, Depends(_key)]
-"""The id of the key whose jobs the call is about: the caller's, but for operators. Raises as `Caller`."""
+"""The id of the key whose jobs the call is about: the caller's, but for operators. Raises as `Caller`, KeyNotFound."""
 
 
 def _operator(caller: Caller) -> Grant:

@@ -88,6 +88,13 @@ def test_an_operator_sees_and_does_what_each_key_may(api: Running, operator: htt
         refused(operator.get(f"/v1/jobs/{job}"), 404, "job_not_found")
 
 
+def test_an_operator_names_a_key_that_is_none(api: Running, operator: httpx.Client) -> None:
+    job = {"task": "ner", "model": "echo", "documents": [{"text": "a"}]}
+    refused(operator.post("/v1/jobs", params={"key": 999}, json=job), 404, "key_not_found")
+    refused(operator.get("/v1/jobs", params={"key": 999}), 404, "key_not_found")
+    refused(operator.get("/v1/jobs", params={"key": 2**63}), 422, "invalid_request")
+
+
 def test_others_see_no_key_but_their_own(api: Running) -> None:
     with api.http() as http:
         own = http.get("/v1/jobs", params={"key": 1})
