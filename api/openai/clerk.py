@@ -28,6 +28,7 @@ from store.keys import Limits as KeyLimits
 from store.orders import Claimed, Group
 from store.session import Store
 from textmill.errors import (
+    DailyLimitReached,
     FileNotFound,
     InternalError,
     JobClosed,
@@ -277,10 +278,19 @@ class Feeding:
         if missing:
             offset = start + len(documents) - len(missing)
             try:
-                appended = self._store.write(jobs.append, self._key, job_id, missing, offset, None, self._limits)
-            except UploadOffsetMismatch as error:
-                raise LeaseLost("another process feeds it, too") from error
-            self._dispatcher.publish(appended.released)
+                self._store_documents(job_id, missing, offset)
+            except DailyLimitReached as error:
+                # As far as it goes: all at once or none would never begin where a day's documents are fewer than these.
+                if left := error.details["left"]:
+                    self._store_documents(job_id, missing[:left], offset)
+                raise
+
+    def _store_documents(self, job_id: str, documents: list[NewDocument], offset: int) -> None:
+        try:
+            appended = self._store.write(jobs.append, self._key, job_id, documents, offset, None, self._limits)
+        except UploadOffsetMismatch as error:
+            raise LeaseLost("another process feeds it, too") from error
+        self._dispatcher.publish(appended.released)
 
     def close(self) -> None:
         """No more documents follow."""

@@ -226,6 +226,7 @@ def test_a_batch_waits_while_its_key_may_submit_no_more_today(
         assert clerk.work() is True
     assert store.read(orders.get, made.key_id, made.uuid).state == "in_progress"
     assert store.read(orders.due) is False
+    assert rows(store, documents) == [3], "as many as the day has"
     store.write(lambda tx: tx.execute(limit.values(documents_per_day=None)))
     is_whole(store, to_its_end(store, clerk, made))
 
