@@ -214,7 +214,10 @@ def release(tx: Connection, lease: Lease) -> list[Released]:
 
 
 def fail_job(tx: Connection, lease: Lease, code: str, message: str) -> None:
-    """Record that the job's model is at fault. Its documents still get their outcomes, by `settle`. Raises LeaseLost."""
+    """Record that the job's model is at fault. Its documents still get their outcomes, by `settle`.
+
+    Raises LeaseLost.
+    """
     # Locked, not just looked at: a claim that comes in between would let a dead worker's verdict in.
     held = sa.select(shards.c.id).where(_HELD).with_for_update()
     if tx.execute(held, _of(lease)).scalar() is None:
