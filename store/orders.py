@@ -10,7 +10,7 @@ Lock order: an order's row, then those of its jobs.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -266,14 +266,23 @@ def validated(
         tx.execute(sa.insert(order_jobs), [{"order_id": order_id, **group._asdict()} for group in groups])
 
 
-def add_job(tx: Connection, claimed: Claimed, number: int, new: jobs.NewJob) -> tuple[str, list[Released]]:
-    """The job of a group, open and empty. Returns its id. Raises LeaseLost."""
+def add_jobs(tx: Connection, claimed: Claimed, new: Mapping[int, jobs.NewJob]) -> tuple[dict[int, str], list[Released]]:
+    """The jobs of groups, by the groups' numbers, open and empty: all or none. Returns their ids by the same numbers.
+
+    One by one, two batches of a key that may have few open jobs would each get some, and wait for the other's for ever.
+    Raises LeaseLost, TooManyOpenJobs.
+    """
     _write(tx, claimed, fed=False)
-    submitted = jobs.submit(tx, new, [])
-    internal = tx.execute(sa.select(jobs_table.c.id).where(jobs_table.c.uuid == submitted.job.id)).scalar_one()
-    mine = sa.and_(order_jobs.c.order_id == claimed.order.id, order_jobs.c.number == number)
-    tx.execute(sa.update(order_jobs).where(mine).values(job_id=internal, job_uuid=submitted.job.id))
-    return submitted.job.id, submitted.released
+    made: dict[int, str] = {}
+    released: list[Released] = []
+    for number, job in new.items():
+        submitted = jobs.submit(tx, job, [])
+        made[number] = submitted.job.id
+        released += submitted.released
+        internal = tx.execute(sa.select(jobs_table.c.id).where(jobs_table.c.uuid == submitted.job.id)).scalar_one()
+        mine = sa.and_(order_jobs.c.order_id == claimed.order.id, order_jobs.c.number == number)
+        tx.execute(sa.update(order_jobs).where(mine).values(job_id=internal, job_uuid=submitted.job.id))
+    return made, released
 
 
 def fed(tx: Connection, claimed: Claimed) -> None:

@@ -184,6 +184,7 @@ class Clerk:
         feeding = Feeding(self._store, self._dispatcher, claimed, groups, key_limits)
         refused = self._store.read(orders.refused_numbers, order.id)
         try:
+            feeding.begin()
             chunks = self._chunks(order.file_id, pace)
             reading.feed(chunks, order.endpoint, refused, self._limits.line_bytes, feeding.append)
         except TooManyRequests as error:
@@ -271,8 +272,30 @@ class Feeding:
         self._jobs: dict[str, tuple[str, int]] = {}
         """By digest: the job, and how many documents it had when this step came upon it."""
 
+    def begin(self) -> None:
+        """Make the jobs that are missing. Raises LeaseLost, TooManyOpenJobs."""
+        missing = {group.number: group for group in self._groups.values() if group.job_uuid is None}
+        if not missing:
+            return
+        new = {number: self._new_job(group) for number, group in missing.items()}
+        made, released = self._store.write_once(orders.add_jobs, self._claimed, new)
+        self._dispatcher.publish(released)
+        self._jobs = {missing[number].digest: (job_id, 0) for number, job_id in made.items()}
+
+    def _new_job(self, group: Group) -> jobs.NewJob:
+        order = self._claimed.order
+        return jobs.NewJob(
+            self._key,
+            group.task,
+            group.model,
+            json.loads(group.options),
+            metadata={"batch": f"batch_{order.uuid}", "endpoint": order.endpoint},
+            open=True,
+            limits=self._limits,
+        )
+
     def append(self, digest: str, documents: list[NewDocument], start: int) -> None:
-        """Raises JobClosed, JobNotFound, LeaseLost, TooManyOpenJobs, DailyLimitReached."""
+        """Raises JobClosed, JobNotFound, LeaseLost, DailyLimitReached."""
         job_id, had = self._jobs.get(digest) or self._job(digest)
         missing = documents[max(0, had - start) :]
         if missing:
@@ -298,24 +321,9 @@ class Feeding:
             self._store.write_once(jobs.close, self._key, job_id)
 
     def _job(self, digest: str) -> tuple[str, int]:
-        group = self._groups[digest]
-        if group.job_uuid is not None:
-            found = group.job_uuid, self._store.read(jobs.get, self._key, group.job_uuid).counts.total
-        else:
-            order = self._claimed.order
-            metadata = {"batch": f"batch_{order.uuid}", "endpoint": order.endpoint}
-            new = jobs.NewJob(
-                self._key,
-                group.task,
-                group.model,
-                json.loads(group.options),
-                metadata=metadata,
-                open=True,
-                limits=self._limits,
-            )
-            job_id, released = self._store.write_once(orders.add_job, self._claimed, group.number, new)
-            self._dispatcher.publish(released)
-            found = job_id, 0
+        job_id = self._groups[digest].job_uuid
+        assert job_id is not None, "begin() was called"
+        found = job_id, self._store.read(jobs.get, self._key, job_id).counts.total
         self._jobs[digest] = found
         return found
 

@@ -212,7 +212,7 @@ def test_a_job_that_has_the_number_of_a_removed_one_is_not_the_batchs(store: Sto
     store.write(orders.validated, claimed, 1, 1, [], [group])
     claimed = store.write(orders.claim, 60)
     assert claimed is not None
-    store.write(orders.add_job, claimed, 0, jobs.NewJob(key_id, "summarization", "echo"))
+    store.write(orders.add_jobs, claimed, {0: jobs.NewJob(key_id, "summarization", "echo")})
     other = store.write(jobs.submit, jobs.NewJob(key_id, "summarization", "echo"), [(None, "mine")]).job.id
 
     def reuse(tx: sa.Connection) -> None:

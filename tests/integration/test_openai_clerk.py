@@ -78,8 +78,7 @@ def is_whole(store: Store, order: orders.Order) -> None:
 DEATHS: dict[str, tuple[Any, str, int]] = {
     "while lines are looked at": (clerk_module.files, "chunk", 2),
     "before what they come to is written": (clerk_module.orders, "validated", 0),
-    "before the first job": (clerk_module.orders, "add_job", 0),
-    "between two jobs": (clerk_module.orders, "add_job", 1),
+    "before its jobs are made": (clerk_module.orders, "add_jobs", 0),
     "before documents are written": (clerk_module.jobs, "append", 0),
     "between two writes of documents": (clerk_module.jobs, "append", 1),
     "between two jobs that are closed": (clerk_module.jobs, "close", 1),
@@ -131,7 +130,7 @@ class Interrupted:
     write_once = write
 
 
-@pytest.mark.parametrize("at", [orders.validated, orders.add_job, jobs.append, orders.fed], ids=lambda at: at.__name__)
+@pytest.mark.parametrize("at", [orders.validated, orders.add_jobs, jobs.append, orders.fed], ids=lambda at: at.__name__)
 def test_of_two_that_work_on_a_batch_one_takes_effect(
     store: Store, made: orders.Order, dispatcher: Dispatcher, at: Any
 ) -> None:
@@ -160,7 +159,7 @@ def test_a_claim_is_one_processs_until_it_ends(store: Store, made: orders.Order)
         store.write(orders.renew, second, 60)
 
 
-@pytest.mark.parametrize("at", [orders.validated, orders.add_job, jobs.append, orders.fed], ids=lambda at: at.__name__)
+@pytest.mark.parametrize("at", [orders.validated, orders.add_jobs, jobs.append, orders.fed], ids=lambda at: at.__name__)
 def test_a_cancel_in_the_middle_of_a_step_ends_it(
     store: Store, made: orders.Order, dispatcher: Dispatcher, at: Any
 ) -> None:
@@ -202,14 +201,14 @@ def test_a_job_that_is_cancelled_while_the_file_is_read_fails_the_batch(
     store: Store, made: orders.Order, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clerk = a_clerk(store, dispatcher)
-    real = clerk_module.orders.add_job
+    real = clerk_module.orders.add_jobs
 
     def cancelled(tx: sa.Connection, *arguments: Any) -> Any:
-        job_id, released = real(tx, *arguments)
-        jobs.cancel(tx, made.key_id, job_id)
-        return job_id, released
+        job_ids, released = real(tx, *arguments)
+        jobs.cancel(tx, made.key_id, job_ids[0])
+        return job_ids, released
 
-    monkeypatch.setattr(clerk_module.orders, "add_job", cancelled)
+    monkeypatch.setattr(clerk_module.orders, "add_jobs", cancelled)
     found = to_its_end(store, clerk, made)
     assert found.state == "failed"
     assert [error["code"] for error in json.loads(found.errors or "[]")] == ["job_not_found"]
@@ -239,3 +238,20 @@ def test_a_key_that_may_have_no_open_jobs_has_its_lines_refused(
     found = to_its_end(store, a_clerk(store, dispatcher), made)
     assert found.state == "failed"
     assert {error["code"] for error in json.loads(found.errors or "[]")} >= {"invalid_request"}
+
+
+def test_a_batch_that_cannot_have_all_of_its_jobs_takes_none(
+    store: Store, made: orders.Order, dispatcher: Dispatcher
+) -> None:
+    """It has two, and one is free: with one of them it would be in the way of whoever else waits for two."""
+    limit = sa.update(keys_table).where(keys_table.c.id == made.key_id)
+    store.write(lambda tx: tx.execute(limit.values(open_jobs=2)))
+    other = store.write(jobs.submit, jobs.NewJob(made.key_id, "summarization", "echo", open=True), []).job.id
+    clerk = a_clerk(store, dispatcher)
+    for _ in range(3):
+        due_again(store)
+        assert clerk.work() is True
+    assert store.read(orders.get, made.key_id, made.uuid).state == "in_progress"
+    assert rows(store, jobs_table) == [1]
+    store.write(jobs.cancel, made.key_id, other)
+    assert to_its_end(store, clerk, made).state == "completed"
