@@ -8,7 +8,7 @@ a second time: its lines are made of the results whenever they are read.
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -108,6 +108,22 @@ def page(
     return [StoredFile(*row) for row in rows[:limit]], len(rows) > limit
 
 
+def chunks_of(tx: Connection, file_id: int) -> int:
+    """How many chunks an uploaded file has. Raises FileNotFound."""
+    found: int | None = tx.execute(sa.select(files.c.chunks).where(files.c.id == file_id, STORED)).scalar()
+    if found is None:
+        raise FileNotFound
+    return found
+
+
+def keep(tx: Connection, key_id: int, file_id: int) -> None:
+    """Have the key's file there until this transaction has stored what is going to read it. Raises FileNotFound."""
+    there = sa.and_(files.c.id == file_id, files.c.key_id == key_id, STORED)
+    kept = sa.or_(files.c.expires_at.is_(None), files.c.expires_at > db_time())
+    if tx.execute(sa.select(files.c.id).where(there, kept).with_for_update()).scalar() is None:
+        raise FileNotFound
+
+
 def chunk(tx: Connection, file_id: int, number: int) -> bytes | None:
     """A chunk of an uploaded file; None where the file has been removed meanwhile."""
     where = sa.and_(file_chunks.c.file_id == file_id, file_chunks.c.number == number)
@@ -128,13 +144,22 @@ def delete(tx: Connection, key_id: int, file_uuid: str) -> None:
 
     Raises FileNotFound, FileInUse (an order still has to read it).
     """
-    mine = _owned(key_id, file_uuid)
-    gone = sa.update(files).where(mine, sa.not_(_BEING_READ)).values(deleted_at=db_time()).returning(files.c.order_id)
-    row = tx.execute(gone).one_or_none()
-    if row is None:
-        get(tx, key_id, file_uuid)
+    file_id = tx.execute(sa.select(files.c.id).where(_owned(key_id, file_uuid)).with_for_update()).scalar()
+    if file_id is None:
+        raise FileNotFound
+    gone = _hide(tx, [file_id])
+    if not gone:
         raise FileInUse
-    let_go(tx, {row.order_id} - {None})
+    let_go(tx, gone)
+
+
+def _hide(tx: Connection, locked: Sequence[int]) -> list[int | None]:
+    """Delete those of the files that no order is going to read. Returns the orders that they were of.
+
+    The caller has locked them, in a statement before this one: only so are orders seen that were made meanwhile.
+    """
+    unread = sa.update(files).where(files.c.id.in_(locked), sa.not_(_BEING_READ))
+    return list(tx.execute(unread.values(deleted_at=db_time()).returning(files.c.order_id)).scalars())
 
 
 def expire(tx: Connection) -> bool:
@@ -147,17 +172,17 @@ def expire(tx: Connection) -> bool:
     )
     more = False
     for which in over:
-        some = sa.select(files.c.id).where(which).limit(EXPIRED)
-        hide = sa.update(files).where(files.c.id.in_(some)).values(deleted_at=db_time()).returning(files.c.order_id)
-        found: Sequence[Any] = tx.execute(hide).scalars().all()
-        let_go(tx, set(found) - {None})
+        some = sa.select(files.c.id).where(which).limit(EXPIRED).with_for_update(skip_locked=True)
+        found = tx.execute(some).scalars().all()
+        let_go(tx, _hide(tx, found))
         more = more or len(found) == EXPIRED
     return more
 
 
-def let_go(tx: Connection, order_ids: Collection[int]) -> None:
-    """Delete the jobs of ended orders of which no file is left: nobody reads their results any more."""
-    for order_id in order_ids:
+def let_go(tx: Connection, order_ids: Collection[int | None]) -> None:
+    """Delete the jobs of ended orders of which no file is left: nobody reads their results any more. None: no order's
+    file was deleted."""
+    for order_id in sorted({one for one in order_ids if one is not None}):
         if tx.execute(sa.select(files.c.id).where(files.c.order_id == order_id, STORED).limit(1)).scalar() is None:
             theirs = sa.select(order_jobs.c.job_uuid).where(order_jobs.c.order_id == order_id)
             ended = sa.and_(jobs.c.uuid.in_(theirs), jobs.c.state.in_(ENDED_STATES), jobs.c.deleted_at.is_(None))

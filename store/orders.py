@@ -5,7 +5,7 @@ cancelling -> cancelled, or expired. Its documents are those of ordinary jobs, o
 lines ask for. Who drives it is `api/openai/clerk.py`: it claims an order that is due, for a while, with a token, and
 does one step; whatever is written names the token, so that of two that work on one order only one takes effect.
 
-Lock order: an order's row, then those of its jobs.
+Lock order: files, an order's row, those of its jobs.
 """
 
 import json
@@ -122,7 +122,8 @@ _COLUMNS = [orders.c[name] for name in Order._fields[: Order._fields.index("outp
 
 
 def create(tx: Connection, new: NewOrder) -> Order:
-    """Store it; the clerk looks at it at once."""
+    """Store it; the clerk looks at it at once. Raises FileNotFound."""
+    stored_files.keep(tx, new.key_id, new.file_id)
     values = {
         "uuid": uuid.uuid4().hex,
         "key_id": new.key_id,

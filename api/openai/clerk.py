@@ -192,15 +192,21 @@ class Clerk:
             log.info("batch_%s waits: %s", order.uuid, error.message)
             self._store.write(orders.put_off, claimed, min(pause, LONGEST_WAIT))
             return
-        except (JobClosed, JobNotFound, FileNotFound):
+        except (JobClosed, JobNotFound):
             self._deleted(claimed, pace)  # somebody cancelled or deleted one of its jobs, or it stood still for days
+            return
+        except FileNotFound as error:
+            self._fail(claimed, pace, error)
             return
         feeding.close()
         self._store.write(orders.fed, claimed)
 
     def _deleted(self, claimed: Claimed, pace: "Pace") -> None:
+        message = "a job of this batch was cancelled or deleted before all of its documents were there"
+        self._fail(claimed, pace, JobNotFound(message))
+
+    def _fail(self, claimed: Claimed, pace: "Pace", error: TextmillError) -> None:
         self._end_jobs(claimed, pace)
-        error = JobNotFound("a job of this batch was cancelled or deleted before all of its documents were there")
         self._store.write(orders.finalize, claimed, "failed", [_told(error.code, error.message, None, None)])
 
     def _cancel(self, claimed: Claimed, pace: "Pace") -> None:
@@ -232,11 +238,12 @@ class Clerk:
         self._store.write(orders.finish, claimed, ending)
 
     def _chunks(self, file_id: int, pace: "Pace") -> Iterator[bytes]:
-        number = 0
-        while (data := self._store.read(files.chunk, file_id, number)) is not None:
+        for number in range(self._store.read(files.chunks_of, file_id)):
+            data = self._store.read(files.chunk, file_id, number)
+            if data is None:
+                raise FileNotFound
             yield data
             pace()
-            number += 1
 
 
 class Pace:

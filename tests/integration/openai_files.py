@@ -84,5 +84,8 @@ def stored(store: Store, key_id: int, lines: Sequence[str], at_once: int = 3) ->
 
 
 def ordered(store: Store, key_id: int, file: files.StoredFile) -> orders.Order:
-    new = orders.NewOrder(key_id, file.id, file.uuid, "/v1/summarization", "24h", 86_400, {}, 86_400)
-    return store.write(orders.create, new)
+    return store.write(orders.create, new_order(key_id, file))
+
+
+def new_order(key_id: int, file: files.StoredFile) -> orders.NewOrder:
+    return orders.NewOrder(key_id, file.id, file.uuid, "/v1/summarization", "24h", 86_400, {}, 86_400)

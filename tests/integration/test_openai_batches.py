@@ -19,12 +19,14 @@ from store.tables import documents, file_chunks, order_jobs, order_lines, result
 from store.tables import files as files_table
 from store.tables import jobs as jobs_table
 from store.tables import orders as orders_table
+from tests.integration.interleaving import Contender
 from tests.integration.openai_files import (
     PATIENCE,
     begin,
     client_of,
     counts,
     line,
+    new_order,
     ordered,
     read,
     rows,
@@ -227,3 +229,24 @@ def test_a_job_that_has_the_number_of_a_removed_one_is_not_the_batchs(store: Sto
     assert store.read(orders.get, key_id, order.uuid).succeeded == 0
     store.write(files.let_go, [order.id])
     assert store.read(jobs.get, key_id, other).state == "completed"
+
+
+def test_of_a_batch_and_the_end_of_its_file_the_first_one_wins(
+    make_store: MakeStore, store: Store, key_id: int
+) -> None:
+    deleted, read_ = stored(store, key_id, [GOOD]), stored(store, key_id, [GOOD])
+    with store.engine.begin() as tx:
+        files.delete(tx, key_id, deleted.uuid)
+        late = Contender(make_store(), lambda tx: orders.create(tx, new_order(key_id, deleted)))
+    with pytest.raises(files.FileNotFound):
+        late.result()
+    with store.engine.begin() as tx:
+        orders.create(tx, new_order(key_id, read_))
+        late = Contender(make_store(), files.delete, key_id, read_.uuid)
+    with pytest.raises(files.FileInUse):
+        late.result()
+    assert rows(store, orders_table) == [1]
+    store.write(lambda tx: tx.execute(sa.update(orders_table).values(fed=True)))
+    store.write(lambda tx: tx.execute(sa.update(files_table).values(expires_at=db_time(-1))))
+    with pytest.raises(files.FileNotFound):
+        ordered(store, key_id, read_)

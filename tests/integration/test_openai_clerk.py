@@ -18,7 +18,7 @@ from store import jobs, orders
 from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store, db_time
-from store.tables import documents
+from store.tables import documents, file_chunks
 from store.tables import jobs as jobs_table
 from store.tables import keys as keys_table
 from store.tables import orders as orders_table
@@ -255,3 +255,16 @@ def test_a_batch_that_cannot_have_all_of_its_jobs_takes_none(
     assert rows(store, jobs_table) == [1]
     store.write(jobs.cancel, made.key_id, other)
     assert to_its_end(store, clerk, made).state == "completed"
+
+
+@pytest.mark.parametrize("steps", [0, 1], ids=["looked at", "read"])
+def test_a_batch_whose_file_has_lost_a_part_fails(
+    store: Store, made: orders.Order, dispatcher: Dispatcher, steps: int
+) -> None:
+    clerk = a_clerk(store, dispatcher)
+    for _ in range(steps):
+        assert clerk.work() is True
+    store.write(lambda tx: tx.execute(sa.delete(file_chunks).where(file_chunks.c.number == 2)))
+    found = to_its_end(store, clerk, made)
+    assert found.state == "failed"
+    assert [error["code"] for error in json.loads(found.errors or "[]")] == ["file_not_found"]
