@@ -22,7 +22,19 @@ from store.faults import brief
 from store.queue import redis_lists
 from store.receipts import KEPT_SECONDS
 from store.session import Store, db_time, settings_of
-from store.tables import ACTIVE, OUT, UNMEASURED, WAITING, documents, duties, receipts, results, shards, turns
+from store.tables import (
+    ACTIVE,
+    OUT,
+    UNMEASURED,
+    WAITING,
+    documents,
+    duties,
+    order_jobs,
+    receipts,
+    results,
+    shards,
+    turns,
+)
 from store.tables import jobs as jobs_table
 from textmill.errors import TextmillError
 from textmill.wire import ENDED_STATES
@@ -213,7 +225,7 @@ def stale(tx: Connection, model: str) -> list[Released]:
 
 
 def retire(tx: Connection) -> None:
-    """Hide ended jobs that are older than the retention."""
+    """Hide ended jobs that are older than the retention. Those of a batch go with it: `orders.retire`."""
     seconds = settings_of(tx).retention_seconds
     if seconds is None:
         return
@@ -223,6 +235,8 @@ def retire(tx: Connection) -> None:
         jobs_table.c.state.in_(ENDED_STATES),
         jobs_table.c.finished_at < too_long_ago,
         jobs_table.c.deleted_at.is_(None),
+        # Looked up once for all of the jobs, which an EXISTS would not be: no index has the ids of these.
+        jobs_table.c.uuid.not_in(sa.select(order_jobs.c.job_uuid).where(order_jobs.c.job_uuid.is_not(None))),
     )
     tx.execute(sa.update(jobs_table).where(over).values(deleted_at=db_time(), idempotency_key=None))
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 import sqlalchemy as sa
 
-from store import files, jobs, orders
+from store import files, jobs, orders, sweep
 from store.dispatcher import Dispatcher
 from store.queue import celery_app
 from store.session import Store, db_time
@@ -181,6 +181,9 @@ def test_the_retention_removes_batches_too(make_store: MakeStore) -> None:
     with serving(store) as api, client_of(api) as client:
         batch = until(client, begin(client, [GOOD, "{"]), meanwhile=lambda: work(store))
         assert store.write(orders.retire) is False
+        store.write(lambda tx: tx.execute(sa.update(jobs_table).values(finished_at=db_time(-4000))))
+        store.write(sweep.retire)
+        assert "a good text" in str(read(client, batch.output_file_id)), "its jobs are kept as long as the batch"
         store.write(lambda tx: tx.execute(sa.update(orders_table).values(ended_at=db_time(-4000))))
         while any(store.write(step) for step in (orders.retire, files.purge, purge)):
             pass
