@@ -13,7 +13,7 @@ from store import orders, results
 from store.orders import Group, Line, Order
 from store.results import ResultRow
 from store.session import Store
-from textmill.errors import TextmillError
+from textmill.errors import ResultNotReady, TextmillError
 
 STEP = 100
 """Results that one transaction reads."""
@@ -39,7 +39,7 @@ def answered(
     """All lines: those refused, then those of each job in its order. step: called between two transactions. part: the
     lines of one file are wanted alone.
 
-    Raises JobNotFound where one of its jobs has been deleted.
+    Raises JobNotFound where one of its jobs has been deleted, ResultNotReady where one is being retried.
     """
     if part != "output":
         yield from _refused(store, order, step)
@@ -77,7 +77,9 @@ def _of_job(
             if len(held) == count:
                 yield _of_line(order, group, held)
                 held = []
-        start = page.next if page.full else None
+        if page.next is not None and not page.full:
+            raise ResultNotReady("a job of this batch is being retried: read this again when that has ended")
+        start = page.next
         step()
     if held:  # its file was still being read when it was cancelled
         yield _of_line(order, group, held)

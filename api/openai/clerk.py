@@ -34,6 +34,7 @@ from textmill.errors import (
     JobClosed,
     JobNotFound,
     LeaseLost,
+    ResultNotReady,
     TextmillError,
     TooManyRequests,
     Unavailable,
@@ -233,6 +234,10 @@ class Clerk:
                 failed += found.failed
         except JobNotFound as error:
             self._store.write(orders.refuse, claimed, [_told(error.code, error.message, None, None)])
+            return
+        except ResultNotReady:
+            log.info("batch_%s waits: one of its jobs is being retried", claimed.order.uuid)
+            self._store.write(orders.put_off, claimed, self._pause(claimed.order.finalizing_at))
             return
         ending = orders.Ending(counts["output"], failed, sizes["output"], sizes["errors"])
         self._store.write(orders.finish, claimed, ending)

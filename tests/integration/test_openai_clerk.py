@@ -24,7 +24,7 @@ from store.tables import keys as keys_table
 from store.tables import orders as orders_table
 from tests.integration.openai_files import line, ordered, rows, stored, texts
 from tests.integration.serving import ECHO_ONLY, echo, work
-from textmill.errors import LeaseLost
+from textmill.errors import LeaseLost, ResultNotReady
 
 LINES = [*texts(6), line("long", {"input": "x", "max_length": 9}), "{", *texts(5, "more")]
 """The last five have ids that are there already."""
@@ -268,3 +268,35 @@ def test_a_batch_whose_file_has_lost_a_part_fails(
     found = to_its_end(store, clerk, made)
     assert found.state == "failed"
     assert [error["code"] for error in json.loads(found.errors or "[]")] == ["file_not_found"]
+
+
+def test_while_a_job_is_retried_a_batch_is_neither_measured_nor_read(
+    store: Store, key_id: int, dispatcher: Dispatcher
+) -> None:
+    lines = [line("bad", {"input": "fail"}), *texts(6)]
+    order, clerk = ordered(store, key_id, stored(store, key_id, lines)), a_clerk(store, dispatcher)
+
+    def state() -> str:
+        due_again(store)
+        clerk.work()
+        work(store, outcome=echo)
+        return store.read(orders.get, key_id, order.uuid).state
+
+    def retry() -> None:
+        job_id = store.read(orders.groups, order.id)[0].job_uuid
+        assert job_id is not None
+        store.write(jobs.retry, key_id, job_id, None)
+
+    assert any(state() == "finalizing" for _ in range(20))
+    retry()
+    due_again(store)
+    assert clerk.work() is True
+    assert store.read(orders.get, key_id, order.uuid).state == "finalizing", "put off"
+    work(store, outcome=echo)
+    found = to_its_end(store, clerk, order)
+    assert (found.state, found.succeeded, found.failed) == ("completed", 6, 1)
+    retry()
+    with pytest.raises(ResultNotReady):
+        list(answered(store, found, 1_000_000, lambda: None))
+    work(store, outcome=echo)
+    assert len(list(answered(store, found, 1_000_000, lambda: None))) == 7
