@@ -183,6 +183,8 @@ def let_go(tx: Connection, order_ids: Collection[int | None]) -> None:
     """Delete the jobs of ended orders of which no file is left: nobody reads their results any more. None: no order's
     file was deleted."""
     for order_id in sorted({one for one in order_ids if one is not None}):
+        # One after the other: of two that each delete one of its last two files, both would see the other's.
+        tx.execute(sa.select(orders.c.id).where(orders.c.id == order_id).with_for_update())
         if tx.execute(sa.select(files.c.id).where(files.c.order_id == order_id, STORED).limit(1)).scalar() is None:
             theirs = sa.select(order_jobs.c.job_uuid).where(order_jobs.c.order_id == order_id)
             ended = sa.and_(jobs.c.uuid.in_(theirs), jobs.c.state.in_(ENDED_STATES), jobs.c.deleted_at.is_(None))

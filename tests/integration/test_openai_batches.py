@@ -19,7 +19,7 @@ from store.tables import documents, file_chunks, order_jobs, order_lines, result
 from store.tables import files as files_table
 from store.tables import jobs as jobs_table
 from store.tables import orders as orders_table
-from tests.integration.interleaving import Contender
+from tests.integration.interleaving import Contender, row_locks
 from tests.integration.openai_files import (
     PATIENCE,
     begin,
@@ -37,6 +37,7 @@ from tests.integration.openai_files import (
 )
 from tests.integration.serving import Running, serving, work
 from tests.worker_process import running, wait_until
+from textmill.errors import JobNotFound
 
 MakeStore = Callable[..., Store]
 GOOD = line("good", {"input": "a good text"})
@@ -253,3 +254,22 @@ def test_of_a_batch_and_the_end_of_its_file_the_first_one_wins(
     store.write(lambda tx: tx.execute(sa.update(files_table).values(expires_at=db_time(-1))))
     with pytest.raises(files.FileNotFound):
         ordered(store, key_id, read_)
+
+
+@row_locks
+def test_two_that_delete_the_last_two_files_delete_the_jobs(make_store: MakeStore, store: Store, key_id: int) -> None:
+    order = ordered(store, key_id, stored(store, key_id, [GOOD]))
+    job = store.write(jobs.submit, jobs.NewJob(key_id, "summarization", "echo"), [(None, "a text")]).job.id
+    work(store)
+    group = {"number": 0, "digest": "d", "task": "summarization", "model": "echo", "options": "{}", "form": "{}"}
+    link = sa.insert(order_jobs).values(order_id=order.id, job_uuid=job, **group)
+    store.write(lambda tx: tx.execute(link))
+    made = [stored(store, key_id, [GOOD]) for _ in range(2)]
+    both = sa.update(files_table).where(files_table.c.id.in_([file.id for file in made])).values(order_id=order.id)
+    store.write(lambda tx: tx.execute(both))
+    with store.engine.begin() as tx:
+        files.delete(tx, key_id, made[0].uuid)
+        late = Contender(make_store(), files.delete, key_id, made[1].uuid)
+    late.result()
+    with pytest.raises(JobNotFound):
+        store.read(jobs.get, key_id, job)
