@@ -96,11 +96,12 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
         parts.clerk.start()
         if sweeper:
             sweeper.start()
+        removing = asyncio.create_task(parts.asking.run(), name="asking")
         pollers = [
+            removing,
             asyncio.create_task(parts.waiters.run(), name="waiters"),
             asyncio.create_task(parts.listeners.run(), name="listeners"),
             asyncio.create_task(hearing.run(), name="hearing"),
-            asyncio.create_task(parts.asking.run(), name="asking"),
             asyncio.create_task(parts.keys.run(parts.settings.key_use_seconds), name="key uses"),
         ]
         try:
@@ -109,6 +110,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             for poller in pollers:
                 poller.cancel()
             await asyncio.to_thread(parts.clerk.stop)
+            await asyncio.wait([removing])  # what it is at is not done twice at once
             await parts.asking.remove()
             await parts.keys.store_uses()
             if sweeper:

@@ -186,19 +186,30 @@ class Asking:
             await self.remove()
 
     async def remove(self) -> None:
-        """Remove those that wait for it. What the database does not do now is left to the sweep."""
-        ended, unended = self._ended, self._unended
-        self._ended, self._unended = [], []
+        """Remove those that wait for it, in one call at a time. What fails is left to the sweep; where the database is
+        away, the others wait for the next call."""
+        there = True
+        while there and self._ended:
+            some = self._ended[:AT_ONCE]
+            there = await self._tried(fleeting.forget_ended, some)
+            # Not before: a call that is cancelled leaves them to the next one. Removed twice they are removed.
+            del self._ended[: len(some)]
+        while there and self._unended:
+            there = await self._tried(fleeting.forget, *self._unended[0])
+            del self._unended[0]
+        if self._ended or self._unended:
+            self._somebody.set()
+
+    async def _tried(self, work: Callable[..., None], *arguments: Any) -> bool:
+        """False: the database is away, and others need not be tried now."""
         try:
-            for start in range(0, len(ended), AT_ONCE):
-                some = ended[start : start + AT_ONCE]
-                await run_in_threadpool(self._store.write, fleeting.forget_ended, some)
-            for key, job_id in unended:
-                await run_in_threadpool(self._store.write, fleeting.forget, key, job_id)
+            await run_in_threadpool(self._store.write, work, *arguments)
         except Unavailable as error:
             log.warning("jobs whose answers were given are left to the sweep: %s", brief(error))
-        except Exception:  # whatever it is: the next ones get a next try
+            return False
+        except Exception:  # whatever it is: the next ones get their try
             log.exception("jobs whose answers were given are left to the sweep")
+        return True
 
 
 def hung_up(request: Request) -> Callable[[], Awaitable[None]]:

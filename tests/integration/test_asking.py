@@ -175,6 +175,25 @@ def test_a_server_that_stops_says_so(store: Store, pool: ThreadPoolExecutor) -> 
         assert (response.status_code, response.json()["code"]) == (503, "unavailable")
 
 
+def test_of_jobs_that_are_given_up_one_that_cannot_be_removed_keeps_no_other(
+    store: Store, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failing = fleeting.forget, iter([RuntimeError("so it is")])
+
+    def forget(tx: sa.Connection, key_id: int, job_id: str) -> None:
+        for error in failing:
+            raise error
+        real(tx, key_id, job_id)
+
+    monkeypatch.setattr(fleeting, "forget", forget)
+    with serving(store, faces=FACES) as api, api.http() as http:
+        given_up = [pool.submit(http.post, "/toy", json={"texts": ["a text"]}, timeout=900) for _ in range(3)]
+        wait_until(lambda: rows(store)[0] == 3, "the jobs are there")
+        api.server.should_exit = True
+        assert [answer.result().status_code for answer in given_up] == [503] * 3
+    assert rows(store)[0] == 1
+
+
 def test_what_a_dead_api_leaves_the_sweep_forgets(store: Store, key_id: int) -> None:
     def submit(**more: Any) -> str:
         return store.write(jobs.submit, NewJob(key_id, "ner", "echo", **more), [(None, "text")]).job.id
