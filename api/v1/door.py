@@ -210,6 +210,10 @@ def refuse_unstorable(value: Any, path: str) -> None:
             raise InvalidText(message, field=place, character=position)
 
 
+_HOLDS_TEXT = (str, dict, list)
+"""Of JSON's values; the others, of which a vector or a list of tokens has many thousands, need no path."""
+
+
 def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
     waiting = [(path, value)]  # a list and not recursion: the depth is the producer's choice
     while waiting:
@@ -219,9 +223,11 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
         elif isinstance(here, dict):
             for key, inner in here.items():
                 yield f"a key of {place}", key
-                waiting.append((f"{place}.{key}", inner))
+                if isinstance(inner, _HOLDS_TEXT):
+                    waiting.append((f"{place}.{key}", inner))
         elif isinstance(here, list):
-            waiting += [(f"{place}.{number}", inner) for number, inner in enumerate(here)]
+            found = ((number, inner) for number, inner in enumerate(here) if isinstance(inner, _HOLDS_TEXT))
+            waiting += [(f"{place}.{number}", inner) for number, inner in found]
 
 
 def _not_json(body: bytes, reason: str, where: dict[str, int]) -> InvalidRequest:
