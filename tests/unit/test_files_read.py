@@ -25,7 +25,7 @@ from tests.unit.made_files import (
     as_zip,
 )
 from textmill.errors import InvalidRequest, InvalidText
-from textmill.files import sources, zipped
+from textmill.files import markup, sources, zipped
 from textmill.files.columns import Columns
 from textmill.files.encodings import FileNotice
 from textmill.files.formats import FORMATS
@@ -307,3 +307,13 @@ def test_what_is_not_installed_is_named_with_its_extra(here: Path, monkeypatch: 
     with pytest.raises(InvalidRequest, match=r"textmill\[remote\]"):
         expand(["s3://bucket/a.csv"])
     assert {one.needs for one in FORMATS.values()} - {None} <= sources.EXTRAS.keys()
+
+
+@pytest.mark.parametrize(
+    ("odd", "left"),
+    [("<![ endif]>", ""), ("<![foo[x]]>", ""), ("<![if !x]>y<![endif]>", "y"), ("<![CDATA[a > b]]>", ""), ("<![", "")],
+)
+def test_marked_sections_of_any_kind_are_no_text(odd: str, left: str, here: Path) -> None:
+    assert markup.text_of(f"<p>before</p><p>{odd}</p><p>after</p>").split() == ["before", *left.split(), "after"]
+    (here / "m.eml").write_text(f"Subject: s\nContent-Type: text/html\n\n<p>before {odd}\n")
+    assert codes(from_files(["m.eml"]))[0][1].startswith("s\n\nbefore")
