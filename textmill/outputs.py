@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from textmill import wire
-from textmill.errors import InvalidRequest
-from textmill.files import entities, split, tables
+from textmill.errors import InvalidRequest, TextmillError
+from textmill.files import entities, sources, split
 from textmill.files.inputs import from_files
+from textmill.files.parts import Parts
 from textmill.files.results import Form, form_of
 from textmill.files.sources import STDIN
 from textmill.notes import Plan
@@ -32,10 +33,13 @@ class Outputs:
         self.lines = form_of("x.jsonl", plan.task) if self.staged else self.form
 
     def make(self) -> None:
-        """Write all of them from what was collected, each replaced as a whole."""
+        """Write all of them from what was collected, each replaced as a whole.
+
+        Raises InvalidRequest, and writes nothing, where rows are to be joined of an input that was changed.
+        """
         fresh = self.out.with_name(self.out.name + ".job.new")
         if self.plan.join:
-            self.form.write_joined(self._rows, self._results, fresh)
+            self._join(fresh)
         else:
             self.form.write(self._results, fresh)
         if self.plan.split is not None:
@@ -49,7 +53,25 @@ class Outputs:
             for line in file:
                 yield wire.Result.model_validate_json(line)
 
-    def _rows(self) -> Iterator[tables.Row]:
+    def _join(self, fresh: Path) -> None:
+        # Before: the usual case, and nothing is read for it. After: it was changed while it was being read.
+        self._check_inputs()
+        try:
+            self.form.write_joined(self._documents, self._results, fresh)
+            self._check_inputs()
+        except TextmillError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+    def _check_inputs(self) -> None:
+        """By position alone a row would get another's result. Raises InvalidRequest where a file is not the plan's."""
+        for before in self.plan.inputs:
+            if sources.facts(before[0]) != before:
+                raise InvalidRequest(
+                    f"{before[0]} was changed while the job ran: its rows are not joined"
+                    f" (--restart begins anew; {self.collected.name} has the results)"
+                )
+
+    def _documents(self) -> Iterator[Parts]:
         plan = self.plan
-        for parts in from_files(plan.files, plan.format, plan.columns, plan.encoding):
-            yield parts.row
+        return from_files(plan.files, plan.format, plan.columns, plan.encoding)

@@ -11,12 +11,15 @@ import pytest
 from pyarrow import parquet as pq
 
 from tests.unit.made_files import as_parquet
-from textmill import cli_options, tasks, wire
+from textmill import cli_options, notes, tasks, wire
 from textmill.errors import InvalidRequest
 from textmill.files import entities, split, tables
 from textmill.files.columns import Columns
 from textmill.files.inputs import from_files
+from textmill.files.jsonl import result_line
+from textmill.files.parts import Parts
 from textmill.files.results import To, form_of
+from textmill.outputs import Outputs
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +96,7 @@ def test_parquet_is_written_row_group_by_row_group(here: Path) -> None:
 def join(name: str, out: str, results: list[wire.Result], **columns: str) -> None:
     form = form_of(out, "summarization", join=True)
     source = Columns(**columns, keep=True)
-    form.write_joined(lambda: (one.row for one in from_files([name], columns=source)), lambda: results, Path(out))
+    form.write_joined(lambda: from_files([name], columns=source), lambda: results, Path(out))
 
 
 OUTCOMES = [result(0, {"summary_text": "short"}), result(1)]
@@ -132,6 +135,36 @@ def test_rows_need_not_have_the_same_columns(here: Path) -> None:
     for few in (OUTCOMES[:1], [*OUTCOMES, result(2)]):
         with pytest.raises(InvalidRequest, match="the input has other rows"):
             join("t.jsonl", "out.jsonl", few)
+
+
+@pytest.mark.parametrize(
+    ("when", "content", "said"),
+    [
+        ("before", "id,text\n0,a\n1,b\n2,c\n", "in.csv was changed"),
+        ("between", "id,text\n1,b\n0,a\n", "has '1' where the job has '0'"),
+        ("meanwhile", "id,text\n0,A\n1,B\n", "in.csv was changed"),
+    ],
+)
+def test_rows_of_a_changed_input_are_not_joined(
+    when: str, content: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = here / "in.csv"
+    source.write_text(content if when == "between" else "id,text\n0,a\n1,b\n")
+    plan = notes.plan("summarization", ["in.csv"], "auto", None, "normal", None, {}, Columns(keep=True), join=True)
+    outputs = Outputs(plan, here / "out.csv")
+    outputs.collected.write_text("".join(map(result_line, OUTCOMES)))
+
+    def read(*given: Any) -> Iterator[Parts]:
+        yield from from_files(*given)
+        source.write_text(content + "\n")
+
+    if when == "before":
+        source.write_text(content)
+    if when == "meanwhile":
+        monkeypatch.setattr("textmill.outputs.from_files", read)
+    with pytest.raises(InvalidRequest, match=said):
+        outputs.make()
+    assert {one.name for one in here.iterdir()} == {"in.csv", "out.csv.job.jsonl"}
 
 
 # --- entities ---------------------------------------------------------------------------------------------------------

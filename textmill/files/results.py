@@ -11,6 +11,7 @@ from textmill.errors import InvalidRequest
 from textmill.files import delimited, entities, tables
 from textmill.files.formats import FOREIGN, SUFFIXES
 from textmill.files.jsonl import result_line
+from textmill.files.parts import Parts
 from textmill.files.sources import need
 
 To = Literal["auto", "jsonl", "csv", "tsv", "parquet", "conll", "spacy"]
@@ -20,8 +21,8 @@ NAMED: dict[str, To] = {
     ".parquet": "parquet", ".pq": "parquet", ".conll": "conll",
 }  # fmt: skip
 
-Rows = Callable[[], Iterator[tables.Row]]
-"""The rows of the input, from the first one on each time that it is called."""
+Rows = Callable[[], Iterator[Parts]]
+"""The documents of the input with their rows, from the first one on each time that it is called."""
 
 
 Results = Callable[[], Iterable[wire.Result]]
