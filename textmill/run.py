@@ -180,16 +180,16 @@ def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
         save(notes, place)
 
     documents = _documents(place.plan)
-    watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
+    # Files, too: a table that can be read now and could not before (or the other way round) has other documents.
+    watch = Watch(place.read or Digest(), job.counts.total, note)
     try:
         with Bar(job.info, transient=True) if progress else Bar.none() as bar:
             job.upload(Bar.counted(documents, job.info, bar), watch)
-            if watch:
-                watch.finish()
+            watch.finish()
             job.close()
     except InvalidRequest as error:
         # An input that is not the one before is mended by giving that one; anything else was refused for good.
-        if not (watch and watch.other):
+        if not watch.other:
             _abandon(job, place, notes, error)
         raise
 
@@ -213,7 +213,7 @@ def _check_closed(job: Job, place: Place) -> None:
         raise InvalidRequest(
             f"job {job.id} was closed with {job.counts.total} of {given.documents} documents: --restart begins anew"
         )
-    if "-" in place.plan.files and given != place.read:
+    if given != place.read:
         raise InvalidRequest(OTHER_INPUT)
 
 

@@ -173,13 +173,16 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
     command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
     from textmill import notes
+    from textmill.digest import digest_of
+    from textmill.files.parts import Parts
 
+    read = digest_of(Parts(None, text) for text in texts[:7])
     # As a run leaves it that was killed in the middle of its upload.
     with Client(api.url, api.secret) as mill:
         plan = notes.plan("summarization", ["in.txt"], "lines", "echo", "normal", None, {})
         job = mill.open_job("summarization", model="echo", idempotency_key="k")
         job.upload(texts[:7])
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command)
@@ -188,13 +191,25 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     # And one whose job was closed by the server before it came back.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7]).close()
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
     assert "closed with 7 of 30" in run(api, *command, code=2)
+    # The same number of documents, and others: a file that could not be read then.
+    with Client(api.url, api.secret) as mill:
+        other = [*texts[:-1], "other"]
+        job = mill.open_job("summarization", model="echo").upload(other).close()
+        read = digest_of(Parts(None, text) for text in other)
+        for open_again in (False, True):
+            if open_again:
+                job = mill.open_job("summarization", model="echo").upload(other)
+            place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
+            (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+            assert "other documents" in run(api, *command, code=2)
+    read = digest_of(Parts(None, text) for text in texts[:7])
     # And one that is given up.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7])
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command, "--restart")
