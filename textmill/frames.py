@@ -31,7 +31,8 @@ class Frame(Generic[F]):
         self._task = task
         header = self._frame.columns
         wanted = {column, id_column, *(self._columns.fields or ())} - {None}
-        for name in (column, id_column):
+        instead = column not in header and self._columns.instead_of_text(header)
+        for name in (None if instead else column, id_column):
             if name is not None and header.count(name) != 1:
                 raise InvalidRequest(f"no column is named {name!r}; the frame has: {', '.join(map(str, header))}")
         self._used = [name for name in header if name in wanted]

@@ -32,6 +32,7 @@ from textmill.files.formats import FORMATS
 from textmill.files.inputs import check, from_files
 from textmill.files.parts import UNREADABLE, Parts
 from textmill.files.sources import expand
+from textmill.tasks import fields_of
 
 ROWS = [{"key": 7, "body": "Ela mora em Évora.", "year": 2020}, {"key": 8, "body": None, "year": None}]
 KEYED = Columns("body", "key")
@@ -94,6 +95,39 @@ def test_the_task_s_columns_go_with_the_row_and_null_is_none(here: Path) -> None
     assert [dict(one.fields) for one in from_files(["t.parquet"], columns=Columns(fields=("question",)))] == [
         {"question": "Who?"}, {},
     ]  # fmt: skip
+
+
+TALK = [{"role": "user", "content": "Olá"}]
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("t.csv", "t.tsv")])
+@pytest.mark.parametrize("keep", [False, True])
+def test_messages_stand_in_for_the_text_of_a_row(name: str, keep: bool, here: Path) -> None:
+    columns = Columns(id="key", fields=fields_of("text-generation"), keep=keep)
+    (here / name).write_bytes(TABLES[name]([{"key": "a", "messages": TALK}]))
+    assert [one[:3] for one in from_files([name], columns=columns)] == [("a", None, {"messages": TALK})]
+    (here / name).write_bytes(
+        TABLES[name]([{"key": "a", "messages": TALK, "text": None}, {"key": "b", "messages": None, "text": "x"}])
+    )
+    assert [one[:3] for one in from_files([name], columns=columns)] == [("a", None, {"messages": TALK}), ("b", "x", {})]
+    (here / name).write_bytes(TABLES[name]([{"key": "a", "messages": None}]))
+    with pytest.raises(InvalidRequest, match="no column is named 'text'"):
+        list(from_files([name], columns=columns))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_cell_is_no_conversation(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"text": "x", "messages": "y"}]))
+    columns = Columns(fields=fields_of("text-generation"))
+    assert [one[:3] for one in from_files([name], columns=columns)] == [(None, "x", {})]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_column_is_the_text_or_a_field_and_not_both(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"question": "Who?", "text": "x"}]))
+    assert [one[:3] for one in from_files([name], columns=Columns("question", "text", ("question", "text")))] == [
+        ("x", "Who?", {})
+    ]
 
 
 def test_parquet_is_read_a_few_rows_at_a_time(here: Path) -> None:
