@@ -283,6 +283,20 @@ def test_odd_texts_are_texts(name: str, here: Path) -> None:
     assert codes(from_files(["a.txt"])) == [("a.txt", name)]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.json"])
+def test_utf_16_without_its_mark_is_no_utf_16(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"text": "Olá"}]).decode().encode("utf-16-le"))
+    with pytest.raises(InvalidText, match=f"{name} is not utf-16.*BOM"):
+        list(from_files([name], encoding="utf-16"))
+    assert codes(from_files([name], encoding="utf-16-le")) == [(None, "Olá")]
+
+
+def test_a_codec_of_names_reads_no_text(here: Path) -> None:
+    (here / "a.txt").write_bytes("Olá".encode())
+    with pytest.warns(FileNotice):
+        assert codes(from_files(["a.txt"], encoding="idna")) == [("a.txt", "file_encoding_unknown")]
+
+
 # --- where files are --------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +335,7 @@ def test_addresses_are_read_by_fsspec(here: Path) -> None:
         assert sources.facts(names[0]) != before
         with pytest.raises(InvalidRequest, match="no such file"):
             expand(["memory://box/*.pdf"])
+        assert sources.facts("memory://box/gone.csv") == ("memory://box/gone.csv", None, None)
         with pytest.warns(FileNotice, match="gone.csv cannot be read"):
             assert codes(from_files(["memory://box/gone.csv"])) == [("memory://box/gone.csv", "file_unreadable")]
     finally:
