@@ -3,6 +3,8 @@
 import csv
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -135,6 +137,18 @@ def test_rows_need_not_have_the_same_columns(here: Path) -> None:
     for few in (OUTCOMES[:1], [*OUTCOMES, result(2)]):
         with pytest.raises(InvalidRequest, match="the input has other rows"):
             join("t.jsonl", "out.jsonl", few)
+
+
+def test_cells_of_any_type_are_bare(here: Path) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    row = {"at": moment, "day": moment.date(), "hour": moment.time(), "price": Decimal("1.50"), "is": True, "n": [1]}
+    (here / "t.parquet").write_bytes(as_parquet([{"text": "a", **row, "inside": {"day": moment.date()}}]))
+    join("t.parquet", "out.csv", OUTCOMES[:1])
+    with open("out.csv", newline="") as file:
+        [shown] = csv.DictReader(file, strict=True)
+    assert [shown[name] for name in (*row, "inside")] == [
+        "2026-01-02T03:04:05+00:00", "2026-01-02", "03:04:05", "1.50", "true", "[1]", '{"day":"2026-01-02"}',
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date, time
 from typing import IO, Any, Literal
 
 from textmill import tasks, wire
@@ -119,10 +120,12 @@ def columns(task: str) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value as text: what is no text as JSON."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    """A value as text: what JSON knows and is no text as JSON, times as ISO 8601, the rest as Python writes it."""
+    if isinstance(value, (bool, int, float, list, dict)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=cell)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return "" if value is None else str(value)
 
 
 def row(cells: list[str], kind: str) -> str:
