@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import zstandard
+from pyarrow import parquet as pq
 
 from tests.unit.made_files import (
     FRENCH,
@@ -95,6 +96,19 @@ def test_the_task_s_columns_go_with_the_row_and_null_is_none(here: Path) -> None
     assert [dict(one.fields) for one in from_files(["t.parquet"], columns=Columns(fields=("question",)))] == [
         {"question": "Who?"}, {},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_value_that_python_has_no_type_for_is_told_with_its_rows(form: str, here: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "at": pa.array([0, 10**14], pa.timestamp("s"))})
+    if form == "parquet":
+        pq.write_table(table.cast(pa.schema([("text", pa.string()), ("at", pa.timestamp("ms"))])), "t.parquet")
+    else:
+        with pa.ipc.new_file("t.arrow", table.schema) as writer:
+            writer.write_table(table)
+    assert codes(from_files([f"t.{form}"])) == [(None, "a"), (None, "b")]  # the column is not read
+    with pytest.raises(InvalidRequest, match=f"t.{form}, rows 1 to 2: a value is none that Python has"):
+        list(from_files([f"t.{form}"], columns=Columns(keep=True)))
 
 
 TALK = [{"role": "user", "content": "Olá"}]

@@ -134,6 +134,9 @@ def test_rows_need_not_have_the_same_columns(here: Path) -> None:
     (here / "t.jsonl").write_text('{"text": "a", "x": 1}\n{"text": "b", "x": {"y": 1}}\n')
     with pytest.raises(InvalidRequest, match=r"do not go together.*\.jsonl"):
         join("t.jsonl", "out.parquet", OUTCOMES)
+    (here / "t.jsonl").write_text(f'{{"text": "a", "x": 1}}\n{{"text": "b", "x": {2**70}}}\n')
+    with pytest.raises(InvalidRequest, match=r"do not go together.*\.jsonl"):
+        join("t.jsonl", "out.parquet", OUTCOMES)
     for few in (OUTCOMES[:1], [*OUTCOMES, result(2)]):
         with pytest.raises(InvalidRequest, match="the input has other rows"):
             join("t.jsonl", "out.jsonl", few)

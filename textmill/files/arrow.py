@@ -50,9 +50,18 @@ def _sliced(batch: Any) -> Iterator[Any]:
 
 
 def _documents(batches: Any, columns: Columns, name: str) -> Iterator[tuple[int, Parts]]:
+    import pyarrow as pa
+
     number = 0
     for batch in batches:
-        for row in batch.to_pylist():
+        try:
+            rows = batch.to_pylist()
+        except (pa.ArrowException, UnicodeDecodeError):
+            raise  # damaged, or an encoding: told by whoever knows which
+        except (OverflowError, ValueError) as error:
+            place = f"{name}, rows {number + 1} to {number + batch.num_rows}"
+            raise InvalidRequest(f"{place}: a value is none that Python has: {error}", file=name) from error
+        for row in rows:
             number += 1
             yield number, columns.parts(row, f"{name}, row {number}")
 

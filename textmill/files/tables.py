@@ -114,8 +114,8 @@ def write_parquet(rows: Callable[[], Iterator[Row]], header: list[str], path: Pa
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches(rows()):
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema), row_group_size=ROW_GROUP)
-    except pa.ArrowException as error:
-        raise InvalidRequest(f"{path.name}: {error}") from error
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise InvalidRequest(f"{path.name}: {error}; write .jsonl instead") from error
 
 
 def _schema(rows: Iterator[Row], header: list[str]) -> Any:
@@ -128,7 +128,7 @@ def _schema(rows: Iterator[Row], header: list[str]) -> Any:
             names = [name for name in header if any(name in row for row in batch)]
             seen = pa.table({name: [row.get(name) for row in batch] for name in names}).schema
             found = pa.unify_schemas([found, seen], promote_options="permissive")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError, ValueError) as error:
         raise InvalidRequest(f"a column has values that do not go together: {error}; write .jsonl instead") from error
     return pa.schema([found.field(name) if name in found.names else pa.field(name, pa.null()) for name in header])
 
