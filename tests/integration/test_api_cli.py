@@ -693,7 +693,7 @@ def test_entities_are_written_with_their_texts(api: Running, tmp_path: Path) -> 
     assert "Ada -X- _ B-PER\nwent -X- _ O\n" in (tmp_path / "out.conll").read_text()
     assert lines(tmp_path / "out.jsonl")[0]["ents"] == [{"start": 0, "end": 3, "label": "PER"}]
     assert (tmp_path / "brat" / "in.txt").read_text() == "Ada went.\n"
-    assert (tmp_path / "brat" / "in.txt.ann").read_text() == "T1\tPER 0 3\tAda\n"
+    assert (tmp_path / "brat" / "in.ann").read_text() == "T1\tPER 0 3\tAda\n"
     job_id = json.loads((tmp_path / "out.conll.job").read_text())["job_id"]
     assert run(api, "results", job_id, "--to", "conll") == (tmp_path / "out.conll").read_text()
     assert "name a file with -o" in run(api, "results", job_id, "--to", "parquet", code=2)

@@ -269,6 +269,17 @@ def test_no_document_takes_another_s_file(here: Path) -> None:
     assert len(list((here / "out").rglob("*.txt"))) == len(ids)
 
 
+def test_a_text_and_its_entities_stay_a_pair(here: Path) -> None:
+    ids = ["a", "a.txt", "a.ann", "a.ann/b", "a.txt/b", "a.txt.txt", "a.ann.txt", "x" * 500]
+    given = [result(n, found_in(f"Ada {n}", ("Ada", "PER")), id=one, text=f"Ada {n}") for n, one in enumerate(ids)]
+    given[1] = result(1, found_in("In Ada", ("Ada", "PER")), id=ids[1], text="In Ada")
+    split.write(given, here / "out", "ner")
+    texts = {one.with_suffix(""): one.read_text() for one in (here / "out").rglob("*.txt")}
+    named = {one.with_suffix(""): one.read_text().split()[2] for one in (here / "out").rglob("*.ann")}
+    assert sorted(texts.values()) == sorted(str(one.text) for one in given)
+    assert named == {stem: str(text.index("Ada")) for stem, text in texts.items()}
+
+
 def test_a_link_leads_nowhere(here: Path) -> None:
     (here / "out").mkdir()
     (here / "away").mkdir()
@@ -281,7 +292,7 @@ def test_a_link_leads_nowhere(here: Path) -> None:
 def test_entities_are_split_as_brat_reads_them_and_the_rest_as_json(here: Path) -> None:
     split.write([result(0, OUTPUT, id="a.txt", text=TEXT)], here / "out", "ner")
     assert (here / "out/a.txt").read_text() == TEXT
-    for line in (here / "out/a.txt.ann").read_text().splitlines():
+    for line in (here / "out/a.ann").read_text().splitlines():
         _, place, word = line.split("\t")
         _, start, end = place.split()
         assert TEXT[int(start) : int(end)] == word
