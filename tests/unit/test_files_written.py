@@ -55,6 +55,13 @@ def test_the_choices_are_those_of_the_command() -> None:
     assert get_args(To) == cli_options.TOS
 
 
+@pytest.mark.parametrize("to", ["auto", "csv"])
+@pytest.mark.parametrize("name", ["out.csv.gz", "out.jsonl.zst", "out.GZ"])
+def test_a_packed_output_is_refused(name: str, to: To) -> None:
+    with pytest.raises(InvalidRequest, match="not written packed"):
+        form_of(name, "ner", to)
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 

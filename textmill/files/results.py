@@ -12,7 +12,7 @@ from textmill.files import delimited, entities, tables
 from textmill.files.formats import FOREIGN, SUFFIXES
 from textmill.files.jsonl import result_line
 from textmill.files.parts import Parts
-from textmill.files.sources import need
+from textmill.files.sources import PACKED, need
 
 To = Literal["auto", "jsonl", "csv", "tsv", "parquet", "conll", "spacy"]
 
@@ -71,6 +71,8 @@ def form_of(name: str, task: str, to: To = "auto", join: bool = False) -> Form:
     Raises InvalidRequest for a suffix of a format that is not written: JSON lines in an .xlsx would be a surprise.
     """
     suffix = Path(name).suffix.lower()
+    if suffix in PACKED:
+        raise InvalidRequest(f"{name}: results are not written packed: name it without {suffix}, and pack it then")
     kind = NAMED.get(suffix, "jsonl") if to == "auto" else to
     if to == "auto" and suffix not in NAMED and (suffix in FOREIGN or SUFFIXES.get(suffix, "text") != "text"):
         raise InvalidRequest(f"{name}: {suffix} files are not written: name it .jsonl, .csv, .tsv or .parquet")
