@@ -207,6 +207,9 @@ def results(
         job = client.job(job_id)
         form = form_of(output, job.info.task, to)
         made: Counter[str] = Counter()
+        if output != "-":
+            # It tells of what stood here before.
+            origin.path_of(Path(output)).unlink(missing_ok=True)
 
         def found() -> Iterator[Result]:
             for result in job.results(state, text=form.with_text):

@@ -369,14 +369,24 @@ def test_provenance_stands_beside_the_results_and_follows_them(api: Running, tmp
     run(api, "results", told["job"], "-o", "more.jsonl", "--provenance")
     other = json.loads((tmp_path / "more.jsonl.provenance.json").read_text())
     assert other == again | {"results": "more.jsonl"}
+    run(api, "results", told["job"], "-o", "more.jsonl")
+    assert not (tmp_path / "more.jsonl.provenance.json").exists()
     assert "name it with -o" in run(api, "results", told["job"], "--provenance", code=2)
     with Client(api.url, api.secret) as mill:
         mill.job(told["job"]).delete()
     run(api, *command, "--provenance")
     assert json.loads(beside.read_text()) == again
+    beside.write_text(json.dumps(again | {"job": "another", "results": "another"}))
+    run(api, *command)
+    assert json.loads(beside.read_text())["job"] == told["job"]
     (tmp_path / "in.txt").write_text("c\n")
     with Worker(api.store):
         run(api, *command, "--restart")
+    assert not beside.exists()
+    # Of what is made when the last result is there as well.
+    beside.write_text("{}")
+    with Worker(api.store):
+        run(api, *command, "--restart", "--split", "files")
     assert not beside.exists()
 
 
