@@ -110,12 +110,13 @@ def run(
     from textmill import notes
     from textmill import run as resume
     from textmill.files.sources import expand
+    from textmill.outputs import Own
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
     plan = notes.plan(
         task,
-        expand(files),
+        expand(files, Own(output, split)),
         given["format_"],
         given["model"],
         given["priority"],

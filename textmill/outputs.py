@@ -15,6 +15,25 @@ from textmill.files.sources import STDIN
 from textmill.notes import Plan
 
 
+class Own:
+    """Whether a file is what a run writes: in a folder that is its input, it is none of the input."""
+
+    def __init__(self, out: Path, split: str | None) -> None:
+        self._name = out.name
+        self._folder = os.path.realpath(out.parent)
+        self._split = None if split is None else os.path.join(os.path.realpath(split), "")
+
+    def __call__(self, name: str) -> bool:
+        """By its place: whether it is there yet does not matter."""
+        folder, last = os.path.split(name)
+        # The folder's, since a link to a file elsewhere stands where it stands.
+        folder = os.path.realpath(folder or ".")
+        if self._split is not None and os.path.join(folder, "").startswith(self._split):
+            return True
+        beside = last == self._name or last.startswith((f"{self._name}.job", f"{self._name}.provenance.json"))
+        return beside and folder == self._folder
+
+
 class Outputs:
     """The files that a plan writes."""
 

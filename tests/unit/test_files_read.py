@@ -33,6 +33,7 @@ from textmill.files.formats import FORMATS
 from textmill.files.inputs import check, from_files
 from textmill.files.parts import UNREADABLE, Parts
 from textmill.files.sources import expand
+from textmill.outputs import Own
 from textmill.tasks import fields_of
 
 ROWS = [{"key": 7, "body": "Ela mora em Évora.", "year": 2020}, {"key": 8, "body": None, "year": None}]
@@ -360,6 +361,21 @@ def test_addresses_are_read_by_fsspec(here: Path) -> None:
     assert codes(from_files([name])) == [(None, "in a zip")]
     with pytest.raises(InvalidRequest, match="nowhere"):
         expand(["nowhere://x/a.csv"])
+
+
+def test_what_a_run_writes_is_none_of_its_input(here: Path) -> None:
+    own = ["o.csv", "o.csv.job", "o.csv.job.jsonl", "o.csv.provenance.json", "parts/in/a.txt"]
+    others = ["a.txt", "o.csv.txt", "oo.csv", "parts.txt", "sub/o.csv"]
+    for name in (*own, *others):
+        (here / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "in" / name).write_text("x")
+    (here / "link").symlink_to(here / "in")
+    for out, split in (("in/o.csv", "in/parts"), (str(here / "link" / "o.csv"), "link/parts")):
+        found = expand(["in", "link/**/*"], Own(Path(out), split))
+        assert found == [f"{folder}/{name}" for folder in ("in", "link") for name in others]
+    # What is named is meant.
+    assert expand(["in/o.csv"], Own(Path("in/o.csv"), None)) == ["in/o.csv"]
+    assert len(expand(["in"], Own(Path("elsewhere/o.csv"), None))) == len(own) + len(others)
 
 
 def test_what_is_not_installed_is_named_with_its_extra(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,10 +46,11 @@ def suffixes(name: str) -> tuple[str, str]:
 # --- which files ------------------------------------------------------------------------------------------------------
 
 
-def expand(patterns: Iterable[str]) -> list[str]:
+def expand(patterns: Iterable[str], without: Callable[[str], bool] = lambda name: False) -> list[str]:
     """File names, folders, patterns (`reports/**/*.txt`) and addresses -> files in order; `-` stays.
 
-    Of a folder all files, those in folders below too, but none whose name begins with a dot. Raises InvalidRequest
+    Of a folder all files, those in folders below too, but none whose name begins with a dot. without: says of a file
+    that was found in a folder or by a pattern that it is none of the input. Raises InvalidRequest
     where nothing matches, FileUnreadable where a store cannot be asked.
     """
     found: list[str] = []
@@ -59,9 +60,10 @@ def expand(patterns: Iterable[str]) -> list[str]:
         elif pattern == STDIN or os.path.isfile(pattern):
             matches = [pattern]
         elif os.path.isdir(pattern):
-            matches = sorted(_inside(pattern))
+            matches = sorted(name for name in _inside(pattern) if not without(name))
         else:
-            matches = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+            matching = (name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+            matches = sorted(name for name in matching if not without(name))
         if not matches:
             raise InvalidRequest(f"{pattern}: no such file")
         found += matches
