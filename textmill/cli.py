@@ -31,7 +31,6 @@ from textmill.cli_options import (
 
 if TYPE_CHECKING:
     from textmill.client import Job
-    from textmill.wire import Result
 
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
@@ -201,6 +200,7 @@ def results(
     """
     from textmill import provenance as origin
     from textmill.files.results import form_of
+    from textmill.wire import Result
 
     if provenance and output == "-":
         raise click.UsageError("--provenance stands beside a file of results: name it with -o")
