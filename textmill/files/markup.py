@@ -38,7 +38,7 @@ class _Reader(HTMLParser):
         elif tag in PARAGRAPHS:
             self.pieces.append("\n\n")
 
-    def parse_marked_section(self, i: int, report: int = 1) -> int:
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
         """The end of `<![if ...]>` and of anything alike, which ends with its bracket; -1 where that has not come yet.
 
         Python's own takes a few words there, and ends with an AssertionError at any other.
