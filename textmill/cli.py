@@ -31,7 +31,6 @@ from textmill.cli_options import (
 
 if TYPE_CHECKING:
     from textmill.client import Job
-    from textmill.wire import Result
 
 ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
@@ -110,12 +109,13 @@ def run(
     from textmill import notes
     from textmill import run as resume
     from textmill.files.sources import expand
+    from textmill.outputs import Own
 
     options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
     metadata = parsed_metadata(given["metadata"])
     plan = notes.plan(
         task,
-        expand(files),
+        expand(files, Own(output, split)),
         given["format_"],
         given["model"],
         given["priority"],
@@ -200,6 +200,7 @@ def results(
     """
     from textmill import provenance as origin
     from textmill.files.results import form_of
+    from textmill.wire import Result
 
     if provenance and output == "-":
         raise click.UsageError("--provenance stands beside a file of results: name it with -o")
@@ -207,6 +208,9 @@ def results(
         job = client.job(job_id)
         form = form_of(output, job.info.task, to)
         made: Counter[str] = Counter()
+        if output != "-":
+            # It tells of what stood here before.
+            origin.path_of(Path(output)).unlink(missing_ok=True)
 
         def found() -> Iterator[Result]:
             for result in job.results(state, text=form.with_text):

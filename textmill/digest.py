@@ -1,10 +1,13 @@
-"""What an input that cannot be looked at twice has given: enough to know it again when it is given once more.
+"""What an input has given: enough to know it again when it is given once more.
+
+Of the standard input nothing else tells; of files their sizes and times do, but not whether they could be read.
 
 The sum is over documents as they travel, not over bytes as they are read: a reader runs ahead of what it has handed
 on, and a place in the middle of the input must be one between two documents.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -12,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from textmill.documents import Chunk, encode
 from textmill.errors import InvalidRequest
-from textmill.files.parts import Parts
+from textmill.files.parts import UNREADABLE, Parts
 
-OTHER_INPUT = "the standard input gives other documents than before: repeat those, or --restart begins anew"
+OTHER_INPUT = "the input gives other documents than before: repeat those, or --restart begins anew"
 
 
 class Digest(BaseModel):
@@ -25,6 +28,17 @@ class Digest(BaseModel):
     documents: int = 0
     bytes: int = 0
     sha256: str = hashlib.sha256().hexdigest()
+
+
+def _mark(line: bytes) -> bytes:
+    """What is added up of a document: its line; but of one that could not be read not the reason's wording, in which a
+    package may have a place in memory."""
+    if b'"unreadable":{' not in line:
+        return line
+    told = json.loads(line)
+    if isinstance(reason := told.get(UNREADABLE), dict):
+        told[UNREADABLE] = reason.get("code")
+    return json.dumps(told).encode()
 
 
 class Sum:
@@ -38,6 +52,7 @@ class Sum:
     def add(self, line: bytes) -> None:
         """Count one document."""
         self.documents += 1
+        line = _mark(line)
         self._bytes += len(line) + 1
         self._hash.update(line)
         self._hash.update(b"\n")
@@ -65,7 +80,7 @@ class Watch:
     def __init__(self, before: Digest, held: int, note: Callable[[Digest], None]) -> None:
         """before: what an earlier run noted; held: documents of the job. Raises InvalidRequest where they disagree."""
         if held > before.documents:
-            raise InvalidRequest("nothing tells what the standard input gave before: --restart begins anew")
+            raise InvalidRequest("nothing tells what the input gave before: --restart begins anew")
         self._before = before
         self._held = held
         self._note = note
@@ -83,7 +98,7 @@ class Watch:
             self._note(self._sum.digest())
         elif self._sum.documents > self._held:
             # Chunks are cut elsewhere than before (another version): this one would be sent before it was compared.
-            self._refuse("the upload of the standard input cannot be gone on with: --restart begins anew")
+            self._refuse("the upload of the input cannot be gone on with: --restart begins anew")
 
     def finish(self) -> None:
         """The input has ended. Raises InvalidRequest where it gave less than before."""

@@ -1,6 +1,7 @@
 """Data frames in, data frames out: one way for pandas, polars, Arrow and whatever else narwhals knows."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from textmill import tasks, wire
@@ -31,15 +32,21 @@ class Frame(Generic[F]):
         self._task = task
         header = self._frame.columns
         wanted = {column, id_column, *(self._columns.fields or ())} - {None}
-        for name in (column, id_column):
+        instead = column not in header and self._columns.instead_of_text(header)
+        for name in (None if instead else column, id_column):
             if name is not None and header.count(name) != 1:
                 raise InvalidRequest(f"no column is named {name!r}; the frame has: {', '.join(map(str, header))}")
         self._used = [name for name in header if name in wanted]
 
     def documents(self) -> Iterator[Parts]:
         """One for each row, in their order. Raises InvalidRequest with the row's number, from 0."""
-        for number, row in enumerate(self._frame.select(self._used).iter_rows(named=True)):
-            told = {name: None if value != value else value for name, value in row.items()}  # NaN: nothing is there
+        import narwhals as nw
+
+        used = self._frame.select(self._used)
+        # By the frame's own kind: of pandas' three ways to say that nothing is there one cannot be compared.
+        absent = used.select(nw.all().is_null())
+        for number, (row, lacks) in enumerate(zip(used.iter_rows(named=True), absent.iter_rows(), strict=True)):
+            told = {name: None if lacking else _plain(row[name]) for name, lacking in zip(row, lacks, strict=True)}
             yield self._columns.parts(told, f"row {number}")
 
     def with_results(self, results: Iterable[wire.Result]) -> F:
@@ -56,6 +63,17 @@ class Frame(Generic[F]):
         added = nw.from_arrow(table.select(list(names)).rename_columns(names), backend=self._frame.implementation)
         made: F = self._frame.with_columns(*(added[name] for name in names.values())).to_native()
         return made
+
+
+def _plain(value: Any) -> Any:
+    """A cell in Python's own types: pandas has numpy's, and lists in Parquet become numpy's arrays. NaN is None."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    # A number has it as well as an array, and gives one of Python's.
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def to_arrow(task: str, results: Iterable[wire.Result]) -> Any:

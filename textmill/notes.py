@@ -49,7 +49,7 @@ class Place(BaseModel):
     idempotency_key: str
     job_id: str | None = None
     read: Digest | None = None
-    """What the inputs gave so far, where the standard input is one of them: nothing else tells it from another."""
+    """What the inputs gave so far."""
     uploaded: bool = False
     cursor: str | None = None
     written: int = 0

@@ -27,6 +27,15 @@ def path_of(out: Path) -> Path:
     return out.with_name(out.name + ".provenance.json")
 
 
+def _job_of(path: Path) -> str | None:
+    """Whose results an earlier file tells of."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found.get("job") if isinstance(found, dict) else None
+
+
 def maker(result: wire.Result) -> str:
     """What made the result, as a key of a counter. Failures have been made by nothing: empty."""
     if result.output is None:
@@ -44,7 +53,7 @@ def write(client: Client, job_id: str, out: Path, made: Mapping[str, int], optio
     try:
         job = client.job(job_id).info
     except JobNotFound:
-        if path.exists():
+        if _job_of(path) == job_id:
             return  # it was told while the job was there
     makers = [
         {**dict(zip(MADE_BY, json.loads(key), strict=True)), "results": count} for key, count in made.items() if key

@@ -51,7 +51,7 @@ def run(
             _drop(client, notes)
         elif outputs.staged and out.exists() and not notes.exists():
             raise InvalidRequest(f"{out.name} is there, and no {notes.name} says whose it is: --restart overwrites it")
-        place = _place(client, plan, file, notes, restart)
+        place = _place(client, outputs, file, notes, restart)
         if place.uploaded and "-" in plan.files and digest_of(_documents(plan)) != place.read:
             raise InvalidRequest(f"{OTHER_INPUT} (`textmill results {place.job_id}` has the results of those)")
         if place.state is not None and not _stale(client, place, file, outputs, say):
@@ -93,8 +93,9 @@ def _locked(out: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: bool) -> Place:
+def _place(client: Client, outputs: Outputs, out: IO[bytes], notes: Path, restart: bool) -> Place:
     """Where an earlier run of this plan stopped, or the start."""
+    plan = outputs.plan
     place = None if restart else load(notes)
     if place is None and out.tell() and not restart:
         raise InvalidRequest(f"{out.name} has content, and no {notes.name} says whose it is: --restart overwrites it")
@@ -108,7 +109,7 @@ def _place(client: Client, plan: Plan, out: IO[bytes], notes: Path, restart: boo
         place = Place(server=client.url, plan=plan, idempotency_key=str(uuid.uuid4()))
         save(notes, place)
         out.truncate(0)
-        provenance.path_of(Path(out.name)).unlink(missing_ok=True)
+        provenance.path_of(outputs.out).unlink(missing_ok=True)
     return place
 
 
@@ -180,16 +181,16 @@ def _upload(job: Job, place: Place, notes: Path, progress: bool) -> None:
         save(notes, place)
 
     documents = _documents(place.plan)
-    watch = Watch(place.read or Digest(), job.counts.total, note) if "-" in place.plan.files else None
+    # Files, too: a table that can be read now and could not before (or the other way round) has other documents.
+    watch = Watch(place.read or Digest(), job.counts.total, note)
     try:
         with Bar(job.info, transient=True) if progress else Bar.none() as bar:
             job.upload(Bar.counted(documents, job.info, bar), watch)
-            if watch:
-                watch.finish()
+            watch.finish()
             job.close()
     except InvalidRequest as error:
         # An input that is not the one before is mended by giving that one; anything else was refused for good.
-        if not (watch and watch.other):
+        if not watch.other:
             _abandon(job, place, notes, error)
         raise
 
@@ -213,7 +214,7 @@ def _check_closed(job: Job, place: Place) -> None:
         raise InvalidRequest(
             f"job {job.id} was closed with {job.counts.total} of {given.documents} documents: --restart begins anew"
         )
-    if "-" in place.plan.files and given != place.read:
+    if given != place.read:
         raise InvalidRequest(OTHER_INPUT)
 
 

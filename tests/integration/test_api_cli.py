@@ -173,13 +173,16 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
     command = ["run", "summarization", "in.txt", "--format", "lines", "-m", "echo", "-o", "out.jsonl"]
     from textmill import notes
+    from textmill.digest import digest_of
+    from textmill.files.parts import Parts
 
+    read = digest_of(Parts(None, text) for text in texts[:7])
     # As a run leaves it that was killed in the middle of its upload.
     with Client(api.url, api.secret) as mill:
         plan = notes.plan("summarization", ["in.txt"], "lines", "echo", "normal", None, {})
         job = mill.open_job("summarization", model="echo", idempotency_key="k")
         job.upload(texts[:7])
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command)
@@ -188,13 +191,25 @@ def test_an_interrupted_upload_goes_on(api: Running, tmp_path: Path) -> None:
     # And one whose job was closed by the server before it came back.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7]).close()
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
     assert "closed with 7 of 30" in run(api, *command, code=2)
+    # The same number of documents, and others: a file that could not be read then.
+    with Client(api.url, api.secret) as mill:
+        other = [*texts[:-1], "other"]
+        job = mill.open_job("summarization", model="echo").upload(other).close()
+        read = digest_of(Parts(None, text) for text in other)
+        for open_again in (False, True):
+            if open_again:
+                job = mill.open_job("summarization", model="echo").upload(other)
+            place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
+            (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
+            assert "other documents" in run(api, *command, code=2)
+    read = digest_of(Parts(None, text) for text in texts[:7])
     # And one that is given up.
     with Client(api.url, api.secret) as mill:
         job = mill.open_job("summarization", model="echo").upload(texts[:7])
-        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id)
+        place = notes.Place(server=mill.url, plan=plan, idempotency_key="k", job_id=job.id, read=read)
         (tmp_path / "out.jsonl.job").write_text(place.model_dump_json())
         with Worker(api.store):
             run(api, *command, "--restart")
@@ -354,14 +369,24 @@ def test_provenance_stands_beside_the_results_and_follows_them(api: Running, tmp
     run(api, "results", told["job"], "-o", "more.jsonl", "--provenance")
     other = json.loads((tmp_path / "more.jsonl.provenance.json").read_text())
     assert other == again | {"results": "more.jsonl"}
+    run(api, "results", told["job"], "-o", "more.jsonl")
+    assert not (tmp_path / "more.jsonl.provenance.json").exists()
     assert "name it with -o" in run(api, "results", told["job"], "--provenance", code=2)
     with Client(api.url, api.secret) as mill:
         mill.job(told["job"]).delete()
     run(api, *command, "--provenance")
     assert json.loads(beside.read_text()) == again
+    beside.write_text(json.dumps(again | {"job": "another", "results": "another"}))
+    run(api, *command)
+    assert json.loads(beside.read_text())["job"] == told["job"]
     (tmp_path / "in.txt").write_text("c\n")
     with Worker(api.store):
         run(api, *command, "--restart")
+    assert not beside.exists()
+    # Of what is made when the last result is there as well.
+    beside.write_text("{}")
+    with Worker(api.store):
+        run(api, *command, "--restart", "--split", "files")
     assert not beside.exists()
 
 
@@ -678,7 +703,7 @@ def test_entities_are_written_with_their_texts(api: Running, tmp_path: Path) -> 
     assert "Ada -X- _ B-PER\nwent -X- _ O\n" in (tmp_path / "out.conll").read_text()
     assert lines(tmp_path / "out.jsonl")[0]["ents"] == [{"start": 0, "end": 3, "label": "PER"}]
     assert (tmp_path / "brat" / "in.txt").read_text() == "Ada went.\n"
-    assert (tmp_path / "brat" / "in.txt.ann").read_text() == "T1\tPER 0 3\tAda\n"
+    assert (tmp_path / "brat" / "in.ann").read_text() == "T1\tPER 0 3\tAda\n"
     job_id = json.loads((tmp_path / "out.conll.job").read_text())["job_id"]
     assert run(api, "results", job_id, "--to", "conll") == (tmp_path / "out.conll").read_text()
     assert "name a file with -o" in run(api, "results", job_id, "--to", "parquet", code=2)

@@ -4,8 +4,8 @@ import pytest
 
 from textmill.digest import Digest, Watch, digest_of
 from textmill.documents import Chunk, encode
-from textmill.errors import InvalidRequest
-from textmill.files.parts import Parts
+from textmill.errors import FileDamaged, FileUnreadable, InvalidRequest
+from textmill.files.parts import Parts, unreadable
 
 NAMES = [Parts(None, "a"), Parts("1", "b"), Parts(None, "c"), Parts(None, "d")]
 
@@ -29,6 +29,15 @@ def test_a_digest_is_of_ids_texts_and_borders() -> None:
     ]
     assert len({digest_of(documents).sha256 for documents in given}) == len(given)
     assert digest_of([]) == Digest()
+
+
+def test_of_what_could_not_be_read_the_code_counts_and_not_its_wording() -> None:
+    found = [unreadable("a", FileDamaged(f"no zip: <_io.BytesIO object at {at}>")) for at in ("0x1", "0x23")]
+    assert digest_of(found[:1]) == digest_of(found[1:])
+    others = [unreadable("b", FileDamaged("")), unreadable("a", FileUnreadable("")), Parts("a", "")]
+    assert len({digest_of([one]).sha256 for one in (found[0], *others)}) == 4
+    quoted = [Parts("a", f'"unreadable":{{"code":"{n}"}}') for n in range(2)]
+    assert digest_of(quoted[:1]) != digest_of(quoted[1:])
 
 
 def test_what_is_sent_was_noted_before() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import zstandard
+from pyarrow import parquet as pq
 
 from tests.unit.made_files import (
     FRENCH,
@@ -25,13 +26,15 @@ from tests.unit.made_files import (
     as_zip,
 )
 from textmill.errors import InvalidRequest, InvalidText
-from textmill.files import sources, zipped
+from textmill.files import markup, sources, zipped
 from textmill.files.columns import Columns
 from textmill.files.encodings import FileNotice
 from textmill.files.formats import FORMATS
 from textmill.files.inputs import check, from_files
 from textmill.files.parts import UNREADABLE, Parts
 from textmill.files.sources import expand
+from textmill.outputs import Own
+from textmill.tasks import fields_of
 
 ROWS = [{"key": 7, "body": "Ela mora em Évora.", "year": 2020}, {"key": 8, "body": None, "year": None}]
 KEYED = Columns("body", "key")
@@ -94,6 +97,52 @@ def test_the_task_s_columns_go_with_the_row_and_null_is_none(here: Path) -> None
     assert [dict(one.fields) for one in from_files(["t.parquet"], columns=Columns(fields=("question",)))] == [
         {"question": "Who?"}, {},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_value_that_python_has_no_type_for_is_told_with_its_rows(form: str, here: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "at": pa.array([0, 10**14], pa.timestamp("s"))})
+    if form == "parquet":
+        pq.write_table(table.cast(pa.schema([("text", pa.string()), ("at", pa.timestamp("ms"))])), "t.parquet")
+    else:
+        with pa.ipc.new_file("t.arrow", table.schema) as writer:
+            writer.write_table(table)
+    assert codes(from_files([f"t.{form}"])) == [(None, "a"), (None, "b")]  # the column is not read
+    with pytest.raises(InvalidRequest, match=f"t.{form}, rows 1 to 2: a value is none that Python has"):
+        list(from_files([f"t.{form}"], columns=Columns(keep=True)))
+
+
+TALK = [{"role": "user", "content": "Olá"}]
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("t.csv", "t.tsv")])
+@pytest.mark.parametrize("keep", [False, True])
+def test_messages_stand_in_for_the_text_of_a_row(name: str, keep: bool, here: Path) -> None:
+    columns = Columns(id="key", fields=fields_of("text-generation"), keep=keep)
+    (here / name).write_bytes(TABLES[name]([{"key": "a", "messages": TALK}]))
+    assert [one[:3] for one in from_files([name], columns=columns)] == [("a", None, {"messages": TALK})]
+    (here / name).write_bytes(
+        TABLES[name]([{"key": "a", "messages": TALK, "text": None}, {"key": "b", "messages": None, "text": "x"}])
+    )
+    assert [one[:3] for one in from_files([name], columns=columns)] == [("a", None, {"messages": TALK}), ("b", "x", {})]
+    (here / name).write_bytes(TABLES[name]([{"key": "a", "messages": None}]))
+    with pytest.raises(InvalidRequest, match="no column is named 'text'"):
+        list(from_files([name], columns=columns))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_cell_is_no_conversation(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"text": "x", "messages": "y"}]))
+    columns = Columns(fields=fields_of("text-generation"))
+    assert [one[:3] for one in from_files([name], columns=columns)] == [(None, "x", {})]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_column_is_the_text_or_a_field_and_not_both(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"question": "Who?", "text": "x"}]))
+    assert [one[:3] for one in from_files([name], columns=Columns("question", "text", ("question", "text")))] == [
+        ("x", "Who?", {})
+    ]
 
 
 def test_parquet_is_read_a_few_rows_at_a_time(here: Path) -> None:
@@ -249,6 +298,20 @@ def test_odd_texts_are_texts(name: str, here: Path) -> None:
     assert codes(from_files(["a.txt"])) == [("a.txt", name)]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.json"])
+def test_utf_16_without_its_mark_is_no_utf_16(name: str, here: Path) -> None:
+    (here / name).write_bytes(TABLES[name]([{"text": "Olá"}]).decode().encode("utf-16-le"))
+    with pytest.raises(InvalidText, match=f"{name} is not utf-16.*BOM"):
+        list(from_files([name], encoding="utf-16"))
+    assert codes(from_files([name], encoding="utf-16-le")) == [(None, "Olá")]
+
+
+def test_a_codec_of_names_reads_no_text(here: Path) -> None:
+    (here / "a.txt").write_bytes(b"abc-!!!")
+    with pytest.warns(FileNotice):
+        assert codes(from_files(["a.txt"], encoding="punycode")) == [("a.txt", "file_encoding_unknown")]
+
+
 # --- where files are --------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +350,7 @@ def test_addresses_are_read_by_fsspec(here: Path) -> None:
         assert sources.facts(names[0]) != before
         with pytest.raises(InvalidRequest, match="no such file"):
             expand(["memory://box/*.pdf"])
+        assert sources.facts("memory://box/gone.csv") == ("memory://box/gone.csv", None, None)
         with pytest.warns(FileNotice, match="gone.csv cannot be read"):
             assert codes(from_files(["memory://box/gone.csv"])) == [("memory://box/gone.csv", "file_unreadable")]
     finally:
@@ -299,6 +363,21 @@ def test_addresses_are_read_by_fsspec(here: Path) -> None:
         expand(["nowhere://x/a.csv"])
 
 
+def test_what_a_run_writes_is_none_of_its_input(here: Path) -> None:
+    own = ["o.csv", "o.csv.job", "o.csv.job.jsonl", "o.csv.provenance.json", "parts/in/a.txt"]
+    others = ["a.txt", "o.csv.txt", "oo.csv", "parts.txt", "sub/o.csv"]
+    for name in (*own, *others):
+        (here / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "in" / name).write_text("x")
+    (here / "link").symlink_to(here / "in")
+    for out, split in (("in/o.csv", "in/parts"), (str(here / "link" / "o.csv"), "link/parts")):
+        found = expand(["in", "link/**/*"], Own(Path(out), split))
+        assert found == [f"{folder}/{name}" for folder in ("in", "link") for name in others]
+    # What is named is meant.
+    assert expand(["in/o.csv"], Own(Path("in/o.csv"), None)) == ["in/o.csv"]
+    assert len(expand(["in"], Own(Path("elsewhere/o.csv"), None))) == len(own) + len(others)
+
+
 def test_what_is_not_installed_is_named_with_its_extra(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda module: None)
     for name, extra in (("a.parquet", "parquet"), ("a.pdf", "documents"), ("a.csv.zst", "parquet")):
@@ -307,3 +386,13 @@ def test_what_is_not_installed_is_named_with_its_extra(here: Path, monkeypatch: 
     with pytest.raises(InvalidRequest, match=r"textmill\[remote\]"):
         expand(["s3://bucket/a.csv"])
     assert {one.needs for one in FORMATS.values()} - {None} <= sources.EXTRAS.keys()
+
+
+@pytest.mark.parametrize(
+    ("odd", "left"),
+    [("<![ endif]>", ""), ("<![foo[x]]>", ""), ("<![if !x]>y<![endif]>", "y"), ("<![CDATA[a > b]]>", ""), ("<![", "")],
+)
+def test_marked_sections_of_any_kind_are_no_text(odd: str, left: str, here: Path) -> None:
+    assert markup.text_of(f"<p>before</p><p>{odd}</p><p>after</p>").split() == ["before", *left.split(), "after"]
+    (here / "m.eml").write_text(f"Subject: s\nContent-Type: text/html\n\n<p>before {odd}\n")
+    assert codes(from_files(["m.eml"]))[0][1].startswith("s\n\nbefore")

@@ -3,6 +3,8 @@
 import csv
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,12 +13,15 @@ import pytest
 from pyarrow import parquet as pq
 
 from tests.unit.made_files import as_parquet
-from textmill import cli_options, tasks, wire
+from textmill import cli_options, notes, tasks, wire
 from textmill.errors import InvalidRequest
 from textmill.files import entities, split, tables
 from textmill.files.columns import Columns
 from textmill.files.inputs import from_files
+from textmill.files.jsonl import result_line
+from textmill.files.parts import Parts
 from textmill.files.results import To, form_of
+from textmill.outputs import Outputs
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,13 @@ def found_in(text: str, *names: tuple[str, str]) -> dict[str, Any]:
 
 def test_the_choices_are_those_of_the_command() -> None:
     assert get_args(To) == cli_options.TOS
+
+
+@pytest.mark.parametrize("to", ["auto", "csv"])
+@pytest.mark.parametrize("name", ["out.csv.gz", "out.jsonl.zst", "out.GZ"])
+def test_a_packed_output_is_refused(name: str, to: To) -> None:
+    with pytest.raises(InvalidRequest, match="not written packed"):
+        form_of(name, "ner", to)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -93,7 +105,7 @@ def test_parquet_is_written_row_group_by_row_group(here: Path) -> None:
 def join(name: str, out: str, results: list[wire.Result], **columns: str) -> None:
     form = form_of(out, "summarization", join=True)
     source = Columns(**columns, keep=True)
-    form.write_joined(lambda: (one.row for one in from_files([name], columns=source)), lambda: results, Path(out))
+    form.write_joined(lambda: from_files([name], columns=source), lambda: results, Path(out))
 
 
 OUTCOMES = [result(0, {"summary_text": "short"}), result(1)]
@@ -129,9 +141,54 @@ def test_rows_need_not_have_the_same_columns(here: Path) -> None:
     (here / "t.jsonl").write_text('{"text": "a", "x": 1}\n{"text": "b", "x": {"y": 1}}\n')
     with pytest.raises(InvalidRequest, match=r"do not go together.*\.jsonl"):
         join("t.jsonl", "out.parquet", OUTCOMES)
+    (here / "t.jsonl").write_text(f'{{"text": "a", "x": 1}}\n{{"text": "b", "x": {2**70}}}\n')
+    with pytest.raises(InvalidRequest, match=r"do not go together.*\.jsonl"):
+        join("t.jsonl", "out.parquet", OUTCOMES)
     for few in (OUTCOMES[:1], [*OUTCOMES, result(2)]):
         with pytest.raises(InvalidRequest, match="the input has other rows"):
             join("t.jsonl", "out.jsonl", few)
+
+
+def test_cells_of_any_type_are_bare(here: Path) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    row = {"at": moment, "day": moment.date(), "hour": moment.time(), "price": Decimal("1.50"), "is": True, "n": [1]}
+    (here / "t.parquet").write_bytes(as_parquet([{"text": "a", **row, "inside": {"day": moment.date()}}]))
+    join("t.parquet", "out.csv", OUTCOMES[:1])
+    with open("out.csv", newline="") as file:
+        [shown] = csv.DictReader(file, strict=True)
+    assert [shown[name] for name in (*row, "inside")] == [
+        "2026-01-02T03:04:05+00:00", "2026-01-02", "03:04:05", "1.50", "true", "[1]", '{"day":"2026-01-02"}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("when", "content", "said"),
+    [
+        ("before", "id,text\n0,a\n1,b\n2,c\n", "in.csv was changed"),
+        ("between", "id,text\n1,b\n0,a\n", "has '1' where the job has '0'"),
+        ("meanwhile", "id,text\n0,A\n1,B\n", "in.csv was changed"),
+    ],
+)
+def test_rows_of_a_changed_input_are_not_joined(
+    when: str, content: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = here / "in.csv"
+    source.write_text(content if when == "between" else "id,text\n0,a\n1,b\n")
+    plan = notes.plan("summarization", ["in.csv"], "auto", None, "normal", None, {}, Columns(keep=True), join=True)
+    outputs = Outputs(plan, here / "out.csv")
+    outputs.collected.write_text("".join(map(result_line, OUTCOMES)))
+
+    def read(*given: Any) -> Iterator[Parts]:
+        yield from from_files(*given)
+        source.write_text(content + "\n")
+
+    if when == "before":
+        source.write_text(content)
+    if when == "meanwhile":
+        monkeypatch.setattr("textmill.outputs.from_files", read)
+    with pytest.raises(InvalidRequest, match=said):
+        outputs.make()
+    assert {one.name for one in here.iterdir()} == {"in.csv", "out.csv.job.jsonl"}
 
 
 # --- entities ---------------------------------------------------------------------------------------------------------
@@ -219,6 +276,17 @@ def test_no_document_takes_another_s_file(here: Path) -> None:
     assert len(list((here / "out").rglob("*.txt"))) == len(ids)
 
 
+def test_a_text_and_its_entities_stay_a_pair(here: Path) -> None:
+    ids = ["a", "a.txt", "a.ann", "a.ann/b", "a.txt/b", "a.txt.txt", "a.ann.txt", "x" * 500]
+    given = [result(n, found_in(f"Ada {n}", ("Ada", "PER")), id=one, text=f"Ada {n}") for n, one in enumerate(ids)]
+    given[1] = result(1, found_in("In Ada", ("Ada", "PER")), id=ids[1], text="In Ada")
+    split.write(given, here / "out", "ner")
+    texts = {one.with_suffix(""): one.read_text() for one in (here / "out").rglob("*.txt")}
+    named = {one.with_suffix(""): one.read_text().split()[2] for one in (here / "out").rglob("*.ann")}
+    assert sorted(texts.values()) == sorted(str(one.text) for one in given)
+    assert named == {stem: str(text.index("Ada")) for stem, text in texts.items()}
+
+
 def test_a_link_leads_nowhere(here: Path) -> None:
     (here / "out").mkdir()
     (here / "away").mkdir()
@@ -231,7 +299,7 @@ def test_a_link_leads_nowhere(here: Path) -> None:
 def test_entities_are_split_as_brat_reads_them_and_the_rest_as_json(here: Path) -> None:
     split.write([result(0, OUTPUT, id="a.txt", text=TEXT)], here / "out", "ner")
     assert (here / "out/a.txt").read_text() == TEXT
-    for line in (here / "out/a.txt.ann").read_text().splitlines():
+    for line in (here / "out/a.ann").read_text().splitlines():
         _, place, word = line.split("\t")
         _, start, end = place.split()
         assert TEXT[int(start) : int(end)] == word

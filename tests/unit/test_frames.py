@@ -61,6 +61,30 @@ def test_ids_and_fields_are_columns_where_they_are_named(kind: str) -> None:
         list(Frame(KINDS[kind](), "ner", "n", None).documents())
 
 
+@pytest.mark.parametrize("id_type", ["Int64", "int32", "string", "int64[pyarrow]"])
+def test_the_newer_types_of_pandas_are_read(id_type: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "text": pd.array(["Ada", pd.NA], dtype="string"),
+            "key": pd.array(["1", "2"] if id_type == "string" else [1, 2], dtype=id_type),
+            "question": pd.array([pd.NA, "Who?"], dtype="string"),
+        }
+    )
+    found = list(Frame(frame, "question-answering", "text", "key").documents())
+    assert [one[:3] for one in found] == [("1", "Ada", {}), ("2", "", {"question": "Who?"})]
+
+
+def test_messages_are_lists_however_a_frame_keeps_them() -> None:
+    talk = [{"role": "user", "content": "Olá"}]
+    table = pa.table({"key": [1, 2], "messages": [talk, None], "text": [None, "x"]})
+    for frame in (table.to_pandas(), table.to_pandas(types_mapper=pd.ArrowDtype), table, pl.from_arrow(table)):
+        found = list(Frame(frame, "text-generation", "text", "key").documents())
+        assert [one[:3] for one in found] == [("1", None, {"messages": talk}), ("2", "x", {})]
+        assert type(found[0].fields["messages"]) is list
+    alone = Frame(table.select(["messages"]).slice(0, 1).to_pandas(), "text-generation", "text", None)
+    assert [one[:3] for one in alone.documents()] == [(None, None, {"messages": talk})]
+
+
 def test_what_is_no_frame_is_refused() -> None:
     for given in (["a"], pl.DataFrame(ROWS).lazy(), pd.Series(["a"])):
         with pytest.raises(InvalidRequest, match="no data frame"):

@@ -50,9 +50,18 @@ def _sliced(batch: Any) -> Iterator[Any]:
 
 
 def _documents(batches: Any, columns: Columns, name: str) -> Iterator[tuple[int, Parts]]:
+    import pyarrow as pa
+
     number = 0
     for batch in batches:
-        for row in batch.to_pylist():
+        try:
+            rows = batch.to_pylist()
+        except (pa.ArrowException, UnicodeDecodeError):
+            raise  # damaged, or an encoding: told by whoever knows which
+        except (OverflowError, ValueError) as error:
+            place = f"{name}, rows {number + 1} to {number + batch.num_rows}"
+            raise InvalidRequest(f"{place}: a value is none that Python has: {error}", file=name) from error
+        for row in rows:
             number += 1
             yield number, columns.parts(row, f"{name}, row {number}")
 
@@ -61,6 +70,8 @@ def _check_text(schema: Any, columns: Columns, name: str) -> None:
     """Said once and before anything is sent, not at the first row."""
     import pyarrow as pa
 
+    if columns.text_name not in schema.names:
+        return  # something stands in for it
     kind = schema.field(columns.text_name).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (

@@ -1,11 +1,12 @@
 """Which columns of a table, or fields of a line of JSON, make a document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from textmill.errors import InvalidRequest
 from textmill.files.parts import NO_FIELDS, Parts
+from textmill.wire import INSTEAD_OF_TEXT
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Columns:
     """The columns that make a document, by their names."""
 
     text: str | None = None
-    """None: `text`, which must be there."""
+    """None: `text`, which must be there unless a field stands in for it."""
     id: str | None = None
     """None: `id` where there is such a column, else positions are the ids."""
     fields: tuple[str, ...] | None = ()
@@ -39,21 +40,33 @@ class Columns:
     def chosen(self, header: Sequence[str], name: str) -> list[str]:
         """The columns of a table that are to be read. Raises InvalidRequest where one is missing or there twice."""
         id_name = self.id_name(header)
-        one_of(header, self.text_name, "--text-column", name)
+        if self.text_name in header or not self.instead_of_text(header):
+            one_of(header, self.text_name, "--text-column", name)
         if id_name is not None:
             one_of(header, id_name, "--id-column", name)
         wanted = {self.text_name, id_name, *(self.fields or ())}
         return [column for column in header if self.keep or column in wanted]
 
+    def beside(self, header: Iterable[str]) -> list[str]:
+        """The task's columns of a table, without those that are taken for texts and ids."""
+        names = list(header)
+        taken = (self.text_name, self.id_name(names))
+        return [field for field in self.fields or () if field in names and field not in taken]
+
+    def instead_of_text(self, header: Iterable[str]) -> list[str]:
+        """Those of them that stand in for a text: with one of them, a table needs no column of texts."""
+        return [field for field in self.beside(header) if field in INSTEAD_OF_TEXT]
+
     def parts(self, row: Mapping[str, Any], place: str) -> Parts:
         """The document of a row that was read in a table's own types. Raises InvalidRequest where it is none."""
-        if self.text_name not in row:
+        text = row.get(self.text_name)
+        instead = text is None and any(row[field] is not None for field in self.instead_of_text(row))
+        if not instead and self.text_name not in row:
             raise InvalidRequest(f"{place}: {missing(list(row), self.text_name, '--text-column')}", columns=list(row))
-        text = row[self.text_name]
         if not (text is None or isinstance(text, str)):
             raise InvalidRequest(f"{place}: {self.text_name} is {_kind(text)} and no text")
-        beside = {name: row[name] for name in self.fields or () if row.get(name) is not None}
-        return Parts(self._id(row, place), text or "", beside, row if self.keep else NO_FIELDS)
+        beside = {name: row[name] for name in self.beside(row) if row[name] is not None}
+        return Parts(self._id(row, place), None if instead else text or "", beside, row if self.keep else NO_FIELDS)
 
     def _id(self, row: Mapping[str, Any], place: str) -> str | None:
         name = self.id_name(list(row))

@@ -8,6 +8,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, time
 from typing import IO, Any, Literal
 
 from textmill import tasks, wire
@@ -15,6 +17,7 @@ from textmill.errors import InvalidRequest
 from textmill.files import encodings
 from textmill.files.columns import Columns, one_of
 from textmill.files.parts import NO_FIELDS, Parts
+from textmill.wire import INSTEAD_OF_TEXT
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -43,12 +46,14 @@ def _rows(file: IO[bytes], name: str, kind: str, columns: Columns, encoding: str
         header = next((row for _, row in _lines(reader, name) if row), None)
         if header is None:
             raise InvalidRequest(f"{name} has no first row with the names of its columns", file=name)
+        # A cell is a text: what stands in for one (messages, a list) is in no cell.
+        columns = replace(columns, fields=tuple(one for one in columns.fields or () if one not in INSTEAD_OF_TEXT))
         columns.chosen(header, name)
         if columns.keep and len(set(header)) < len(header):
             raise InvalidRequest(f"{name}: two columns have one name; it has: {', '.join(header)}", file=name)
         text_at, id_name = header.index(columns.text_name), columns.id_name(header)
         id_at = None if id_name is None else header.index(id_name)
-        fields = {field: one_of(header, field, "", name) for field in columns.fields or () if field in header}
+        fields = {field: one_of(header, field, "", name) for field in columns.beside(header)}
         for line, row in _lines(reader, name):
             if not row:
                 continue
@@ -115,10 +120,12 @@ def columns(task: str) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value as text: what is no text as JSON."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    """A value as text: what JSON knows and is no text as JSON, times as ISO 8601, the rest as Python writes it."""
+    if isinstance(value, (bool, int, float, list, dict)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=cell)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return "" if value is None else str(value)
 
 
 def row(cells: list[str], kind: str) -> str:

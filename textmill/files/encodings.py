@@ -55,6 +55,8 @@ def decoded(data: bytes, name: str, encoding: str | None = None) -> str:
             raise FileEncodingUnknown(f"{at}; {hint(None)}") from error
         say(f"{at}; it is read as {found}, which fits (--encoding names another)")
         return data.decode(found)
+    except UnicodeError as error:  # without a place: codecs of names (idna) rather than of texts
+        raise FileEncodingUnknown(f"{name} is not {marked}: {error}") from error
     if marked and not encoding:
         say(f"{name} is read as {marked}, by its byte order mark")
     return text.removeprefix("\ufeff")

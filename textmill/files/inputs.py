@@ -150,6 +150,8 @@ def _rows(found: FileFormat, file: IO[bytes], name: str, columns: Columns, encod
             at, sample = _undecodable_at(name, encoding)
             message = f"{name} is not {wanted}: {error.reason} at byte {at}; {encodings.hint(encodings.guess(sample))}"
         raise InvalidText(message, file=shown(name)) from error
+    except UnicodeError as error:  # without a place: utf-16 that does not begin with its mark
+        raise InvalidText(f"{shown(name)} is not {encoding or 'UTF-8'}: {error}", file=shown(name)) from error
 
 
 def _undecodable_at(name: str, encoding: str | None) -> tuple[int, bytes]:

@@ -38,6 +38,15 @@ class _Reader(HTMLParser):
         elif tag in PARAGRAPHS:
             self.pieces.append("\n\n")
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """The end of `<![if ...]>` and of anything alike, which ends with its bracket; -1 where that has not come yet.
+
+        Python's own takes a few words there, and ends with an AssertionError at any other.
+        """
+        if self.rawdata.startswith("<![CDATA[", i):
+            return super().parse_marked_section(i, report)
+        return self.rawdata.find(">", i) + 1 or -1
+
     def handle_data(self, data: str) -> None:
         if not self._silent:
             self.pieces.append(re.sub(r"\s+", " ", data))

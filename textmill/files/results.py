@@ -11,7 +11,8 @@ from textmill.errors import InvalidRequest
 from textmill.files import delimited, entities, tables
 from textmill.files.formats import FOREIGN, SUFFIXES
 from textmill.files.jsonl import result_line
-from textmill.files.sources import need
+from textmill.files.parts import Parts
+from textmill.files.sources import PACKED, need
 
 To = Literal["auto", "jsonl", "csv", "tsv", "parquet", "conll", "spacy"]
 
@@ -20,8 +21,8 @@ NAMED: dict[str, To] = {
     ".parquet": "parquet", ".pq": "parquet", ".conll": "conll",
 }  # fmt: skip
 
-Rows = Callable[[], Iterator[tables.Row]]
-"""The rows of the input, from the first one on each time that it is called."""
+Rows = Callable[[], Iterator[Parts]]
+"""The documents of the input with their rows, from the first one on each time that it is called."""
 
 
 Results = Callable[[], Iterable[wire.Result]]
@@ -70,6 +71,8 @@ def form_of(name: str, task: str, to: To = "auto", join: bool = False) -> Form:
     Raises InvalidRequest for a suffix of a format that is not written: JSON lines in an .xlsx would be a surprise.
     """
     suffix = Path(name).suffix.lower()
+    if suffix in PACKED:
+        raise InvalidRequest(f"{name}: results are not written packed: name it without {suffix}, and pack it then")
     kind = NAMED.get(suffix, "jsonl") if to == "auto" else to
     if to == "auto" and suffix not in NAMED and (suffix in FOREIGN or SUFFIXES.get(suffix, "text") != "text"):
         raise InvalidRequest(f"{name}: {suffix} files are not written: name it .jsonl, .csv, .tsv or .parquet")

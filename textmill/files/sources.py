@@ -46,11 +46,12 @@ def suffixes(name: str) -> tuple[str, str]:
 # --- which files ------------------------------------------------------------------------------------------------------
 
 
-def expand(patterns: Iterable[str]) -> list[str]:
+def expand(patterns: Iterable[str], without: Callable[[str], bool] = lambda name: False) -> list[str]:
     """File names, folders, patterns (`reports/**/*.txt`) and addresses -> files in order; `-` stays.
 
-    Of a folder all files, those in folders below too, but none whose name begins with a dot. Raises InvalidRequest
-    where nothing matches.
+    Of a folder all files, those in folders below too, but none whose name begins with a dot. without: says of a file
+    that was found in a folder or by a pattern that it is none of the input. Raises InvalidRequest
+    where nothing matches, FileUnreadable where a store cannot be asked.
     """
     found: list[str] = []
     for pattern in patterns:
@@ -59,9 +60,10 @@ def expand(patterns: Iterable[str]) -> list[str]:
         elif pattern == STDIN or os.path.isfile(pattern):
             matches = [pattern]
         elif os.path.isdir(pattern):
-            matches = sorted(_inside(pattern))
+            matches = sorted(name for name in _inside(pattern) if not without(name))
         else:
-            matches = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+            matching = (name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+            matches = sorted(name for name in matching if not without(name))
         if not matches:
             raise InvalidRequest(f"{pattern}: no such file")
         found += matches
@@ -79,20 +81,36 @@ def _expand_remote(pattern: str) -> list[str]:
     # A question mark or a bracket is part of an address of the web.
     if urlsplit(pattern).scheme in ("http", "https") or "::" in pattern:
         return [pattern]
-    with _remote_errors(pattern):
-        if any(sign in path for sign in "*?["):
-            names = [name for name in fs.glob(path) if not fs.isdir(name)]
-        elif fs.isdir(path):
-            names = [name for name in fs.find(path) if not name.rsplit("/", 1)[-1].startswith(".")]
-        else:
-            names = [path]
+    try:
+        with _remote_errors(pattern):
+            if any(sign in path for sign in "*?["):
+                names = [name for name in fs.glob(path) if not fs.isdir(name)]
+            elif fs.isdir(path):
+                names = [name for name in fs.find(path) if not name.rsplit("/", 1)[-1].startswith(".")]
+            else:
+                names = [path]
+    except OSError as error:
+        raise _unreadable(pattern, error) from error
     return [cast(str, fs.unstrip_protocol(name)) for name in sorted(names)]
 
 
 def facts(name: str) -> tuple[str, int | None, int | None]:
-    """(name, bytes, a number that changes when it is changed): what tells a changed file from the same one."""
+    """(name, bytes, a number that changes when it is changed): what tells a changed file from the same one.
+
+    None where there is no such file, or none for us: it fails as its own document when it is read. Raises
+    FileUnreadable where nobody answers: what is told of a file must not depend on that.
+    """
     if name == STDIN:
         return name, None, None
+    try:
+        return _facts(name)
+    except (FileNotFoundError, PermissionError):
+        return name, None, None
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def _facts(name: str) -> tuple[str, int | None, int | None]:
     if is_remote(name):
         fs, path = _file_system(name)
         with _remote_errors(name):
@@ -134,10 +152,13 @@ def opened(name: str) -> Iterator[IO[bytes]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileDamaged(f"{shown(name)} is damaged: {error}") from error
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
         if name == STDIN:
-            raise InvalidRequest(f"{shown(name)} cannot be read: {reason}", file=shown(name)) from error
-        raise FileUnreadable(f"{name} cannot be read: {reason}") from error
+            raise InvalidRequest(_unreadable(shown(name), error).message, file=shown(name)) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> FileUnreadable:
+    return FileUnreadable(f"{name} cannot be read: {error.strerror or str(error) or type(error).__name__}")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,24 @@ MAX_NAME = 200
 _ODD = re.compile(r'[\x00-\x1f\x7f%\\:*?"<>|]')
 
 
-def path_of(document_id: str, suffix: str) -> str:
+def path_of(document_id: str, suffix: str, *others: str) -> str:
     """A relative path for any id: its folders and its name stay, what a file system could take otherwise is
     percent-encoded. Ids that differ have paths that differ, but for one with and one without the suffix.
 
-    suffix: what the name ends with: one that has it keeps its name.
+    suffix: what the name ends with: one that has it keeps its name. others: of files that stand beside it, under the
+    same name without its suffix.
     """
     parts = [part for part in document_id.split("/") if part] or [""]
     name = parts[-1]
     parts[-1] = name.removesuffix(suffix)
     shown = [_part(part) for part in parts]
     # No folder has a name that a file could have.
-    folders = [part[: -len(suffix)] + "%2E" + suffix[1:] if part.endswith(suffix) else part for part in shown[:-1]]
-    return "/".join([*folders, shown[-1] + suffix])
+    return "/".join([*(_folder(part, (suffix, *others)) for part in shown[:-1]), shown[-1] + suffix])
+
+
+def _folder(part: str, suffixes: tuple[str, ...]) -> str:
+    at = len(part) - next((len(suffix) for suffix in suffixes if part.endswith(suffix)), 0)
+    return part if at == len(part) else f"{part[:at]}%2E{part[at + 1 :]}"
 
 
 def _part(part: str) -> str:
@@ -57,27 +62,29 @@ def write(results: Iterable[wire.Result], folder: Path, task: str) -> int:
     for result in results:
         if result.output is None:
             continue
-        for suffix, content in _files(result, task):
-            path = path_of(result.id, suffix)
-            mark = hashlib.blake2b(path.encode(), digest_size=8).digest()
-            if mark in taken:  # "a" and "a.txt"
-                path = f"{path.removesuffix(suffix)}%{result.position}{suffix}"
-            taken.add(mark)
-            _place(root, root / path, content)
+        files = _files(result, task)
+        # One name for all of them: brat knows a pair by it.
+        first, *others = files
+        stem = path_of(result.id, first, *others).removesuffix(first)
+        mark = hashlib.blake2b(stem.encode(), digest_size=8).digest()
+        if mark in taken:  # "a" and "a.txt"
+            stem = f"{stem}%{result.position}"
+        taken.add(mark)
+        for suffix, content in files.items():
+            _place(root, root / (stem + suffix), content)
         written += 1
     return written
 
 
-def _files(result: wire.Result, task: str) -> Iterator[tuple[str, str]]:
+def _files(result: wire.Result, task: str) -> dict[str, str]:
+    """By the suffix of each, that of the text first."""
     output: Mapping[str, Any] = result.output or {}
     fields = tasks.get(task).output.model_fields if task in tasks.NAMES else {}
     if field := next((field for field in TEXTS if field in fields), None):
-        yield ".txt", str(output[field])
-    elif entities.are_given(task):
-        yield ".txt", result.text or ""
-        yield ".ann", entities.brat(result)
-    else:
-        yield ".json", result_line(result.model_copy(update={"text": None}))
+        return {".txt": str(output[field])}
+    if entities.are_given(task):
+        return {".txt": result.text or "", ".ann": entities.brat(result)}
+    return {".json": result_line(result.model_copy(update={"text": None}))}
 
 
 def _place(root: Path, path: Path, content: str) -> None:

@@ -18,12 +18,15 @@ from pydantic import BaseModel
 from textmill import tasks, wire
 from textmill.errors import InvalidRequest
 from textmill.files import delimited
+from textmill.files.parts import Parts
 from textmill.files.sources import need
 
 ROW_GROUP = 5_000
 """Rows that are held in memory, and that a reader of the file holds."""
 
 Row = Mapping[str, Any]
+
+OTHER_ROWS = "the input has other rows than the job has documents: it was changed, perhaps"
 
 
 def result_rows(results: Iterable[wire.Result], task: str) -> Iterator[dict[str, Any]]:
@@ -34,16 +37,20 @@ def result_rows(results: Iterable[wire.Result], task: str) -> Iterator[dict[str,
         yield {column: told.get(column) for column in columns}
 
 
-def joined(rows: Iterable[Row], results: Iterable[wire.Result], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def joined(
+    documents: Iterable[Parts], results: Iterable[wire.Result], names: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     """The rows of the input with the columns of their results. names: of a result's columns in the output.
 
-    Raises InvalidRequest where there are not as many of the one as of the other.
+    Raises InvalidRequest where there are not as many of the one as of the other, or where an id is not the result's.
     """
-    for row, result in itertools.zip_longest(rows, results):
-        if row is None or result is None:
-            raise InvalidRequest("the input has other rows than the job has documents: it was changed, perhaps")
+    for document, result in itertools.zip_longest(documents, results):
+        if document is None or result is None:
+            raise InvalidRequest(OTHER_ROWS)
+        if document.id is not None and document.id != result.id:
+            raise InvalidRequest(f"{OTHER_ROWS}: it has {document.id!r} where the job has {result.id!r}")
         told = delimited.flat(result, mode="json")
-        yield {**row, **{name: told.get(column) for column, name in names.items()}}
+        yield {**document.row, **{name: told.get(column) for column, name in names.items()}}
 
 
 def new_columns(header: Iterable[str], task: str) -> dict[str, str]:
@@ -58,11 +65,11 @@ def new_columns(header: Iterable[str], task: str) -> dict[str, str]:
     return names
 
 
-def header_of(rows: Iterable[Row]) -> list[str]:
-    """The columns of all rows in the order in which they are met: not every row need have all of them."""
+def header_of(documents: Iterable[Parts]) -> list[str]:
+    """The columns of all documents' rows in the order in which they are met: not every row need have all of them."""
     found: dict[str, None] = {}
-    for row in rows:
-        found.update(dict.fromkeys(row))
+    for document in documents:
+        found.update(dict.fromkeys(document.row))
     return list(found)
 
 
@@ -107,8 +114,8 @@ def write_parquet(rows: Callable[[], Iterator[Row]], header: list[str], path: Pa
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches(rows()):
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema), row_group_size=ROW_GROUP)
-    except pa.ArrowException as error:
-        raise InvalidRequest(f"{path.name}: {error}") from error
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise InvalidRequest(f"{path.name}: {error}; write .jsonl instead") from error
 
 
 def _schema(rows: Iterator[Row], header: list[str]) -> Any:
@@ -121,7 +128,7 @@ def _schema(rows: Iterator[Row], header: list[str]) -> Any:
             names = [name for name in header if any(name in row for row in batch)]
             seen = pa.table({name: [row.get(name) for row in batch] for name in names}).schema
             found = pa.unify_schemas([found, seen], promote_options="permissive")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError, ValueError) as error:
         raise InvalidRequest(f"a column has values that do not go together: {error}; write .jsonl instead") from error
     return pa.schema([found.field(name) if name in found.names else pa.field(name, pa.null()) for name in header])
 
