@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from store.policy import Window
 from store.session import db_time, settings_of
 from store.settings import StoreSettings
-from store.tables import OUT, STAYS, jobs, shards, speeds, workers
+from store.tables import LEASED, OUT, STAYS, jobs, shards, speeds, workers
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Server:
 
 @dataclass
 class Out:
-    """What is released and unfinished: shards of each model, and of the model in question characters by key."""
+    """What is released and unfinished, but for what workers hold that drain, as their slots do not count either: shards
+    of each model, and of the model in question characters by key."""
 
     shards: Counter[str] = field(default_factory=Counter)
     characters: Counter[int] = field(default_factory=Counter)
@@ -132,6 +133,7 @@ _OUT = (
         sa.func.sum(sa.func.coalesce(shards.c.characters, sa.bindparam("size", type_=sa.Integer))),
     )
     .join_from(shards, jobs)
-    .where(OUT)
+    .outerjoin(workers, sa.and_(LEASED, workers.c.id == shards.c.worker_id))
+    .where(OUT, STAYS)  # a shard of no registered worker counts
     .group_by(jobs.c.model, jobs.c.key_id)
 )

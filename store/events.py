@@ -78,20 +78,20 @@ def look(tx: Connection, asks: Mapping[int, Ask], job_ids: Collection[str]) -> L
 
 
 def _new(tx: Connection, key_id: int, after: int) -> list[int]:
-    later = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.id > after - RECENT)
+    later = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.id > after - RECENT, LASTING)
     return list(tx.execute(later.order_by(jobs.c.id).limit(AT_ONCE)).scalars())
 
 
 def _active(tx: Connection, key_id: int) -> list[int]:
     found: list[int] = []
     for state in ("queued", "running"):  # as the index has them
-        mine = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.state == state)
+        mine = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.state == state, LASTING)
         found += tx.execute(mine.order_by(jobs.c.id.desc()).limit(NEWEST_ACTIVE)).scalars()
     return found
 
 
 def _ended(tx: Connection, key_id: int, since: datetime) -> list[int]:
-    mine = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.finished_at >= since)
+    mine = sa.select(jobs.c.id).where(jobs.c.key_id == key_id, jobs.c.finished_at >= since, LASTING)
     return list(tx.execute(mine.order_by(jobs.c.finished_at.desc()).limit(MOST_ENDED)).scalars())
 
 

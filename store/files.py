@@ -7,8 +7,8 @@ a second time: its lines are made of the results whenever they are read.
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -67,9 +67,14 @@ def add_chunk(tx: Connection, file_id: int, number: int, data: bytes) -> None:
 
 
 def complete(tx: Connection, file_id: int, size: int, seconds: float) -> StoredFile:
-    """All of it is there: from now on it is a file. It expires so many seconds from now."""
-    done = sa.update(files).where(files.c.id == file_id, files.c.deleted_at.is_(None))
-    row = tx.execute(done.values(bytes=size, expires_at=db_time(seconds)).returning(*_COLUMNS)).one_or_none()
+    """All of it is there: from now on it is a file. It expires so many seconds after it was begun."""
+    mine = sa.and_(files.c.id == file_id, files.c.deleted_at.is_(None))
+    begun: datetime | None = tx.execute(sa.select(files.c.created_at).where(mine)).scalar()
+    if begun is None:
+        raise FileNotFound
+    expires = begun + timedelta(seconds=seconds)
+    done = sa.update(files).where(mine).values(bytes=size, expires_at=expires)
+    row = tx.execute(done.returning(*_COLUMNS)).one_or_none()
     if row is None:
         raise FileNotFound
     return StoredFile(*row)

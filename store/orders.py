@@ -11,7 +11,7 @@ Lock order: files, an order's row, those of its jobs.
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -300,10 +300,10 @@ def finalize(tx: Connection, claimed: Claimed, ending: str, errors: Sequence[dic
 
 def finish(tx: Connection, claimed: Claimed, ending: Ending) -> None:
     """It has ended, with a file for what succeeded and one for what failed. Raises LeaseLost."""
-    order, now = claimed.order, db_time()
+    order, now = claimed.order, tx.execute(sa.select(db_time())).scalar_one()
     counts = {"succeeded": ending.succeeded, "failed": ending.failed}
     _write(tx, claimed, token=None, state=order.ending, ended_at=now, **counts)
-    expires = db_time(order.output_seconds)
+    expires = now + timedelta(seconds=order.output_seconds)
     for part, size in (("output", ending.output_bytes), ("errors", ending.error_bytes)):
         if size:
             name = f"batch_{order.uuid}_{part}.jsonl"

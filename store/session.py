@@ -141,6 +141,7 @@ class Store:
                 poolclass=sa.pool.QueuePool,
                 pool_size=pool_size,
                 max_overflow=0,
+                pool_timeout=settings.database_patience_seconds,
                 connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
             )
             sa.event.listen(self.engine, "connect", _configure_sqlite)

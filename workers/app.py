@@ -66,9 +66,11 @@ process: DeviceProcess | None = None
 
 @signals.after_setup_logger.connect(weak=False)
 @signals.after_setup_task_logger.connect(weak=False)
-def _format(logger: logging.Logger, format: str, **_others: Any) -> None:
+def _format(logger: logging.Logger, **_others: Any) -> None:
+    # One format for both: Celery's own of tasks has fields that its own formatter alone fills in.
+    text = app.conf.worker_log_format
     for handler in logger.handlers:
-        handler.setFormatter(logs.formatter(store_settings.log_format, format, process="worker", pid=os.getpid()))
+        handler.setFormatter(logs.formatter(store_settings.log_format, text, process="worker", pid=os.getpid()))
 
 
 def run_shard(shard_id: int) -> str:

@@ -324,6 +324,10 @@ class Decoder(Model, Protocol):
     def check(self, settings: GenerationSettings) -> None:
         """Raises NotOffered for settings that are left to the backend's stand-in."""
 
+    def needs_equal_lengths(self, settings: GenerationSettings) -> bool:
+        """Whether rows of different lengths would be generations one after the other by these settings: then they are
+        kept apart, or a batch of many would take as many times its time."""
+
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> Sequence[Generated]:
         """One generation for all rows (token ids, special ones included). The lengths of the settings count what is
         generated and one token more, as if each row were one start token. The answer has the new tokens alone."""

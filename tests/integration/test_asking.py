@@ -17,7 +17,7 @@ from api.inference.asking import hung_up
 from api.services import Key, KeyLimits, Services
 from api.v1.errors import problem
 from api.v1.face import FACE as V1
-from store import fleeting, jobs, keys, leases
+from store import events, fleeting, jobs, keys, leases
 from store.jobs import NewJob
 from store.session import Store, db_time
 from store.tables import documents, results, shards
@@ -209,3 +209,22 @@ def test_what_a_dead_api_leaves_the_sweep_forgets(store: Store, key_id: int) -> 
     assert rows(store)[1:] == [1, 1, 1]
     store.write(fleeting.forget, key_id, fleeting_job)  # once more is harmless
     store.write(fleeting.forget, key_id, ended)
+
+
+@pytest.mark.parametrize("most", ["NEWEST_ACTIVE", "AT_ONCE", "MOST_ENDED"])
+def test_fleeting_jobs_keep_none_from_whoever_listens(
+    store: Store, key_id: int, monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    def submit(**more: Any) -> str:
+        return store.write(jobs.submit, NewJob(key_id, "ner", "echo", **more), [(None, "text")]).job.id
+
+    [_, kept, _] = submit(expires_seconds=60), submit(), submit(expires_seconds=60)
+    since = None
+    if most == "MOST_ENDED":
+        since = store.read(lambda tx: tx.execute(sa.select(db_time(-60))).scalar_one())
+        work(store)
+    for limit in ("NEWEST_ACTIVE", "AT_ONCE", "MOST_ENDED"):
+        monkeypatch.setattr(events, limit, 1 if limit == most else 0)
+    ask = events.Ask(0 if most == "AT_ONCE" else None, ended_since=since)
+    heard = store.read(events.look, {key_id: ask}, []).of_keys
+    assert [one.job.id for one in heard] == [kept]

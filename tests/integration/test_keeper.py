@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from store.session import Store
 from store.tables import workers
-from store.workers import WorkerRow, live
+from store.workers import WorkerRow, live, unregister
 from tests.worker_process import wait_until
 from workers.shards.keeper import Keeper
 
@@ -42,5 +42,10 @@ def test_that_the_process_drains_is_told_at_once(make_store: Callable[..., Store
         assert [info.draining for info in store.read(live)] == [False]
         draining.set()
         wait_until(lambda: [info.draining for info in store.read(live)] == [True], "the registry says so")
+        store.write(unregister, worker.id)
+        keeper.beat()
+        wait_until(
+            lambda: [info.draining for info in store.read(live)] == [True], "it says so again once it had forgotten"
+        )
     finally:
         keeper.stop()

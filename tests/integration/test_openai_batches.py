@@ -3,6 +3,7 @@ count."""
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,11 @@ def test_a_cancelled_batch_keeps_what_was_done(make_store: MakeStore) -> None:
         with pytest.raises(openai.ConflictError) as caught:
             client.batches.cancel(other.id)
         assert caught.value.code == "batch_ended"
+
+
+def test_a_files_time_begins_when_it_is_made(store: Store, key_id: int) -> None:
+    file = stored(store, key_id, [GOOD])
+    assert file.expires_at == file.created_at + timedelta(seconds=3600)
 
 
 def test_files_end_after_their_time_and_a_batchs_jobs_with_them(api: Running, client: openai.OpenAI) -> None:

@@ -87,7 +87,12 @@ def test_for_a_worker_that_drains_nothing_is_released(make_store: MakeStore, key
     worker(store, "stays", 10)
     worker(store, "drains", 10)
     assert store.write(workers.heartbeat, "drains", [], 0.5, {MODEL: 10.0}, draining=True)
-    assert len(submit(store, key_id, 30)[1]) == 3, "three seconds of the one that stays"
+    _, released = submit(store, key_id, 30)
+    assert len(released) == 3, "three seconds of the one that stays"
+    claim(store, released[0].shard_id, "drains")
+    assert len(store.write(dispatch.release, MODEL)) == 1, "what it holds keeps the one that stays from nothing"
+    claim(store, released[1].shard_id, "stays")
+    assert store.write(dispatch.release, MODEL) == []
 
 
 def test_a_key_that_is_alone_has_more_out(make_store: MakeStore, key_id: int) -> None:

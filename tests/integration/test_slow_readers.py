@@ -71,7 +71,7 @@ class Reads:
 def test_who_does_not_read_takes_nobodys_place(
     make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_store(database_pool=1)  # two connections to share
+    store = make_store(database_pool=2)
     with serving(store, page_bytes=8_000_000) as api:
         job = job_with_large_results(api)
         page, stream = f"/v1/jobs/{job}/results?limit=1000", f"/v1/jobs/{job}/results.jsonl"

@@ -197,6 +197,9 @@ def test_passwords_and_tls_and_nobody_talks(servers: Servers, store: Store, tmp_
         wait_until(lambda: "ended (SIGKILL)" in worker.log, "a worker is killed", SECONDS)
         http.post(f"/v1/jobs/{job}/cancel")
 
+        # An idle worker has nothing to say of the database: this one has results that it cannot write.
+        slow = submit("[[echo:sleep=10]]").json()["id"]
+        wait_until(lambda: http.get(f"/v1/jobs/{slow}").json()["state"] == "running", "a worker has it", SECONDS)
         servers.database_line.cut()
         told.append(submit("while SQL is away"))
         assert told[-1].status_code == 503
@@ -207,7 +210,8 @@ def test_passwords_and_tls_and_nobody_talks(servers: Servers, store: Store, tmp_
         wait_until(lambda: "Redis takes no messages" in (tmp_path / "api.log").read_text(), "the api notices", SECONDS)
         wait_until(lambda: "Cannot connect to" in worker.log, "the worker notices", SECONDS)
         servers.valkey.start()
-        wait_until(lambda: ended(late), "the job ends", SECONDS)
+        for job in (slow, late):
+            wait_until(lambda job=job: ended(job), "the job ends", SECONDS)  # type: ignore[misc]
 
         # --- what the system writes -----------------------------------------------------------------------------------
         pages = ("/", "/workers", "/broker", "/tasks", "/api/workers", "/api/tasks", "/api/queues/length", "/metrics")

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 LOAD_SHARE = 0.2
 """Part of the time that loading takes where models displace each other: a turn is so much longer than the load."""
 
+TRIAL_SHARE = 0.5
+"""Part of a batch's deadline that a trial may be expected to take: more is left to its error."""
+
 
 class Residency(Protocol):
     """Where the engine gets loaded models from (`workers/engine/residency.py`)."""
@@ -106,13 +109,16 @@ class Engine:
 
         Nobody else waits: then a trial is what the full batch will be. Or it is as short as a turn. So a model runs
         with a small budget from its first item on, a fast device soon has its large one, and a slow one where it
-        matters.
+        matters; one that is so slow that a trial could be taken for hung, which ends the process, keeps its budget.
         """
         trials = self._trials.get(model)
         if trials is None or trials.done:
             return
-        is_short = self._budgets.expected(model, trials.tokens) <= self._turn_seconds
-        if not is_short and self.inbox.others_wait(model):
+        seconds = self._budgets.expected(model, trials.tokens)
+        if seconds > self._budgets.deadline(model) * TRIAL_SHARE:
+            # Not ended: one batch of few tokens, or the first one, is slower by the token than a trial would be.
+            return
+        if seconds > self._turn_seconds and self.inbox.others_wait(model):
             return
         try:
             with self._watch.limit(self._budgets.deadline(model)):

@@ -114,9 +114,12 @@ class Keeper:
         """Tell the registry how things are."""
         speeds, draining = self._speeds(), self._draining()
         told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining)
-        if not self._store.write(workers.heartbeat, self._worker.id, *told):
+        if self._store.write(workers.heartbeat, self._worker.id, *told):
+            self._told, self._told_draining = set(speeds), draining
+        else:
+            # The row begins without speeds, as of one that takes shards: the next look tells what is so.
             self._store.write(workers.register, self._worker)
-        self._told, self._told_draining = set(speeds), draining
+            self._told, self._told_draining = set(), False
 
     def _has_news(self) -> bool:
         """Whether there is something to tell that does not wait for the next heartbeat."""

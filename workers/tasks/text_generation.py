@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from textmill.errors import DocumentEmpty, DocumentTooLong
 from textmill.tasks.text_generation import DRAWING
@@ -16,6 +16,14 @@ DEFAULT_NEW_TOKENS = 128
 CANARY_NEW_TOKENS = 8
 
 _SAME_NAME = ("num_beams", "length_penalty", "no_repeat_ngram_size", "repetition_penalty", "early_stopping")
+
+
+class Together(NamedTuple):
+    """What items of one generation have in common: an item's group."""
+
+    settings: GenerationSettings
+    length: int | None
+    """Tokens; None where they may differ."""
 
 
 class TextGenerationRule:
@@ -34,7 +42,7 @@ class TextGenerationRule:
         """The settings. Raises NotOffered for those that the model's backend leaves to another."""
         settings = self._settings(options)
         self.model.check(settings)
-        return TextGenerationPlan(self, settings)
+        return TextGenerationPlan(self, settings, self.model.needs_equal_lengths(settings))
 
     def _settings(self, options: Mapping[str, Any]) -> GenerationSettings:
         """The checkpoint's, and the job's over them."""
@@ -53,12 +61,17 @@ class TextGenerationRule:
         """Of a text that is ours, and may be cut where the window is small."""
         room = max(1, self.model.window - settings.max_length + 1)
         ids = [*self.frame.prefix, *self.model.codec.encode(text), *self.frame.suffix][:room]
-        return Item(ids, len(ids), settings.num_beams, settings)
+        return self.item(ids, settings, self.model.needs_equal_lengths(settings))
+
+    @staticmethod
+    def item(ids: Sequence[int], settings: GenerationSettings, apart: bool) -> Item:
+        """One item. apart: it shares a batch with none of another length."""
+        return Item(ids, len(ids), settings.num_beams, Together(settings, len(ids) if apart else None))
 
     def run(self, items: Sequence[Item]) -> Sequence[Generated]:
-        """One generation for all items; their group is its settings."""
-        settings: Any = items[0].group
-        return self.model.generate([item.payload for item in items], settings)
+        """One generation for all items; their group has its settings."""
+        group: Any = items[0].group
+        return self.model.generate([item.payload for item in items], group.settings)
 
     def canary(self) -> Item:
         """An English sentence."""
@@ -88,6 +101,8 @@ class TextGenerationPlan:
 
     rule: TextGenerationRule
     settings: GenerationSettings
+    apart: bool
+    """Whether texts of different lengths are kept apart."""
 
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """One item. Raises DocumentTooLong where no room is left for what is to be generated, DocumentEmpty, and what
@@ -106,7 +121,7 @@ class TextGenerationPlan:
             )
         if not ids:
             raise DocumentEmpty("The text has no token to go on from.")
-        return Prepared([Item(ids, len(ids), self.settings.num_beams, self.settings)], None, len(inside), 1)
+        return Prepared([rule.item(ids, self.settings, self.apart)], None, len(inside), 1)
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Generated]) -> Outcome:
         """See `workers.runner.Plan`."""

@@ -105,6 +105,18 @@ def test_equal_to_generate_one_by_one(
     assert foreign(runner) == before, "by our own search"
 
 
+@pytest.mark.parametrize("settings", BY_CTRANSLATE2, ids=str)
+def test_texts_that_could_not_be_one_generation_share_no_batch(
+    case: tuple[str, str], by_name: Callable[[str], ModelRunner], settings: dict[str, Any]
+) -> None:
+    _, plan = bound_by_name(by_name, "small", "text-generation", {**settings, "max_new_tokens": NEW})
+    items = [plan.prepare(text).items[0] for text in [*TEXTS, TEXTS[1]]]
+    lengths = {item.length for item in items}
+    assert len(lengths) > 1
+    groups = len(lengths) if settings and case[0] == "ctranslate2" else 1
+    assert len({item.group for item in items}) == groups
+
+
 @pytest.mark.parametrize("family", sorted(made.DECODERS.keys() - set(FAMILIES)))
 def test_other_families_are_equal_by_ctranslate2(family: str, tmp_path: Path) -> None:
     folder = made.save_decoder(family, tmp_path)
@@ -141,7 +153,7 @@ def test_text_and_what_is_generated_fit_into_the_window(runner: ModelRunner) -> 
 def test_without_a_word_of_it_so_many_tokens_are_generated(tmp_path: Path) -> None:
     own = loaded(made.save_decoder("gpt2", tmp_path / "own", max_new_tokens=7), "text-generation", window=128)
     none = loaded(made.save_decoder("gpt2", tmp_path / "none"), "text-generation", window=128)
-    lengths = [bound(runner).prepare("It").items[0].group.max_length - 1 for runner in (own, none)]
+    lengths = [bound(runner).prepare("It").items[0].group.settings.max_length - 1 for runner in (own, none)]
     assert lengths == [7, 64]  # the checkpoint's; 128, but half of a small window
 
 
@@ -150,7 +162,7 @@ def test_a_checkpoints_sampling_is_left_out(tmp_path: Path) -> None:
     runner = loaded(folder, "text-generation", window=128, backend="torch")
     first, again = (outcomes(runner, TEXTS, max_new_tokens=NEW) for _ in range(2))
     assert [outcome.output for outcome in first] == [outcome.output for outcome in again]
-    assert bound(runner).prepare("It").items[0].group.repetition_penalty == 1.3
+    assert bound(runner).prepare("It").items[0].group.settings.repetition_penalty == 1.3
 
 
 def test_what_is_drawn_hangs_on_seed_and_text_alone(by_name: Callable[[str], ModelRunner]) -> None:

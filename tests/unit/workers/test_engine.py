@@ -322,6 +322,19 @@ def test_a_trial_keeps_nobody_waiting_for_longer_than_a_turn(house: House, secon
     assert (len(house.runners["echo"].batches) == 2) is made
 
 
+def test_a_trial_that_may_be_overdue_waits_until_its_model_is_known_to_be_faster(house: House) -> None:
+    with_trials(house, trial_seconds=0.1)
+    house.run("x")
+    for _ in range(100):
+        house.budgets.clean("echo", 10, 1.0)  # 205 seconds for a trial, of a deadline of 60
+    house.engine.calibrate("echo")
+    assert (len(house.runners["echo"].batches), house.budgets("echo")) == (1, 1_000)
+    for _ in range(100):
+        house.budgets.clean("echo", 1_000, 1.0)
+    house.engine.calibrate("echo")
+    assert len(house.runners["echo"].batches) == 2
+
+
 def test_a_model_that_fails_its_trials_keeps_its_budget(house: House) -> None:
     with_trials(house, trial_seconds=0.1)
     house.run("x")

@@ -51,6 +51,11 @@ def unlike(config: GenerationConfig) -> str | None:
     return None
 
 
+def spread(config: GenerationConfig) -> int:
+    """Tokens by which texts of one call may differ, by these settings."""
+    return SPREAD if config.num_beams == 1 and (config.min_length or 0) <= 1 else 0
+
+
 def groups(rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[list[int]]:
     """The rows, by their places, that go into one call each.
 
@@ -58,11 +63,11 @@ def groups(rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[list
     differ. A row of a single token has none that could be read ahead, and what longer ones have beyond it would come
     back as generated.
     """
-    spread = SPREAD if config.num_beams == 1 and (config.min_length or 0) <= 1 else 0
+    most = spread(config)
     found: list[list[int]] = []
     for place in sorted(range(len(rows)), key=lambda place: len(rows[place])):
         shortest = len(rows[found[-1][0]]) if found else 0
-        if found and len(rows[place]) - shortest <= (spread if shortest > 1 else 0):
+        if found and len(rows[place]) - shortest <= (most if shortest > 1 else 0):
             found[-1].append(place)
         else:
             found.append([place])

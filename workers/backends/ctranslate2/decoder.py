@@ -36,6 +36,10 @@ class CTranslate2Decoder(DecoderFiles):
         if reason is not None:
             raise NotOffered(reason)
 
+    def needs_equal_lengths(self, settings: GenerationSettings) -> bool:
+        """With several beams, or a minimum."""
+        return continuing.spread(generation.applied(self._base, settings)) == 0
+
     def load(self) -> None:
         """Raises ModelUnavailable."""
         self._converted.load(ctranslate2.Generator)

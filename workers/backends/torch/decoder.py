@@ -26,6 +26,10 @@ class TorchDecoder(TorchEncoder, DecoderFiles):
     def check(self, settings: GenerationSettings) -> None:
         """It takes all."""
 
+    def needs_equal_lengths(self, settings: GenerationSettings) -> bool:
+        """They are padded."""
+        return False
+
     def load(self) -> None:
         """Raises ModelUnavailable."""
         # As with encoder-decoders: what the model keeps would fill in whatever a batch leaves unset.
