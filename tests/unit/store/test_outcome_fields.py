@@ -20,16 +20,17 @@ def test_a_field_that_may_be_left_out_may_be_null_or_has_a_value() -> None:
 
 
 def test_a_result_shows_each_field() -> None:
-    others = {"id", "state", "error", "model", "finished_at", "text"}
+    others = {"id", "state", "error", "model", "finished_at", "text", "fields"}
     assert set(Result.model_fields) == RECORDED - {"error_code", "error_message"} | others
 
 
 def test_what_is_sent_is_what_the_contract_names() -> None:
     outcome = DocumentOutcome(**{name: name for name in RECORDED} | {"output": '"output"'})  # type: ignore[arg-type]
-    sent = json.loads(ResultRow("a", "failed", "m", "now", outcome, "the text").json())
+    sent = json.loads(ResultRow("a", "failed", "m", "now", outcome, "the text", '{"question": "who?"}').json())
     assert set(sent) == set(Result.model_fields)
     for name in set(sent) & RECORDED:
         assert sent[name] == name
+    assert sent["fields"] == {"question": "who?"}
     assert sent["error"] == {"code": "error_code", "message": "error_message"}
 
 
