@@ -7,8 +7,8 @@ have to be counted anew at each change. Square brackets are for marks alone.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from models.training.ner_figures import Chunk
 from models.training.ner_teacher import Span
 
 DATA = Path(__file__).parent / "data"
@@ -42,7 +42,7 @@ def parse(line: str) -> tuple[str, list[Span]]:
     return text, spans
 
 
-def read(kept_apart: bool, folder: Path = DATA) -> Iterator[Chunk]:
+def read(kept_apart: bool, folder: Path = DATA) -> Iterator[dict[str, Any]]:
     """The sentences to learn from, or those kept apart for the test, by file and line; a file's name is their source.
 
     Raises BadMark, with the file and the line.
