@@ -1,8 +1,8 @@
 """The entity model's last phase: sentences marked by hand count most, templates and agreed prose keep the rest.
 
 The teacher is wrong about two names in five where the labels are exact, so that a model taught by it alone learns its
-mistakes. Here four texts of six are marked by hand, one is templated (exact as well), and one is prose on which the
-teacher and the model that the phase starts from agree: neither alone is to be believed.
+mistakes. Here three texts of four are marked by hand, the others templated (exact as well), and one in twelve is prose
+on which the teacher and the model that the phase starts from agree, since neither alone is to be believed.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def lesson(learnt: list[Chunk], prose: list[Chunk], names: ner_names.Names, seed
     order = random.Random(f"{seed}/last/{number // 2}").sample(learnt, len(learnt))[number % 2 :: 2]
     chunks = joined([pools.swapped(c, names.draw, rng) if rng.random() < 0.5 else c for c in order], rng)
     chunks += ner_names.sentences(names, False, len(chunks) // 4, seed * 2000 + number)
-    chunks += rng.sample(prose, min(len(prose), len(chunks) // 5))
+    chunks += rng.sample(prose, min(len(prose), len(chunks) // 11))  # its texts are three times as long
     chunks = [cased(chunk, rng) for chunk in chunks]
     rng.shuffle(chunks)
     return chunks
