@@ -29,7 +29,7 @@ class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`, `failed()`, `filled()`, `draining()`: what the heartbeat tells.
+    `speeds()`, `failed()`, `filled()`, `draining()`, `batches()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Keeper:
         failed: Callable[[], list[str]] = list,
         filled: Callable[[], tuple[int, int]] = lambda: (0, 0),
         draining: Callable[[], bool] = lambda: False,
+        batches: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -56,6 +57,7 @@ class Keeper:
         self._filled = filled
         self._draining = draining
         self._told_draining = False
+        self._batches = batches
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -113,7 +115,7 @@ class Keeper:
     def report(self) -> None:
         """Tell the registry how things are."""
         speeds, draining = self._speeds(), self._draining()
-        told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining)
+        told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining, self._batches())
         if self._store.write(workers.heartbeat, self._worker.id, *told):
             self._told, self._told_draining = set(speeds), draining
         else:
