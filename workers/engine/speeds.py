@@ -15,7 +15,7 @@ class _Work:
 
 
 class Speeds:
-    """Safe in all threads: the engine says how long it ran, shards say what was decided, the keeper asks."""
+    """Safe in all threads: the engine says how long it ran, shards say what it answered, the keeper asks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,13 +30,17 @@ class Speeds:
             work.seconds = work.seconds * faded + seconds
             work.tokens = work.tokens * faded + tokens
 
-    def decided(self, model: str, characters: float) -> None:
-        """So many characters of a document that has its outcome were the engine's work."""
+    def answered(self, model: str, characters: float) -> None:
+        """So many characters of text have come back from the engine.
+
+        Said item by item: the longest items of a shard run first, so that most of its work is done when its first
+        document is decided. A model seemed slower by a factor at first, and what was cut meanwhile stayed too small.
+        """
         with self._lock:
             self._work.setdefault(model, _Work()).characters += characters
 
     def __call__(self) -> Mapping[str, float]:
-        """Characters a second, of the models that have run and have finished a document."""
+        """Characters a second, of the models that have run and answered something."""
         with self._lock:
             return {
                 model: work.characters / work.seconds
