@@ -2,14 +2,14 @@
 
 Null in rows of processes of the previous release, which do not say so: time alone decides then what they are given.
 
-Revises: 2026_11_27_files_and_orders
+Revises: 2026_11_27_traces
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_worker_batches"
-down_revision = "2026_11_27_files_and_orders"
+down_revision = "2026_11_27_traces"
 branch_labels = None
 depends_on = None
 
