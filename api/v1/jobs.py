@@ -84,6 +84,7 @@ def append(
     appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
+    services.traces.link(appended.traceparent)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
 
 
