@@ -10,6 +10,9 @@ from textmill import tasks, wire
 ERROR_CHARACTERS = 50
 """Of an error in a list; `textmill status` shows all of it."""
 
+SHORT_ID = 8
+"""Characters of a job's id in a list."""
+
 NAMED_LANGUAGES = 6
 """More than these are counted."""
 
@@ -39,16 +42,25 @@ def job_line(job: wire.Job) -> str:
 
 
 def jobs_table(jobs: Sequence[wire.Job], now: datetime | None = None) -> list[str]:
-    """Jobs below each other, and above them what the columns are."""
+    """Jobs below each other, and above them what the columns are; of ids the beginning, which commands take, too."""
     now = now or datetime.now(UTC)
+    length = _told_apart([job.id for job in jobs])
     rows = [("JOB", "TASK", "MODEL", "STATE", "DOCUMENTS", "FAILED", "AGE", "ERROR")]
     for job in jobs:
         error = _cut(f"{job.error.code}: {job.error.message}") if job.error else ""
         age = duration(max(0.0, (now - job.created_at).total_seconds()))
         failed = str(job.counts.failed) if job.counts.failed else ""
-        rows.append((job.id, job.task, job.model, job.state, _done(job.counts), failed, age, error))
+        rows.append((job.id[:length], job.task, job.model, job.state, _done(job.counts), failed, age, error))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _told_apart(ids: Sequence[str]) -> int:
+    """Characters by which all of the ids differ, at least SHORT_ID."""
+    length = SHORT_ID
+    while length < max(map(len, ids), default=0) and len({one[:length] for one in ids}) < len(set(ids)):
+        length += 1
+    return length
 
 
 def output_text(task: str, output: Mapping[str, Any]) -> str:
