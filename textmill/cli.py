@@ -219,13 +219,17 @@ def models(name: str | None, task: str | None, json_: bool, server: str | None, 
 
     with client_of(server, api_key) as client:
         offered = client.models()
+        live = [] if json_ else client.workers()
     wanted = (None, task) if task else None  # the stand-in has no task: it serves any
     found = [m for m in offered if name in (None, m["name"]) and (wanted is None or m["task"] in wanted)]
     if name is not None and not found:
         named = ", ".join(model["name"] for model in offered)
         raise errors.ModelNotFound(f"the server offers no model {name!r}; it has: {named}")
     for model in found:
-        lines = [json.dumps(model, ensure_ascii=False)] if json_ else model_text(model) if name else [model_line(model)]
+        if json_:
+            lines = [json.dumps(model, ensure_ascii=False)]
+        else:
+            lines = model_text(model, live) if name else [model_line(model, live)]
         for line in lines:
             click.echo(line)
 

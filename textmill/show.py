@@ -70,9 +70,9 @@ def output_text(task: str, output: Mapping[str, Any]) -> str:
     return json.dumps(dict(output), ensure_ascii=False, indent=1)
 
 
-def model_text(model: Mapping[str, Any]) -> list[str]:
+def model_text(model: Mapping[str, Any], workers: Sequence[wire.WorkerInfo] = ()) -> list[str]:
     """A model of the catalogue by itself: all that is known of it, its limitations first."""
-    lines = [model_line(model), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
+    lines = [model_line(model, workers), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
     told = {
         name: model.get(name)
         for name in ("source", "revision", "architecture", "dtype", "backend", "labels", "options")
@@ -83,13 +83,22 @@ def model_text(model: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def model_line(model: Mapping[str, Any]) -> str:
-    """A model of the catalogue."""
+def model_line(model: Mapping[str, Any], workers: Sequence[wire.WorkerInfo] = ()) -> str:
+    """A model of the catalogue, and what the live workers have of it: a model of the hub has to be fetched first."""
     sides = [model.get(side) or [] for side in ("source_langs", "target_langs")]
     pair = f"  {_languages(*sides)}" if any(sides) else ""
     default = "  (default)" if model.get("default") else ""
     hub = "" if model.get("source") is None else "  (from the hub)"
-    return f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}{hub}"
+    name = model["name"]
+    serving = [worker for worker in workers if name in worker.models]
+    here = ""
+    if any(name in worker.resident for worker in serving):
+        here = "  (loaded)"
+    elif serving and all(name in worker.failed for worker in serving):
+        here = "  (no worker could load it)"
+    elif workers and not serving:
+        here = "  (no worker serves it)"
+    return f"{name}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}{hub}{here}"
 
 
 def _languages(source: Sequence[str], target: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ SENT = [
     (
         "large.csv",
         b"text\nfine\n" + LARGE + b"\n",
-        "large.csv, line 3 has a text of 5.0 MB: more than the server takes in one request. Split it.",
+        "large.csv, line 3 has a text of 5 MB: more than the server takes in one request. Split it.",
     ),
 ]
 """The same of those that are refused while they are sent."""

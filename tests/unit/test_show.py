@@ -81,6 +81,24 @@ def test_models_say_whether_they_come_from_the_hub() -> None:
     assert model_line({**model, "source": None}) == "m  ner  window 512  (default)"
 
 
+def test_models_say_what_workers_have_of_them() -> None:
+    def worker(**given: list[str]) -> wire.WorkerInfo:
+        told = {"id": "w", "host": "h", "pid": 1, "device": "cpu", "models": ["m"], "resident": [], "failed": [],
+                "slots": 1, "load": 0.0, "started_at": NOW, "heartbeat_at": NOW}  # fmt: skip
+        return wire.WorkerInfo.model_validate(told | given)
+
+    model = {"name": "m", "task": "ner", "window": 512, "source": "owner/name"}
+    for workers, said in (
+        ([], ""),
+        ([worker()], ""),
+        ([worker(failed=["m"]), worker()], ""),
+        ([worker(failed=["m"])], "  (no worker could load it)"),
+        ([worker(), worker(resident=["m"])], "  (loaded)"),
+        ([worker(models=["n"])], "  (no worker serves it)"),
+    ):
+        assert model_line(model, workers) == f"m  ner  window 512  (from the hub){said}"
+
+
 def test_without_a_terminal_there_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     console = Console(file=io.StringIO(), force_terminal=False)

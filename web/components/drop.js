@@ -11,6 +11,7 @@ const NAMED = 5;
 
 class Drop extends HTMLElement {
   connectedCallback() {
+    if (this.files) return; // the form comes back after an upload that was refused, with what was chosen
     this.files = [];
     const ids = [unique("files"), unique("lines")];
     this.input = h("input.unseen", { id: ids[0], type: "file", multiple: true, accept: ACCEPTED, onchange: () => this.take(this.input.files) });
