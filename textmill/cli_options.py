@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,14 +123,15 @@ def exit_code(job: "Job") -> int:
     return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED
 
 
-UUID_CHARACTERS = 36
+BEGINNING = re.compile(r"[0-9a-f-]{1,35}")
+"""Of a job's id, which has 36 characters."""
 
 
 def job_of(client: "Client", given: str) -> "Job":
     """The job of an id, or of the beginning of one that is no other's. Raises JobNotFound, InvalidRequest."""
-    if len(given) >= UUID_CHARACTERS:
+    if not BEGINNING.fullmatch(given):
         return client.job(given)
-    found = list(itertools.islice(client.jobs(id=given), 2)) if given else []
+    found = list(itertools.islice(client.jobs(id=given), 2))
     if not found:
         raise errors.JobNotFound
     if len(found) > 1:
