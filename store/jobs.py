@@ -205,11 +205,15 @@ def close(tx: Connection, key_id: int, job_id: str) -> Job:
 
 
 def get(tx: Connection, key_id: int, job_id: str) -> Job:
-    """The job, with a notice where it waits for somebody who is not there. Raises JobNotFound."""
+    """The job, with a notice where it waits for somebody who is not there, or for its model to be loaded. Raises
+    JobNotFound."""
     job = view(tx, owned(key_id, job_id))
-    if job.state not in ENDED_STATES and job.counts.pending and not workers.served(tx, job.model):
-        notice = f"no live worker serves {job.model}: the job waits until one does"
-        return job.model_copy(update={"notice": notice})
+    if job.state in ENDED_STATES or not job.counts.pending:
+        return job
+    if not workers.served(tx, job.model):
+        return job.model_copy(update={"notice": f"no live worker serves {job.model}: the job waits until one does"})
+    if job.counts.pending == job.counts.total and not workers.loaded(tx, job.model):
+        return job.model_copy(update={"notice": f"{job.model} is loaded first: no worker has it ready yet"})
     return job
 
 
