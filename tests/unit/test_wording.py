@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from workers.checkpoint.wording import Pieces, Wording
 from workers.text import faithful
 
-ALPHABET = "abcde"
+ALPHABET = "abcdA"
 END, SPECIAL = 0, 1
 surface = st.tuples(
     st.sampled_from(["", " ", "-", " (", "+", "\u00ad"]),
@@ -28,7 +28,8 @@ def surfaces_of(vocabulary: list[str], ids: list[int]) -> str:
 
 def keeps_the_rule(text: str, said: str) -> bool:
     words = faithful.words(said)
-    repeated = any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False))
+    folded = [word.casefold() for word in words]
+    repeated = any(a == b == c for a, b, c in zip(folded, folded[1:], folded[2:], strict=False))
     return set(words) <= faithful.allowed(text) and not repeated
 
 

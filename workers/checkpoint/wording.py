@@ -37,7 +37,7 @@ class State(NamedTuple):
     """The letters of the word that has begun; empty between words."""
     last: str = ""
     before: str = ""
-    """The two words that ended last."""
+    """The two words that ended last, in one letter case."""
     token: int = -1
     repeated: bool = False
     """The last token, and whether the one before it was the same."""
@@ -50,7 +50,6 @@ class Move(NamedTuple):
     signs: str
     """What it has that is part of no word; spaces left out."""
     letters: str
-    """In one letter case."""
 
 
 class Spelling(NamedTuple):
@@ -145,13 +144,13 @@ class Wording:
             return state
         word, last, before = state.word, state.last, state.before
         if move.ends and word:
-            word, last, before = "", word, last
+            word, last, before = "", word.casefold(), last
         return State(word + move.letters, last, before, token, token == state.token)
 
     def following(self, state: State) -> Ids:
         """The tokens that may follow, ends included: at least one, wherever only such have been said before."""
         third = _third(state.last, state.before)
-        afterwards = _third(state.word, state.last) if state.word else third
+        afterwards = _third(state.word.casefold(), state.last) if state.word else third
         stuck = state.token if state.repeated else -1
         key = (state.word, third, afterwards, stuck, self._may_stop(state))
         found = self._next.get(key)
@@ -165,7 +164,7 @@ class Wording:
         return found
 
     def _may_end(self, word: str, third: str) -> bool:
-        return not word or (word in self._allowed and word != third)
+        return not word or (word in self._allowed and word.casefold() != third)
 
     def _may_stop(self, state: State) -> bool:
         """A text may end where a word may, and not before the first."""
@@ -178,7 +177,7 @@ class Wording:
             whole = self._words[at]
             if not whole.startswith(word):
                 break
-            if whole != third:
+            if not third or whole.casefold() != third:
                 spelling = self._pieces.spelling(whole)
                 yield from self._pieces.onward(whole, len(word), spelling.good) if word else spelling.joined
 
@@ -186,7 +185,7 @@ class Wording:
         """Tokens that end a word: signs, and what begins any word but `third`."""
         if (found := self._outside.get(third)) is not None:
             return found
-        spellings = [self._pieces.spelling(word) for word in self._words if word != third]
+        spellings = [self._pieces.spelling(word) for word in self._words if word.casefold() != third]
         signed = [token for one in spellings for token, signs in one.signed if self._signs.issuperset(signs)]
         tokens = frozenset(self._sign_tokens).union(signed, *(one.opening for one in spellings))
         return self._outside.setdefault(third, tokens)
@@ -260,7 +259,7 @@ def _move(surface: str) -> Move | None:
     signs, letters = surface[:start], surface[start:]
     if not surface or "\ufffd" in surface or any(map(faithful.in_word, signs)):
         return None
-    return Move(bool(signs), "".join(signs.split()), letters.casefold())
+    return Move(bool(signs), "".join(signs.split()), letters)
 
 
 def trimmed(found: Sequence[Generated], wordings: Sequence[Wording]) -> list[Generated]:

@@ -1,7 +1,8 @@
 """What a faithful summary may be made of: words of its text, in other inflections too, and English function words.
 
-A word is a run of letters, digits and the accents on them; letter case does not count. Signs between words are free
-where they are ordinary punctuation, others only where the text has them ("C" does not become "C++").
+A word is a run of letters, digits and the accents on them, written as in the text, in small letters, or with a capital
+at its start. Signs between words are free where they are ordinary punctuation, others only where the text has them
+("C" does not become "C++").
 """
 
 import functools
@@ -16,7 +17,7 @@ of in on at to from by for with without within into onto over under above below 
 before after about against along across around behind beside besides beyond near off out up down via per upon
 toward towards like unlike
 is are was were be been being am do does did done doing have has had having can could may might must shall should
-will would not no n t s re ve ll d m don doesn isn aren wasn
+will would not no t s don doesn isn aren wasn
 all any each every some many much more most few less least other others another such same own only also just even
 then too very
 """
@@ -49,8 +50,8 @@ _SPACES = _Spaces()
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in its order, in one letter case."""
-    return text.casefold().translate(_SPACES).split()
+    """The words of a text, in its order."""
+    return text.translate(_SPACES).split()
 
 
 def signs(text: str) -> frozenset[str]:
@@ -60,13 +61,26 @@ def signs(text: str) -> frozenset[str]:
 
 def allowed(text: str) -> frozenset[str]:
     """All words that a faithful summary of the text may have."""
-    return FUNCTION_WORDS.union(*map(forms, set(words(text))))
+    return _FUNCTION_WORDS.union(*map(written, set(words(text))))
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
+def written(word: str) -> frozenset[str]:
+    """How a summary may have a word of its text: as it is there, and its inflections in small letters and with a
+    capital ("APIs" of "API" too)."""
+    found = forms(word.lower())
+    plural = {f"{word}s"} if len(word) > 1 and word.isascii() and word.isupper() and word.isalpha() else set()
+    return found.union({word}, plural, map(str.capitalize, found))
+
+
+_FUNCTION_WORDS = FUNCTION_WORDS.union(map(str.capitalize, FUNCTION_WORDS))
+
+
+@functools.lru_cache(maxsize=20_000)
 def forms(word: str) -> frozenset[str]:
-    """The word and its inflections: number ("library", "libraries") and verb forms ("parse", "parses", "parsed",
-    "parsing"). By their letters alone, so that some are no words; a model that has learnt English does not write those.
+    """A word in small letters, and its inflections: number ("library", "libraries") and verb forms ("parse", "parses",
+    "parsed", "parsing"). By their letters alone, so that some are no words: a model that knows English does not write
+    those.
 
     Only of words of at least four ASCII letters. Not "-er" and the like: a printer is not what prints.
     """

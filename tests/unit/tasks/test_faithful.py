@@ -40,7 +40,8 @@ def keep_the_rule(texts: list[str], told: list[str]) -> None:
     for text, summary in zip(texts, told, strict=True):
         words = faithful.words(summary)
         assert set(words) <= faithful.allowed(text), (text, summary)
-        assert not any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False)), summary
+        folded = [word.casefold() for word in words]
+        assert not any(a == b == c for a, b, c in zip(folded, folded[1:], folded[2:], strict=False)), summary
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))

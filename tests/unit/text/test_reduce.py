@@ -94,11 +94,14 @@ def test_the_central_summary_is_about_most_parts() -> None:
         "The river floods the valley every spring, and bridges fall.",
         "A bridge over the river is built of stone; the river is deep.",
         "The cook eats soup.",
+        "The bridge, and the river again.",
     ]
     summaries = ["soup for the cook", "bridge over the river", "the the of"]
     assert reduce.central(summaries, chunks) == 1
     assert reduce.central(summaries[::-1], chunks[::-1]) == 1
     assert reduce.central(["", "the of", ""], chunks) == 0, "the earliest of equals"
+    assert reduce.central(["soup", "stone"], chunks) == 0
+    assert reduce.central(["valley", "the river"], chunks) == 1, "three of four, and one of the first"
 
 
 @given(st.lists(st.tuples(documents, documents), min_size=1, max_size=6))
