@@ -23,9 +23,9 @@ OPTIONS: dict[str, dict[str, Any]] = {"translation": {"target_lang": "pt"}}
 """By task; the others need none."""
 
 SAMPLES: dict[str, tuple[str, ...]] = {
-    "summarization": ("debian/onionshare", "debian/falkon", "long/sqlite-how-to-corrupt"),
-    "translation": ("debian-list/", "debian-code/", "debian/gap-fga"),
-    "ner": ("jargon/great-worm", "long/debian-history", "jargon/its"),
+    "summarization": ("debian/packer", "debian/hd-idle", "long/sqlite-datatypes"),
+    "translation": ("debian/gap-fga", "debian-code/", "debian-list/"),
+    "ner": ("long/debian-history", "jargon/fidonet", "jargon/its"),
 }
 """What is shown of a task, of the kind of texts that its model is for: the first document whose id starts so."""
 LIMITS: dict[str, tuple[str, str]] = {
