@@ -2,9 +2,9 @@
 
 A batch is searched freely; what is faithful of its answers is taken as it is. The others' texts are searched again,
 each by itself, without the tokens that no word of theirs has, and without what was wrong with the answer before, until
-nothing is. What is forbidden is no more than the rule forbids, so that a greedy search comes to what torch's finds, which
-looks at the rule at each step; of several beams' answers the best faithful one is taken. The exception: of a word that
-begins without a space (after a bracket) what may not follow its pieces may then not follow them inside of a word either.
+nothing is. What is forbidden is no more than the rule forbids, so that a greedy search comes to what torch's finds,
+which looks at the rule at each step; of several beams' answers the best faithful one is taken. The exception: where a
+word begins without a space (after a bracket), what may not follow its pieces may then not follow them inside of others.
 
 Rejected: torch for all such jobs (docs/models.md has what that costs); all forbidden sequences at once, a hundred
 thousand for a text; one step a call with `return_logits_vocab`, which reads the text again for each token.
