@@ -57,10 +57,10 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     assert [sheet for sheet in site.rglob("*.css") if imported.search(sheet.read_text(encoding="utf-8"))] == []
 
 
-@pytest.mark.parametrize("link", ["[there](absent.md)", "[there](index.md#no-such-heading)"])
-def test_a_broken_link_fails_the_build(tmp_path: Path, link: str) -> None:
+def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     (tmp_path / "tree/docs").mkdir(parents=True)
-    (tmp_path / "tree/docs/index.md").write_text(f"# A page\n\n{link}\n")
+    (tmp_path / "tree/docs/index.md").write_text("# A page\n\n[no page](absent.md)\n\n[no place](index.md#absent)\n")
     done = build(tmp_path / "tree", tmp_path)
     assert done.returncode != 0
     assert "docs/index.md:3" in done.stderr
+    assert "docs/index.md:5" in done.stderr
