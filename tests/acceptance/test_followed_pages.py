@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.conftest import ROOT, Running
 
-PAGES = ("tutorial", "from-transformers", "from-libretranslate", "inference-api")
+PAGES = ("tutorial", "from-transformers", "openai", "from-libretranslate", "inference-api")
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 INTERPRETERS = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 
