@@ -53,6 +53,7 @@ docs: $(VENV)/.ready-dev  ## Write the tables of docs/operations.md and docs/htt
 
 docs-site: $(VENV)/.ready-dev  ## The pages as a site: tutorial, how-to, reference from the code (build/site/index.html)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/site-read . build/site
+	@echo build/site/index.html
 
 bench: $(VENV)/.ready-peers  ## Measure against the best of each peer; QUESTION=name: every side of one question
 	$(BIN)/python -m benchmarks $(QUESTION) $(ARGS)
