@@ -5,6 +5,7 @@ Run by `python -m standalone demo`, against the system that it has started.
 """
 
 import argparse
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ FIRST = 3
 
 def documents(limit: int | None) -> dict[str, str]:
     """Texts by id: the short ones, then the long ones; of each at most `limit`."""
-    with (EXAMPLES / "documents.jsonl").open(encoding="utf-8") as lines:
+    with gzip.open(EXAMPLES / "documents.jsonl.gz", "rt", encoding="utf-8") as lines:
         short = {document["id"]: document["text"] for document in map(json.loads, lines)}
     long = {f"long/{path.stem}": path.read_text(encoding="utf-8") for path in sorted((EXAMPLES / "long").glob("*.txt"))}
     return dict([*list(short.items())[:limit], *list(long.items())[:limit]])

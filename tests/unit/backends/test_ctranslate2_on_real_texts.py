@@ -1,6 +1,7 @@
 """The bundled models on real texts: by CTranslate2 in float32 they answer as by torch, to the letter."""
 
 import bz2
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from workers.models import spec_of
 
 ROOT = Path(__file__).parents[3]
 ENTRIES = catalogue.load(ROOT / "models" / "catalogue.toml").entries
-EXAMPLES = [json.loads(line)["text"] for line in (ROOT / "examples" / "documents.jsonl").read_text().splitlines()]
+with gzip.open(ROOT / "examples" / "documents.jsonl.gz", "rt", encoding="utf-8") as lines:
+    EXAMPLES = [json.loads(line)["text"] for line in lines]
 BACKEND = {"cpu": "auto"}.get(DEVICE, "ctranslate2")
 """On a GPU it has to be asked for by name."""
 
