@@ -15,11 +15,15 @@ from celery import Celery
 from textmill import Client
 from textmill.contrib.celery import register
 
-BROKER = os.environ.get("PIPELINE_BROKER", "redis://localhost/1")
 NOTES = "notes"
 DIES = "dies"
 
-app = Celery("pipeline", broker=BROKER, backend=BROKER)
+app = Celery("pipeline")
+app.conf.broker_url = app.conf.result_backend = os.environ.get("PIPELINE_BROKER")  # a test sets it by itself
+
+
+def own_redis() -> redis.Redis:
+    return redis.Redis.from_url(str(app.conf.broker_url))
 
 
 class Mortal(httpx.HTTPTransport):
@@ -27,7 +31,7 @@ class Mortal(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = super().handle_request(request)
-        if request.url.path.endswith("/close") and redis.Redis.from_url(BROKER).getdel(DIES):
+        if request.url.path.endswith("/close") and own_redis().getdel(DIES):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
@@ -47,15 +51,15 @@ def make_texts(*texts: str) -> list[Any]:
 @app.task
 def submit_all(*texts: str) -> str:
     with Client() as client:
-        return client.submit("summarization", texts).id
+        return client.submit("summarization", texts, model="echo").id
 
 
 @app.task
 def note(what: Any) -> Any:
-    redis.Redis.from_url(BROKER).rpush(NOTES, str(what))
+    own_redis().rpush(NOTES, str(what))
     return what
 
 
 @app.task
 def note_error(request: Any, error: Exception, _trace: Any) -> None:
-    redis.Redis.from_url(BROKER).rpush(NOTES, f"{type(error).__name__}: {error}")
+    own_redis().rpush(NOTES, f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery import chain, chord
 
-from store import keys
+from store import catalogue, keys
 from store.session import Store, migrate
 from store.settings import StoreSettings
 from tests.conftest import ValkeyProcess, free_port
@@ -22,7 +22,7 @@ from tests.integration import celery_pipeline
 from tests.integration.celery_pipeline import DIES, NOTES, make_texts, mill, note, note_error, submit_all
 from tests.integration.serving import serving, work
 from tests.integration.test_api_cli import Worker
-from tests.worker_process import PATIENCE, ROOT, running, wait_until
+from tests.worker_process import HEALTHY, PATIENCE, ROOT, running, wait_until
 from textmill import Client, wire
 from textmill.errors import InvalidRequest, JobFailed
 
@@ -40,6 +40,8 @@ class Pipeline:
         self.broker = valkey.url.removesuffix("/0") + "/1"
         self.redis = redis.Redis.from_url(self.broker)
         self.log = folder / "celery.log"
+        self.models = folder / "catalogue.toml"
+        self.models.write_text(HEALTHY)
         self.api = contextlib.ExitStack()
         self.worker: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +51,8 @@ class Pipeline:
         return {"TEXTMILL_URL": url, "TEXTMILL_API_KEY": self.secret, "PYTHONPATH": str(ROOT)}
 
     def start_api(self) -> None:
-        self.api.enter_context(serving(self.store, self.port, self.secret))
+        models = catalogue.load(self.models).with_echo()
+        self.api.enter_context(serving(self.store, self.port, self.secret, models))
 
     def start_worker(self) -> None:
         command = [sys.executable, "-m", "celery", "-A", celery_pipeline.__name__, "worker", "--concurrency", "1"]
