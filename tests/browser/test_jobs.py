@@ -186,9 +186,9 @@ def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor, l
 
 def test_an_operator_sees_the_jobs_of_all_keys(visitors: Callable[..., Visitor], ledger: Store) -> None:
     producer, operator = visitors(), visitors("operator")
-    expect(producer.whole("jobs").get_by_label("Task")).to_be_visible()
-    expect(producer.page.get_by_text("All keys")).to_have_count(0)
     job = submitted(producer, ledger, [("a", "a text of somebody's")], metadata={"desk": "all keys"})
+    expect(producer.whole("jobs").get_by_label("Task")).to_be_visible()
+    expect(producer.page.get_by_text("All keys", exact=True)).to_have_count(0)
 
     page = operator.open("jobs")
     page.get_by_role("checkbox", name="All keys").check(force=True)
@@ -203,6 +203,8 @@ def test_an_operator_sees_the_jobs_of_all_keys(visitors: Callable[..., Visitor],
     expect(rows).to_have_count(2)  # without a reload
     rows.last.get_by_role("link").click()
     expect(page.locator(".crumbs code")).to_have_text(job)
+    work(ledger)
+    state(page, "completed")
     expect(page.get_by_role("article")).to_contain_text("a text of somebody's")
 
     page = operator.open("jobs?keys=all")

@@ -1,11 +1,12 @@
 """Continuation by `ctranslate2.Generator`."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import ctranslate2
 
 from workers.backends.ctranslate2 import continuing
-from workers.backends.ctranslate2.generating import CTranslate2Generating
+from workers.backends.ctranslate2.generating import CTranslate2Generating, Rules
 from workers.checkpoint import generation
 from workers.checkpoint.files import DecoderFiles
 from workers.kinds import Generated, GenerationSettings, Kind, NotOffered
@@ -15,7 +16,7 @@ class CTranslate2Decoder(CTranslate2Generating, DecoderFiles):
     """One decoder on one device."""
 
     kind = Kind.CONTINUATION
-    rules = continuing
+    rules: ClassVar[Rules] = continuing
     runs = ctranslate2.Generator
 
     def check(self, settings: GenerationSettings) -> None:

@@ -1,11 +1,12 @@
 """Generation by `ctranslate2.Translator`."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import ctranslate2
 
 from workers.backends.ctranslate2 import options
-from workers.backends.ctranslate2.generating import CTranslate2Generating
+from workers.backends.ctranslate2.generating import CTranslate2Generating, Rules
 from workers.checkpoint import generation
 from workers.checkpoint.files import EncoderDecoderFiles
 from workers.kinds import Generated, GenerationSettings, Kind
@@ -15,7 +16,7 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
     """One encoder-decoder model on one device."""
 
     kind = Kind.GENERATION
-    rules = options
+    rules: ClassVar[Rules] = options
     runs = ctranslate2.Translator
 
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generated]:
