@@ -22,6 +22,7 @@ from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.keys import Grant, Limits
 from store.session import Store
+from store.traces import Traces
 from textmill.errors import Forbidden, JobNotFound, TooManyRequests
 
 
@@ -41,6 +42,7 @@ class Parts:
     clerk: Clerk
     bodies: Bodies
     metrics: Metrics
+    traces: Traces
 
 
 def _parts(request: Request) -> Parts:

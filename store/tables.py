@@ -84,6 +84,8 @@ jobs = sa.Table(
     sa.Column("deleted_at", Timestamp),
     # Set where the job is fleeting: `store/fleeting.py`.
     sa.Column("expires_at", Timestamp),
+    # Of the request that it came by, or that had it retried last, where that is traced: `store/traces.py`.
+    sa.Column("traceparent", sa.String(55)),
     sa.UniqueConstraint("key_id", "idempotency_key"),
     sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
     sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
@@ -223,6 +225,8 @@ shards = sa.Table(
     sa.Column("token", sa.String(32)),
     sa.Column("worker_id", sa.String(36)),
     sa.Column("lease_expires_at", Timestamp),
+    # When its documents were accepted, or were to run again. Null in shards that the previous release made.
+    sa.Column("created_at", Timestamp),
     sa.Column("released_at", Timestamp),
     sa.Column("published_at", Timestamp),
     sa.Column("losses", sa.Integer, nullable=False, default=0),
@@ -311,6 +315,7 @@ workers = sa.Table(
     sa.Column("failed", sa.Text),
     sa.Column("machine", sa.Text),
     sa.Column("draining", sa.Boolean(name="draining")),
+    sa.Column("batches", sa.Text),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )

@@ -6,16 +6,17 @@ Knows neither leases nor the ledger: `workers/process.py` has those.
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from store.catalogue import Catalogue
+from store.traces import Traces
 from textmill.errors import ModelUnavailable
 from workers import metrics
 from workers.engine.answers import Answers
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
-from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.engine.engine import Engine, unwatched
+from workers.engine.inbox import Batch, Inbox
 from workers.engine.residency import Residency
 from workers.engine.watchdog import Watch
 from workers.models import make_named, spec_of
@@ -35,11 +36,17 @@ class Compute:
     """
 
     def __init__(
-        self, settings: WorkerSettings, catalogue: Catalogue, device: str, not_loaded: Callable[[str], None]
+        self,
+        settings: WorkerSettings,
+        catalogue: Catalogue,
+        device: str,
+        not_loaded: Callable[[str], None],
+        traces: Traces,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._not_loaded = not_loaded
+        self._traces = traces
         self._surroundings = contextlib.ExitStack()
         self._surrounded: set[str] = set()
         """The backends whose surroundings the engine's thread is in."""
@@ -61,6 +68,10 @@ class Compute:
     def resident(self) -> list[str]:
         """Models of the catalogue that are loaded, by whichever of their runners."""
         return list(dict.fromkeys(name.partition(BY)[0] for name in self.residency.resident))
+
+    def batches(self) -> Mapping[str, float]:
+        """Characters that a full batch of each model holds."""
+        return self.inbox.speeds.batches(self._budgets)
 
     def _make_inbox(self) -> Inbox:
         settings = self._settings
@@ -92,7 +103,15 @@ class Compute:
             at_start=self._preload,
             trials=self._calibrator.trials,
             turn_seconds=settings.turn_seconds,
+            around=self._watched if self._traces.on else unwatched,
         )
+
+    def _watched(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """What surrounds a batch, where traces are on: the shards that it serves, without those that nobody traces."""
+        model, waiting = batch
+        served = dict.fromkeys(one.owner.trace for one in waiting)
+        padded = sum(one.item.rows for one in waiting) * max(one.item.length for one in waiting)
+        return self._traces.batch(model, [shard for shard in served if shard is not None], len(waiting), padded)
 
     def _loaded(self, runner: ModelRunner) -> None:
         """A model was loaded, in the engine's thread."""

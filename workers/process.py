@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -22,6 +23,7 @@ from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
+from store.traces import Traces
 from store.workers import WorkerRow
 from textmill.errors import Draining, TextmillError
 from workers import metrics
@@ -58,8 +60,10 @@ class DeviceProcess:
         models: tuple[str, ...],
         app: Celery,
         consume: Callable[[str, bool], None],
+        traces: Traces,
     ) -> None:
         self._settings = settings
+        self._traces = traces
         self._store = store
         device = describe_device(settings.device)
         self.drain_requested = threading.Event()
@@ -73,7 +77,7 @@ class DeviceProcess:
         self.dispatcher = Dispatcher(app)
         self._patience = Patience()
         self._sweeper = Sweeper(store, self.dispatcher)
-        self._compute = Compute(settings, catalogue, device, self._not_loaded)
+        self._compute = Compute(settings, catalogue, device, self._not_loaded, traces)
         self._ahead = ImportAhead(models, self._compute.make)
         self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
         self._watchdogs = (
@@ -102,6 +106,7 @@ class DeviceProcess:
             speeds=compute.inbox.speeds,
             failed=lambda: self._serving.failed,
             draining=self.drain_requested.is_set,
+            batches=compute.batches,
         )
 
     def start(self) -> None:
@@ -110,6 +115,7 @@ class DeviceProcess:
         Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
         """
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        self._traces.start()
         self.dispatcher.start()
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire).released)
@@ -137,6 +143,7 @@ class DeviceProcess:
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
+        self._traces.stop()
         if not in_time or self._ahead.running:
             # A pass or an import is going on and nobody waits for it; a thread inside a device driver would crash the
             # interpreter's own way out.
@@ -146,16 +153,17 @@ class DeviceProcess:
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
         # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
+        began = time.time_ns()
         token = uuid.uuid4().hex  # the same for all tries: one may be done, and its answer lost
         lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id, token))
         if lease is None:
             return "nothing to do"
-        ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
+        ledger = Ledger(self._store, self.dispatcher, lease, self._patience, self._traces)
         compute = self._compute
         run = ShardRun(ledger, compute.inbox, compute.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
-            with logs.about(job=lease.job, shard=shard_id):
+            with logs.about(job=lease.job, shard=shard_id), self._traces.shard(lease, began) as run.ticket.trace:
                 return run.run()
         finally:
             self._keeper.drop(lease)
@@ -194,6 +202,7 @@ class DeviceProcess:
             else:
                 self._hand_back(lease)
         self.dispatcher.stop(timeout=2)
+        self._traces.stop(seconds=1)
         os._exit(code)
 
     def _hand_back(self, lease: Lease) -> None:
