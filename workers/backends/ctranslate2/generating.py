@@ -51,9 +51,12 @@ class CTranslate2Generating(CheckpointFiles):
         """Raises NotOffered where it cannot search by the settings, or where its answers might be others than
         transformers' and it was not asked for by name."""
         config = generation.applied(self._base, settings)
-        reason = self.rules.beyond(config) or (self.rules.unlike(config) if self._only_alike else None)
+        reason = self.rules.beyond(config) or (self._unlike(config, settings) if self._only_alike else None)
         if reason is not None:
             raise NotOffered(reason)
+
+    def _unlike(self, config: GenerationConfig, settings: GenerationSettings) -> str | None:
+        return self.rules.unlike(config)
 
     def load(self) -> None:
         """Raises ModelUnavailable."""
