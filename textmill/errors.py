@@ -421,6 +421,12 @@ class WaitTimeout(TextmillError):
     retry = True
 
 
+class JobFailed(TextmillError):
+    """More of the job's documents failed, or were cancelled, than whoever waited for it allows."""
+
+    code = "job_failed"
+
+
 def unreadable(code: str, message: str) -> FileUnreadable:
     """What a producer says of a file that it could not read, as an error; of a code that is not known here the general
     one."""

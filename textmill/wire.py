@@ -361,6 +361,8 @@ class Stats(Wire):
     now: datetime
     key: str
     """The name of the key whose work it is."""
+    role: str | None = None
+    """The role of the key that asks. None from a server that does not say."""
     bucket_seconds: int
     queued: list[Queued]
     buckets: list[StatsBucket]

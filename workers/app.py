@@ -21,9 +21,10 @@ from store.session import Store
 from store.settings import StoreSettings
 from workers import backends, metrics
 from workers import celery_task as tasks
+from workers.compute import names
 from workers.consuming import Connection, Consuming
 from workers.launcher.parent import end_with_parent
-from workers.process import DeviceProcess, names
+from workers.process import DeviceProcess
 from workers.settings import WorkerSettings
 
 FREED_SECONDS = 0.005

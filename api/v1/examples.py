@@ -51,7 +51,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "StoredDocument": DOCUMENT,
     "DocumentsPage": {"documents": [DOCUMENT], "next_cursor": None},
     "Stats": {
-        "now": _MOMENT, "key": "newsroom", "bucket_seconds": 60, "flower_url": None,
+        "now": _MOMENT, "key": "newsroom", "role": "producer", "bucket_seconds": 60, "flower_url": None,
         "queued": [{"model": "ner-en-small", "task": "ner", "documents": 4, "shards": 1, "oldest_seconds": 2.5}],
         "buckets": [
             {

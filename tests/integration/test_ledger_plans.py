@@ -81,6 +81,7 @@ def look(store: Store, key_id: int, job_id: str) -> None:
     store.read(results.page, key_id, job_id, 0, 10, code="processing_failed", text=True)
     store.read(pace.look, key_id, job_id)
     store.read(stats.look, key_id, 2)
+    store.read(stats.waiting)
     store.read(tallies.recent)
     store.read(events.look, {key_id: events.Ask(1, [1, 2], MOMENT)}, [job_id])
     store.write(tallies.forget_minutes)

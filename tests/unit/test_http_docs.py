@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-
 
 NOT_ANSWERED = {
     "textmill_error", "invalid_catalogue", "lease_lost", "draining", "server_unreachable", "wait_timeout",
-    "model_error", "model_unavailable", "missing_extra",
+    "model_error", "model_unavailable", "missing_extra", "job_failed",
 }  # fmt: skip
 """Codes of the tree that belong to a document, a job's error or another process."""
 
