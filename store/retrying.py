@@ -77,6 +77,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
         "started_at": None,
         "error_code": None,
         "error_message": None,
+        "webhook_owed": sa.case((jobs.c.webhook.is_not(None), sa.true())),
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**again))
     values = {"position": start, "codes": None if codes is None else json.dumps(sorted(codes))}

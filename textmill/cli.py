@@ -28,6 +28,7 @@ from textmill.cli_options import (
     places_of_one_id,
     to_option,
 )
+from textmill.cli_webhooks import webhooks_group
 
 if TYPE_CHECKING:
     from textmill.client import Job
@@ -126,6 +127,7 @@ def run(
         to,
         join,
         split,
+        given["webhook"],
     )
     with client_of(given["server"], given["api_key"]) as client, notices():
         try:
@@ -155,7 +157,7 @@ def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
     with client_of(given["server"], given["api_key"]) as client, notices(), places_of_one_id(*source):
         job = client.submit(
             task, from_files(*source), model=given["model"], priority=given["priority"],
-            metadata=parsed_metadata(given["metadata"]), **options,
+            metadata=parsed_metadata(given["metadata"]), webhook=given["webhook"], **options,
         )  # fmt: skip
         click.echo(job.id)
 
@@ -314,6 +316,9 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
             resident = ", ".join(worker.resident) or "no model loaded"
             busy = f"{worker.load:.0%} busy{', draining' if worker.draining else ''}"
             click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {busy}  {resident}")
+
+
+main.add_command(webhooks_group)
 
 
 def _show_job(job: "Job", json_: bool) -> None:
