@@ -25,7 +25,7 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             # The body as it came: parsed and written again, it would not fit its signature.
-            WEBHOOK.verify(body, {name.lower(): value for name, value in self.headers.items()})
+            WEBHOOK.verify(body, dict(self.headers))
         except WebhookVerificationError:
             self.answer(400)
             return

@@ -7,7 +7,8 @@ it: one that died leaves it due again. So it is made at least once, and every ti
 import re
 import uuid
 from collections import defaultdict
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -128,9 +129,9 @@ def claim(tx: Connection, seconds: float) -> Claimed | None:
     token = uuid.uuid4().hex
     taken = sa.update(deliveries).where(deliveries.c.id == delivery_id).values(token=token, due_at=db_time(seconds))
     job = sa.select(jobs.c.uuid).where(jobs.c.id == deliveries.c.job_id).scalar_subquery()
-    told = [deliveries.c[name] for name in ("id", "uuid", "key_id")]
-    told += [job.label("job"), *(deliveries.c[name] for name in ("url", "payload", "tries"))]
-    return Claimed(*tx.execute(taken.returning(*told)).one(), token)
+    told: list[sa.ColumnElement[Any]] = [deliveries.c[name] for name in Claimed._fields if name in deliveries.c]
+    row = tx.execute(taken.returning(*told, job.label("job"))).one()._mapping
+    return Claimed(**row)
 
 
 def note(tx: Connection, claimed: Claimed, attempt: Attempt, again_seconds: float | None) -> None:
@@ -139,7 +140,7 @@ def note(tx: Connection, claimed: Claimed, attempt: Attempt, again_seconds: floa
     Raises LeaseLost where somebody else has it by now.
     """
     state: DeliveryState = "delivered" if attempt.outcome == "delivered" else "failed"
-    values = {"token": None, "tries": deliveries.c.tries + 1, "attempts": deliveries.c.attempts + 1}
+    values: dict[str, Any] = {"token": None, "tries": deliveries.c.tries + 1, "attempts": deliveries.c.attempts + 1}
     if again_seconds is None:
         values |= {"state": state, "due_at": None, "ended_at": db_time()}
     else:
@@ -155,7 +156,7 @@ def note(tx: Connection, claimed: Claimed, attempt: Attempt, again_seconds: floa
     tx.execute(sa.delete(delivery_attempts).where(old))
 
 
-def _now() -> sa.ScalarSelect[object]:
+def _now() -> sa.ScalarSelect[datetime]:
     # In a subquery: PostgreSQL looks a time that could change from row to row up in no index.
     return sa.select(db_time()).scalar_subquery()
 
@@ -195,7 +196,7 @@ def _job(tx: Connection, key_id: int, job_id: str) -> int:
     return internal_id
 
 
-def _shown(tx: Connection, query: sa.Select[tuple[object, ...]]) -> list[Delivery]:
+def _shown(tx: Connection, query: sa.Select[Any]) -> list[Delivery]:
     rows = tx.execute(query).mappings().all()
     attempts: defaultdict[int, list[DeliveryAttempt]] = defaultdict(list)
     theirs = delivery_attempts.c.delivery_id.in_([row["id"] for row in rows])

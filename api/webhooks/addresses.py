@@ -16,6 +16,8 @@ Networks = Sequence[IPv4Network | IPv6Network]
 LONGEST = 2_048
 """Characters of an address that is taken."""
 
+LARGEST_PORT = 65_535
+
 _NOT_PUBLIC = [
     IPv4Network(network)
     for network in (
@@ -85,8 +87,8 @@ def checked(given: str, networks: Networks) -> str:
     url = _parsed(given)
     if url.scheme != "https" and not (url.scheme == "http" and networks):
         raise InvalidWebhook("webhook: the address has to begin with https://")
-    if not url.host:
-        raise InvalidWebhook("webhook: the address names no host")
+    if not url.host.strip(".") or (url.port is not None and not 0 < url.port <= LARGEST_PORT):
+        raise InvalidWebhook("webhook: the address names no host, or no port that there is")
     if url.userinfo or url.fragment:
         raise InvalidWebhook("webhook: the address may have neither user nor password nor a fragment")
     try:

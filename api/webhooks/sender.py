@@ -25,6 +25,7 @@ from store.faults import brief
 from store.hints import Ended
 from store.session import Store
 from textmill.errors import LeaseLost, TextmillError, Unavailable
+from textmill.webhooks import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class Sender:
         secrets = self._store.read(webhook_secrets.signing, claimed.key_id)
         start = time.monotonic()
 
-        def made(outcome: deliveries.Outcome, status: int | None = None, detail: str | None = None) -> Attempt:
+        def made(outcome: Outcome, status: int | None = None, detail: str | None = None) -> Attempt:
             shown = None if detail is None else detail.replace("\0", "")[:DETAIL_CHARACTERS]
             return Attempt(outcome, round(time.monotonic() - start, 3), status, shown)
 
@@ -147,7 +148,8 @@ class Sender:
             return made("forbidden", detail=str(error)), None
         except httpcore.TimeoutException:
             return made("timeout"), None
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, ValueError) as error:
+            # ValueError: a name that no certificate can have, such as one that begins with a dot.
             return made("unreachable", detail=f"{type(error).__name__}: {error}"), None
         return made(_outcome(answer), answer.status), answer.retry_after_seconds if answer.status in BUSY else None
 
@@ -189,7 +191,7 @@ def signed(
     }
 
 
-def _outcome(answer: Answer) -> deliveries.Outcome:
+def _outcome(answer: Answer) -> Outcome:
     if 200 <= answer.status < 300:
         return "delivered"
     return "redirected" if 300 <= answer.status < 400 else "refused"

@@ -234,6 +234,16 @@ def test_what_does_not_answer_is_unreachable(store: Store, key_id: int, secret: 
     assert "refused" in str(attempt.detail)
 
 
+def test_a_name_that_no_server_can_have_is_unreachable(store: Store, key_id: int, secret: str) -> None:
+    settings = ApiSettings.model_validate({"webhook_networks": LOOPBACK})
+    with receiving() as receiver:
+        for name in (".rebinding.test", f"{'x' * 64}.test"):
+            job = ended(store, key_id, f"https://{name}:{receiver.port}/")
+            resolve = Names(["127.0.0.1"], name=name) if name.startswith(".") else None
+            assert sender(store, Post(settings.webhook_networks, resolve), webhook_retries="9").work()
+            assert [outcome for outcome, _ in outcomes(told(store, key_id, job))] == ["unreachable"]
+
+
 def test_a_redirect_is_not_followed(store: Store, key_id: int, secret: str) -> None:
     with receiving() as other, receiving(Reply(302, {"Location": other.url})) as receiver:
         job = ended(store, key_id, receiver.url)
@@ -370,7 +380,7 @@ def test_nothing_is_sent_unsigned(store: Store, key_id: int, secret: str) -> Non
 # --- where to ---------------------------------------------------------------------------------------------------------
 
 
-NAMES = ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0"]
+NAMES = ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.1", "[::ffff:127.0.0.1]", "0.0.0.0"]
 """All of them are this machine to the system's resolver."""
 
 
@@ -395,12 +405,13 @@ def test_a_name_that_leads_inside_is_noted_as_forbidden(store: Store, key_id: in
 class Names:
     """A resolver whose answer is another one each time: the system's knows none of these names."""
 
-    def __init__(self, *answers: list[str]) -> None:
+    def __init__(self, *answers: list[str], name: str = "rebinding.test") -> None:
         self._answers = list(answers)
+        self._name = name
         self.asked = 0
 
     def __call__(self, name: str, _port: int) -> list[Address]:
-        assert name == "rebinding.test"
+        assert name == self._name
         self.asked += 1
         return [ip_address(address) for address in self._answers.pop(0)]
 
