@@ -135,7 +135,8 @@ class Sender:
         start = time.monotonic()
 
         def made(outcome: Outcome, status: int | None = None, detail: str | None = None) -> Attempt:
-            shown = None if detail is None else detail.replace("\0", "")[:DETAIL_CHARACTERS]
+            # It may quote what a receiver sent: in characters that every database stores.
+            shown = None if detail is None else ascii(detail)[1:-1][:DETAIL_CHARACTERS]
             return Attempt(outcome, round(time.monotonic() - start, 3), status, shown)
 
         if not secrets:

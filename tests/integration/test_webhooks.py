@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import logging
 import re
 import socket
 import ssl
@@ -242,6 +243,37 @@ def test_a_name_that_no_server_can_have_is_unreachable(store: Store, key_id: int
             resolve = Names(["127.0.0.1"], name=name) if name.startswith(".") else None
             assert sender(store, Post(settings.webhook_networks, resolve), webhook_retries="9").work()
             assert [outcome for outcome, _ in outcomes(told(store, key_id, job))] == ["unreachable"]
+
+
+def test_what_is_no_http_is_unreachable(store: Store, key_id: int, secret: str) -> None:
+    def babble(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"\0\xff\xfe what?\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        babbling = threading.Thread(target=babble, args=(listening,), daemon=True)
+        babbling.start()
+        job = ended(store, key_id, f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        assert sender(store).work()
+        babbling.join(PATIENCE)
+    (attempt,) = told(store, key_id, job).attempts
+    assert (attempt.outcome, attempt.status) == ("unreachable", None)
+    assert str(attempt.detail).isprintable()
+
+
+def test_the_log_names_the_host_and_no_secret(
+    store: Store, key_id: int, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiving(Reply(500), Reply(410)) as receiver, caplog.at_level(logging.INFO, "api.webhooks.sender"):
+        job = ended(store, key_id, f"{receiver.url}/path-token?token=query-token")
+        one = sender(store)
+        assert [one.work(), one.work()] == [True, True]
+        signature = receiver.take().headers["webhook-signature"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.webhooks.sender"]
+    assert [("127.0.0.1" in line, job in line) for line in lines] == [(True, True)] * 2
+    assert not [line for line in lines for hidden in (secret, signature, "-token") if hidden in line]
 
 
 def test_a_redirect_is_not_followed(store: Store, key_id: int, secret: str) -> None:
