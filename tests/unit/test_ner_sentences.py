@@ -1,0 +1,57 @@
+"""The sentences marked by hand: how a line parses, and that every line of the files does."""
+
+from pathlib import Path
+
+import pytest
+
+from models.training.ner_names import HELD_BACK
+from models.training.ner_sentences import BadMark, parse, read
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "names"),
+    [
+        ("Rain fell.", "Rain fell.", []),
+        ("[PER Ana Sá]'s boat left [LOC Faro].", "Ana Sá's boat left Faro.", [("Ana Sá", "PER"), ("Faro", "LOC")]),
+        ("[MISC Franco]-[MISC German] talks", "Franco-German talks", [("Franco", "MISC"), ("German", "MISC")]),
+        ("In the [LOC U.S.]", "In the U.S.", [("U.S.", "LOC")]),
+        ("[ORG Ford] met [PER Ford]", "Ford met Ford", [("Ford", "ORG"), ("Ford", "PER")]),
+    ],
+)
+def test_a_line_gives_its_text_and_the_places_of_its_names(line: str, text: str, names: list[tuple[str, str]]) -> None:
+    found, spans = parse(line)
+    assert found == text
+    assert [(found[start:end], kind) for start, end, kind in spans] == names
+    assert spans == sorted(spans)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", " Rain", "Rain ", "[PER ]", "[PER  Ana]", "[PER Ana ] left", "[PER .]", "[PERS Ana]", "[PER Ana", "Ana]",
+     "[PER [ORG Ana]]", "[1] Ana", "two  spaces"],
+)  # fmt: skip
+def test_a_line_that_does_not_parse_is_refused(line: str) -> None:
+    with pytest.raises(BadMark):
+        parse(line)
+
+
+def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path) -> None:
+    (tmp_path / "ner_sentences_x.txt").write_text("Rain.\n[PER Ana left.\n", encoding="utf-8")
+    with pytest.raises(BadMark, match=r"ner_sentences_x\.txt:2: "):
+        list(read(kept_apart=False, folder=tmp_path))
+
+
+def test_each_file_belongs_to_one_part(tmp_path: Path) -> None:
+    for name in ("a", "b", "test_a"):
+        (tmp_path / f"ner_sentences_{name}.txt").write_text(f"[PER {name}] came.\n", encoding="utf-8")
+    learnt, kept = list(read(kept_apart=False, folder=tmp_path)), list(read(kept_apart=True, folder=tmp_path))
+    assert [chunk["source"] for chunk in learnt] == ["ner_sentences_a", "ner_sentences_b"]
+    assert kept == [{"source": "ner_sentences_test_a", "text": "test_a came.", "spans": [(0, 6, "PER")]}]
+
+
+def test_the_files_parse_and_no_sentence_is_there_twice() -> None:
+    texts = [chunk["text"] for part in (False, True) for chunk in read(part)]
+    assert len(texts) > 100
+    assert len(texts) == len(set(texts))
+    # Names of the sentence by which the model is accepted: it is to meet them there for the first time.
+    assert not [text for text in texts if any(name in text for name in HELD_BACK)]
