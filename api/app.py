@@ -22,6 +22,7 @@ from api.openai.face import FACE as OPENAI
 from api.rates import RateHeaders, Rates
 from api.services import Parts
 from api.settings import ApiSettings
+from api.tracing import TraceRequests
 from api.v1.face import FACE as V1
 from api.v1.limits import Bodies
 from api.waiting import Waiters
@@ -30,6 +31,7 @@ from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.session import Store
 from store.sweep import Sweeper
+from store.traces import Traces
 
 VERSION = "1"
 
@@ -44,9 +46,11 @@ def create_app(
     dispatcher: Dispatcher,
     sweeper: Sweeper | None,
     faces: Sequence[Face] = FACES,
+    traces: Traces | None = None,
 ) -> FastAPI:
     """The application over the given parts; its lifespan starts and stops dispatcher, sweeper and pollers."""
     metrics = Metrics()
+    traces = traces or Traces()
     waiters = Waiters(store, settings.wait_poll_seconds)
     parts = Parts(
         settings=settings,
@@ -58,10 +62,11 @@ def create_app(
         waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
-        clerk=Clerk(settings, store, catalogue_, dispatcher),
         sender=Sender(settings, store, metrics),
+        clerk=Clerk(settings, store, catalogue_, dispatcher, traces),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
+        traces=traces,
     )
     metrics.watch("textmill_http_waiting", "Requests that wait for a job's end", lambda: len(parts.waiters))
     metrics.watch("textmill_http_listening", "Event streams that are open", lambda: len(parts.listeners))
@@ -81,6 +86,8 @@ def create_app(
     errors.install(app, speaking)
     app.add_middleware(RateHeaders)
     app.add_middleware(CountRequests, metrics=metrics)
+    if traces.on:
+        app.add_middleware(TraceRequests, traces=traces)
     for face in faces:
         for router in face.routers:
             app.include_router(router)
@@ -94,6 +101,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = parts.settings.request_threads
+        parts.traces.start()
         parts.dispatcher.start()
         parts.clerk.start()
         parts.sender.start()
@@ -120,6 +128,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             if sweeper:
                 await asyncio.to_thread(sweeper.stop)
             await asyncio.to_thread(parts.dispatcher.stop)
+            await asyncio.to_thread(parts.traces.stop)
 
     return lifespan
 

@@ -23,6 +23,7 @@ from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.keys import Grant, Limits
 from store.session import Store
+from store.traces import Traces
 from textmill.errors import Forbidden, JobNotFound, TooManyRequests
 
 
@@ -43,6 +44,7 @@ class Parts:
     sender: Sender
     bodies: Bodies
     metrics: Metrics
+    traces: Traces
 
 
 def _parts(request: Request) -> Parts:

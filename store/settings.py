@@ -1,5 +1,6 @@
 """Settings that every process with a database shares: the api, the workers, the sweep."""
 
+import importlib.util
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from store.logs import Form
 
 UNREADABLE = "cannot be read; in a password @ / # ? [ ] % have to be percent-encoded (%40 %2F %23 %3F %5B %5D %25)"
+
+TRACING = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp")
+"""What `store/spans.py` needs, from the outside in: to look for a package imports those around it."""
 
 
 class StoreSettings(BaseSettings):
@@ -37,6 +41,10 @@ class StoreSettings(BaseSettings):
 
     log_format: Form = "text"
     """How processes log: lines of `text`, or an object a line, `json`. Both name job and shard where they know them."""
+
+    traces: bool = False
+    """Send OpenTelemetry traces of requests, shards, batches and settles. Where to, and of how many of them, is said by
+    OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`)."""
 
     shard_seconds: float = Field(default=1, gt=0)
     """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
@@ -123,6 +131,13 @@ class StoreSettings(BaseSettings):
 
     database_patience_seconds: float = Field(default=10, gt=0)
     """A call that the database does not answer begins no further try after this long, and fails (503 from the api)."""
+
+    @field_validator("traces")
+    @classmethod
+    def _traces_can_be_sent(cls, on: bool) -> bool:
+        if on and any(importlib.util.find_spec(package) is None for package in TRACING):
+            raise ValueError("OpenTelemetry is not installed: pip install -c constraints.txt --group traces")
+        return on
 
     # Libraries that stumble over a password would say it: as a port that is no number, as a host that they do not find.
 

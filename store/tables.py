@@ -87,6 +87,8 @@ jobs = sa.Table(
     # Where its end is told, and true until a row of `deliveries` has it: `store/deliveries.py`.
     sa.Column("webhook", sa.Text),
     sa.Column("webhook_owed", sa.Boolean(name="webhook_owed")),
+    # Of the request that it came by, or that had it retried last, where that is traced: `store/traces.py`.
+    sa.Column("traceparent", sa.String(55)),
     sa.UniqueConstraint("key_id", "idempotency_key"),
     sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
     sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
@@ -234,6 +236,8 @@ shards = sa.Table(
     sa.Column("token", sa.String(32)),
     sa.Column("worker_id", sa.String(36)),
     sa.Column("lease_expires_at", Timestamp),
+    # When its documents were accepted, or were to run again. Null in shards that the previous release made.
+    sa.Column("created_at", Timestamp),
     sa.Column("released_at", Timestamp),
     sa.Column("published_at", Timestamp),
     sa.Column("losses", sa.Integer, nullable=False, default=0),

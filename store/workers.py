@@ -129,11 +129,20 @@ _LISTS = ("models", "resident", "failed")
 def served(tx: Connection, model: str) -> bool:
     """Whether a live worker serves the model, has not failed to load it, and is not draining. Told by the database,
     which stops at the first: producers that poll ask for this."""
+    return _one_has(tx, workers.c.models, model)
+
+
+def loaded(tx: Connection, model: str) -> bool:
+    """As `served`, by one that had the model loaded at its last heartbeat."""
+    return _one_has(tx, workers.c.resident, model)
+
+
+def _one_has(tx: Connection, named: sa.ColumnElement[str], model: str) -> bool:
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     name = json.dumps(model)
-    can = workers.c.models.contains(name, autoescape=True)
+    has = named.contains(name, autoescape=True)
     cannot = sa.func.coalesce(workers.c.failed, "").contains(name, autoescape=True)
-    return tx.execute(sa.select(sa.exists().where(alive, STAYS, can, sa.not_(cannot)))).scalar_one()
+    return tx.execute(sa.select(sa.exists().where(alive, STAYS, has, sa.not_(cannot)))).scalar_one()
 
 
 def others_serve(tx: Connection, worker_id: str, model: str) -> bool:

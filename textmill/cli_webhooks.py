@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textmill.cli_options import as_json, client_of, connection
+from textmill.cli_options import as_json, client_of, connection, job_of
 
 if TYPE_CHECKING:
     from textmill.webhooks import Delivery
@@ -52,7 +52,7 @@ def secrets(json_: bool, server: str | None, api_key: str | None) -> None:
 def deliveries(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
     """What was told to a job's webhook, newest first, with each attempt."""
     with client_of(server, api_key) as client:
-        for delivery in client.job(job_id).deliveries():
+        for delivery in job_of(client, job_id).deliveries():
             for line in [delivery.model_dump_json()] if json_ else _shown(delivery):
                 click.echo(line)
 
@@ -65,7 +65,7 @@ def deliveries(job_id: str, json_: bool, server: str | None, api_key: str | None
 def resend(job_id: str, delivery_id: str | None, json_: bool, server: str | None, api_key: str | None) -> None:
     """Send a delivery of a job again, the newest where none is named."""
     with client_of(server, api_key) as client:
-        delivery = client.job(job_id).resend(delivery_id)
+        delivery = job_of(client, job_id).resend(delivery_id)
         click.echo(delivery.model_dump_json() if json_ else _shown(delivery)[0])
 
 

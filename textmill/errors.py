@@ -54,7 +54,7 @@ class InvalidCursor(InvalidRequest):
 
 
 class DuplicateDocument(InvalidRequest):
-    """Two documents of one job have the same id."""
+    """Two documents of one job have the same id (without an id it is the position)."""
 
     code = "duplicate_document_id"
 

@@ -351,4 +351,6 @@ def _segment(name: str) -> str:
 
 
 def _path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    if not job_id:
+        raise errors.JobNotFound("the id of a job is empty")  # that path is the list of jobs
+    return f"/v1/jobs/{_segment(job_id)}"

@@ -15,7 +15,7 @@ from celery.worker import state
 from celery.worker.worker import WorkController
 
 from store import catalogue as catalogues
-from store import logs
+from store import logs, traces
 from store.queue import celery_app, queue
 from store.session import Store
 from store.settings import StoreSettings
@@ -95,6 +95,7 @@ class ProcessStep(bootsteps.StartStopStep):
             models,
             app,
             Consuming(worker).change,
+            traces.of(store_settings.traces, "worker"),
         )
 
     def include(self, worker: Any) -> None:

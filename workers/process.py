@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
+from store.traces import Traces
 from store.workers import WorkerRow
 from textmill.errors import Draining, ModelUnavailable, TextmillError
 from workers import metrics
@@ -30,8 +32,8 @@ from workers.ahead import ImportAhead
 from workers.engine.answers import Answers
 from workers.engine.budget import Budgets
 from workers.engine.calibration import Calibrator
-from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.engine.engine import Engine, unwatched
+from workers.engine.inbox import Batch, Inbox
 from workers.engine.pile import Waiting
 from workers.engine.residency import Residency
 from workers.engine.ticket import Ticket
@@ -69,8 +71,10 @@ class DeviceProcess:
         models: tuple[str, ...],
         app: Celery,
         consume: Callable[[str, bool], None],
+        traces: Traces,
     ) -> None:
         self._settings = settings
+        self._traces = traces
         self._store = store
         self._catalogue = catalogue
         device = describe_device(settings.device)
@@ -116,6 +120,7 @@ class DeviceProcess:
             at_start=self._preload,
             trials=self._calibrator.trials,
             turn_seconds=settings.turn_seconds,
+            around=self._watched if traces.on else unwatched,
         )
         self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
         self._watchdogs = (
@@ -147,6 +152,7 @@ class DeviceProcess:
         Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
         """
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        self._traces.start()
         self.dispatcher.start()
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire).released)
@@ -174,6 +180,7 @@ class DeviceProcess:
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
+        self._traces.stop()
         if not in_time or self._ahead.running:
             # A pass or an import is going on and nobody waits for it; a thread inside a device driver would crash the
             # interpreter's own way out.
@@ -183,15 +190,16 @@ class DeviceProcess:
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
         # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
+        began = time.time_ns()
         token = uuid.uuid4().hex  # the same for all tries: one may be done, and its answer lost
         lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id, token))
         if lease is None:
             return "nothing to do"
-        ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
+        ledger = Ledger(self._store, self.dispatcher, lease, self._patience, self._traces)
         run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
-            with logs.about(job=lease.job, shard=shard_id):
+            with logs.about(job=lease.job, shard=shard_id), self._traces.shard(lease, began) as run.ticket.trace:
                 return run.run()
         finally:
             self._keeper.drop(lease)
@@ -200,6 +208,13 @@ class DeviceProcess:
         settings = self._settings
         how = (settings.device, settings.threads, settings.dtype, settings.cache_dir)
         return make_named(model, lambda name: spec_of(self._catalogue.get(name), *how))
+
+    def _watched(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """What surrounds a batch, where traces are on: the shards that it serves, without those that nobody traces."""
+        model, waiting = batch
+        served = dict.fromkeys(one.owner.trace for one in waiting)
+        padded = sum(one.item.rows for one in waiting) * max(one.item.length for one in waiting)
+        return self._traces.batch(model, [shard for shard in served if shard is not None], len(waiting), padded)
 
     def _resident(self) -> list[str]:
         """Models of the catalogue that are loaded, by whichever of their runners."""
@@ -254,6 +269,7 @@ class DeviceProcess:
             else:
                 self._hand_back(lease)
         self.dispatcher.stop(timeout=2)
+        self._traces.stop(seconds=1)
         os._exit(code)
 
     def _hand_back(self, lease: Lease) -> None:

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "task": "ner", "options": {"min_score": 0.5}, "metadata": {"batch": "november"},
         "documents": [{"id": "a", "text": "Marie Curie was born in Warsaw."}],
     },
+    "Document": {"id": "b", "text": "Ada Lovelace lived in London."},
     "DocumentsRequest": {"documents": [{"id": "b", "text": "Ada Lovelace lived in London."}]},
     "RetryRequest": {"codes": ["worker_lost"]},
     "CancelMatching": {"state": ["queued"], "metadata": {"batch": "november"}, "expected": 12},

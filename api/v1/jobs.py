@@ -11,10 +11,10 @@ from api.settings import ApiSettings
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
 from api.webhooks import addresses
-from store import jobs, pace
+from store import jobs, pace, texts
 from store.hints import Ended
 from textmill import tasks, wire
-from textmill.errors import InvalidRequest, NotSupported
+from textmill.errors import DuplicateDocument, InvalidRequest, NotSupported
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -82,10 +82,25 @@ def append(
         door.check_fields(task, options, services.catalogue.entries.get(model), documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
-    appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
+    try:
+        appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
+    except DuplicateDocument as error:
+        raise _which(services, key, job_id, documents) or error from None
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
+    services.traces.link(appended.traceparent)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
+
+
+def _which(services: Services, key: Key, job_id: str, batch: door.Texts) -> DuplicateDocument | None:
+    """Which document the job has already; None where that cannot be told. The database says no more than that there is
+    one, and asking it beforehand would cost every chunk a query."""
+    name = services.store.read(texts.taken, key, job_id, [given for given, *_ in batch if given is not None])
+    if name is None:
+        return None
+    index = next(at for at, (given, *_) in enumerate(batch) if given == name)
+    message = f"document {index} of this request has the id {name!r}, which the job has already"
+    return DuplicateDocument(message, id=name, index=index)
 
 
 @router.post("/{job_id}/close")

@@ -135,14 +135,19 @@ def test_a_job_is_cancelled_and_deleted(visitor: Visitor, ledger: Store) -> None
     job = submitted(visitor, ledger, [(str(n), "x" * 20_000) for n in range(40)])  # more than one shard
     page = visitor.open(f"jobs/{job}")
     state(page, "queued")
+    expect(page.get_by_role("status").filter(has_text="no live worker serves nobody")).to_be_visible()
     work(ledger, most=1)
     state(page, "running")
+    expect(page.get_by_role("status").filter(has_text="no live worker serves nobody")).to_be_hidden()
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     state(page, "cancelled")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("dialog")).to_contain_text("cancelled documents will be processed, too")
+    page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
     with visitor.client() as mill:
         counts = mill.job(job).info.counts
         assert counts.succeeded > 0

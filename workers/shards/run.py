@@ -309,7 +309,7 @@ class ShardRun:
         return max(0.0, self._settled_at + self._pace.settle_seconds - time.monotonic()) if self._done else None
 
     def _settle(self, close: bool) -> None:
-        self._ledger.settle(self._done, close)
+        self._ledger.settle(self._done, close, self.ticket.began)
         failed_now = sum(outcome.error_code is not None for outcome in self._done)
         self._failed += failed_now
         self._succeeded += len(self._done) - failed_now
