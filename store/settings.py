@@ -47,8 +47,8 @@ class StoreSettings(BaseSettings):
     OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`)."""
 
     shard_seconds: float = Field(default=1, gt=0)
-    """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
-    shard is what one Celery message, one lease and one lost worker are about."""
+    """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model, and
+    never less than what fills a batch. A shard is what one Celery message, one lease and one lost worker are about."""
 
     shard_characters: int = Field(default=131_072, ge=1)
     """Characters of text in one shard, at most, however fast workers are. A longer document is a shard of its own."""
@@ -72,6 +72,10 @@ class StoreSettings(BaseSettings):
     release_alone_seconds: float = Field(default=6, gt=0)
     """The same while only one key has something out and no other model is at work: from more texts batches are fuller
     and less padded. Once another comes, what it may have out does not depend on what the first had taken alone."""
+
+    release_batches: float = Field(default=4, ge=0)
+    """But at least so many full batches of each live worker process, and more by the same factor while only one key has
+    something out: batches that nothing fills make a slow worker slower still. 0: time alone decides."""
 
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""

@@ -326,6 +326,7 @@ workers = sa.Table(
     sa.Column("failed", sa.Text),
     sa.Column("machine", sa.Text),
     sa.Column("draining", sa.Boolean(name="draining")),
+    sa.Column("batches", sa.Text),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )

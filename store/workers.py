@@ -60,17 +60,19 @@ def heartbeat(
     failed: Sequence[str] = (),
     filled: tuple[int, int] = (0, 0),
     draining: bool = False,
+    batches: Mapping[str, float] | None = None,
 ) -> bool:
     """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
     of text per second that it does of each model it has run, while it does nothing else; `failed`: models that it could
     not open or load, for which its slots do not count; `filled`: tokens of its batches since the last heartbeat,
-    without padding and with it; `draining`: it takes no more shards.
+    without padding and with it; `draining`: it takes no more shards; `batches`: characters of text that fill a batch of
+    each model.
 
     False where the registry has forgotten it: then it registers again.
     """
     told = {model: speed for model, speed in (speeds or {}).items() if speed > 0}
     values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told), "draining": draining}
-    values |= {"failed": json.dumps(failed), "heartbeat_at": db_time()}
+    values |= {"failed": json.dumps(failed), "batches": json.dumps(batches or {}), "heartbeat_at": db_time()}
     alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
     _remember(tx, told)
     tallies.count_batches(tx, worker_id, *filled)

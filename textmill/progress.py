@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LINE_SECONDS = 30.0
-"""Between two lines where there is no terminal: a log of a night has a few hundred of them."""
-
+FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 30.0
+"""Before the first line where there is no terminal, and at most between two; between them each pause is twice as long
+as the one before. Who waits a minute sees that something happens, and a log of a night has a few hundred lines."""
 
 RECENT_SECONDS = 60.0
 """What is left is estimated by the speed of so long. That since the job's start, which the server tells, would count
@@ -73,6 +73,7 @@ class Bar:
         self._console = console
         self._clock = clock
         self._start = self._said = clock()
+        self._pause = FIRST_LINE_SECONDS
         self._speed = Speed()
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
@@ -145,9 +146,9 @@ class Bar:
         )
 
     def _line(self, job: wire.Job) -> None:
-        if self._clock() - self._said < LINE_SECONDS:
+        if self._clock() - self._said < self._pause:
             return
-        self._said = self._clock()
+        self._said, self._pause = self._clock(), min(2 * self._pause, LINE_SECONDS)
         print(self._told(job), file=sys.stderr, flush=True)
 
     def _update_cell(self, job: wire.Job) -> None:

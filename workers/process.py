@@ -137,6 +137,7 @@ class DeviceProcess:
             speeds=self.inbox.speeds,
             failed=lambda: self._serving.failed,
             draining=self.drain_requested.is_set,
+            batches=lambda: self.inbox.speeds.batches(self._budgets),
         )
         self._serving = Serving(
             lambda model: store.read(workers.others_serve, self.worker.id, model),

@@ -3,14 +3,14 @@
 A process of the previous release knows nothing of them. The job that it ends owes its delivery still, which the sweep
 of a process of this release makes; and what it purges takes its deliveries along, by the foreign key.
 
-Revises: 2026_11_27_traces
+Revises: 2026_11_27_worker_batches
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_27_webhooks"
-down_revision = "2026_11_27_traces"
+down_revision = "2026_11_27_worker_batches"
 branch_labels = None
 depends_on = None
 

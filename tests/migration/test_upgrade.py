@@ -29,7 +29,7 @@ FITTING: dict[str, dict[str, object]] = {
              "deleted_at": None, "started_at": None, "finished_at": None, "error_code": None, "error_message": None},
     "shards": {"state": "pending", "first": 0, "last": 0, "token": None, "losses": 0, "suspect": None,
                "suspect_attempts": 0, "lease_expires_at": None, "worker_id": None},
-    "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None},
+    "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None, "batches": None},
     "documents": {"position": 0},
     "results": {"state": "succeeded"},
     "files": {"part": "output"},

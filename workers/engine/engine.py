@@ -207,12 +207,13 @@ class _Run:
     def _attempt(self, items: Sequence[Item]) -> tuple[list[Any], DocumentError | None]:
         """Run the items once: their outputs, or what went wrong."""
         engine, model = self._engine, self._runner.name
+        tokens = sum([item.length * item.rows for item in items])
         started = time.monotonic()
         outputs, failure = attempt(
             lambda: self._pass(items), self._runner.backend.fault, lambda fault: self._log(fault, items)
         )
         seconds = time.monotonic() - started
-        engine.inbox.speeds.ran(self._runner.spec.name, seconds)
+        engine.inbox.speeds.ran(self._runner.spec.name, seconds, tokens)
         if failure is not None:
             if failure.fault is Fault.FATAL:
                 engine._exit(EXIT_FATAL)
@@ -220,7 +221,6 @@ class _Run:
             metrics.FAULTS.labels(model, error.code).inc()
             return [], error
         longest = max([item.length for item in items])
-        tokens = sum([item.length * item.rows for item in items])
         padded = sum([item.rows for item in items]) * longest
         engine._budgets.clean(model, padded, seconds)
         engine.throughput.batch(model, len(items), tokens, padded, seconds)

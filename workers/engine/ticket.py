@@ -89,9 +89,9 @@ class Ticket:
             self._out -= waiting.item.length * waiting.item.rows
         return collected
 
-    def decided(self, characters: float) -> None:
-        """The engine has worked off so many characters of a document."""
-        self._inbox.speeds.decided(self._served, characters)
+    def answered(self, characters: float) -> None:
+        """The engine has run what so many characters of a document became."""
+        self._inbox.speeds.answered(self._served, characters)
 
     def forget(self) -> None:
         """Nothing is out any more: what was dropped gives its credit back, and what came in late is not waited for."""

@@ -1,10 +1,13 @@
 """Generation by `ctranslate2.Translator`."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import ctranslate2
 
 from workers.backends.ctranslate2 import options
+from workers.backends.ctranslate2.faithful import mended
 from workers.backends.ctranslate2.weights import Converted
 from workers.checkpoint import generation
 from workers.checkpoint.files import EncoderDecoderFiles
@@ -31,9 +34,11 @@ class CTranslate2EncoderDecoder(EncoderDecoderFiles):
         """Raises NotOffered where it cannot search by the settings, or where its answers might be others than
         transformers' and it was not asked for by name."""
         config = generation.applied(self._base, settings)
-        reason = options.beyond(config) or (options.unlike(config) if self._only_alike else None)
+        is_faithful = settings.faithful is not None
+        reason = options.beyond(config) or (options.unlike(config, is_faithful) if self._only_alike else None)
         if reason is not None:
             raise NotOffered(reason)
+        self.prepare(settings)
 
     def load(self) -> None:
         """Raises ModelUnavailable."""
@@ -56,7 +61,29 @@ class CTranslate2EncoderDecoder(EncoderDecoderFiles):
         start = options.start(config)
         assert start is not None  # `foreign` has seen to it
         first = [str(token) for token in (start, *options.prefix(config))]
-        answers = translator.translate_batch(
-            [[names[token] for token in row] for row in rows], [first] * len(rows), **options.search(config)
-        )
-        return [generation.finished([start, *map(int, answer.hypotheses[0])], config) for answer in answers]
+        wordings = self.wordings(rows, settings)
+        arguments = options.search(config) | ({"num_hypotheses": config.num_beams} if wordings else {})
+
+        def search(rows: Sequence[Sequence[int]], **changed: Any) -> list[list[Generated]]:
+            """Each row's answers, best first."""
+            named = [[names[token] for token in row] for row in rows]
+            results = translator.translate_batch(named, [first] * len(rows), **(arguments | changed))
+            return [
+                [generation.finished([start, *map(int, tokens)], config) for tokens in result.hypotheses]
+                for result in results
+            ]
+
+        answers = search(rows)
+        if not wordings:
+            return [best for best, *_ in answers]
+
+        def again(row: Sequence[int], forbidden: Sequence[Sequence[int]]) -> list[Generated]:
+            silent = [*arguments["suppress_sequences"], *([names[token] for token in each] for each in forbidden)]
+            shortest = max(arguments["min_decoding_length"], 1)
+            [found] = search([row], suppress_sequences=silent, min_decoding_length=shortest)
+            return found
+
+        return [
+            mended(found, wording, options.end(config), len(names), functools.partial(again, row))
+            for found, wording, row in zip(answers, wordings, rows, strict=True)
+        ]
