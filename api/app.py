@@ -93,7 +93,7 @@ def create_app(
             app.include_router(router)
     app.include_router(health.router)
     pages.install(app, settings.web)
-    app.openapi = lambda: _openapi(app, speaking)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi(app, speaking)  # type: ignore[method-assign]
     return app
 
 
@@ -133,7 +133,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
     return lifespan
 
 
-def _openapi(app: FastAPI, faces: Faces) -> dict[str, Any]:
+def openapi(app: FastAPI, faces: Faces) -> dict[str, Any]:
     """FastAPI's description, completed by each face."""
     if app.openapi_schema:
         return app.openapi_schema

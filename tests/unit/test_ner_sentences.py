@@ -1,11 +1,12 @@
 """The sentences marked by hand: how a line parses, and that every line of the files does."""
 
+import lzma
 from pathlib import Path
 
 import pytest
 
 from models.training.ner_names import HELD_BACK
-from models.training.ner_sentences import BadMark, parse, read
+from models.training.ner_sentences import KEPT_APART, LEARNT, BadMark, parse, read
 
 
 @pytest.mark.parametrize(
@@ -36,17 +37,17 @@ def test_a_line_that_does_not_parse_is_refused(line: str) -> None:
 
 
 def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path) -> None:
-    (tmp_path / "ner_sentences_x.txt").write_text("Rain.\n[PER Ana left.\n", encoding="utf-8")
-    with pytest.raises(BadMark, match=r"ner_sentences_x\.txt:2: "):
+    (tmp_path / LEARNT).write_bytes(lzma.compress(b"Rain.\n[PER Ana left.\n"))
+    with pytest.raises(BadMark, match=r"ner_sentences\.txt\.xz:2: "):
         list(read(kept_apart=False, folder=tmp_path))
 
 
-def test_each_file_belongs_to_one_part(tmp_path: Path) -> None:
-    for name in ("a", "b", "test_a"):
-        (tmp_path / f"ner_sentences_{name}.txt").write_text(f"[PER {name}] came.\n", encoding="utf-8")
+def test_what_is_learnt_and_what_is_kept_apart_are_different_files(tmp_path: Path) -> None:
+    for name in (LEARNT, KEPT_APART):
+        (tmp_path / name).write_bytes(lzma.compress(f"[PER {name}] came.\n".encode()))
     learnt, kept = list(read(kept_apart=False, folder=tmp_path)), list(read(kept_apart=True, folder=tmp_path))
-    assert [chunk["source"] for chunk in learnt] == ["ner_sentences_a", "ner_sentences_b"]
-    assert kept == [{"source": "ner_sentences_test_a", "text": "test_a came.", "spans": [(0, 6, "PER")]}]
+    assert [chunk["text"] for chunk in learnt] == [f"{LEARNT} came."]
+    assert kept == [{"source": "sentences", "text": f"{KEPT_APART} came.", "spans": [(0, len(KEPT_APART), "PER")]}]
 
 
 def test_the_files_parse_and_no_sentence_is_there_twice() -> None:
