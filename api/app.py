@@ -26,6 +26,7 @@ from api.tracing import TraceRequests
 from api.v1.face import FACE as V1
 from api.v1.limits import Bodies
 from api.waiting import Waiters
+from api.webhooks.sender import Sender
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.session import Store
@@ -61,6 +62,7 @@ def create_app(
         waiters=waiters,
         listeners=Listeners(store, settings.events_poll_seconds, settings.max_listeners, settings.max_listeners_of_key),
         asking=Asking(settings, store, catalogue_, dispatcher, waiters, metrics),
+        sender=Sender(settings, store, metrics),
         clerk=Clerk(settings, store, catalogue_, dispatcher, traces),
         bodies=Bodies(settings.max_bodies_bytes, settings.body_seconds),
         metrics=metrics,
@@ -71,7 +73,7 @@ def create_app(
     metrics.watch("textmill_http_asking", "Requests that wait for their results", lambda: len(parts.asking))
     metrics.watch("textmill_body_bytes", "Bytes of bodies of requests in memory", lambda: parts.bodies.held)
     metrics.watch("textmill_database_connections", "Connections to the database", lambda: store.connections)
-    hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear))
+    hearing = Hearing(store.settings.redis_url, (parts.waiters.hear, parts.listeners.hear, parts.sender.hear))
     metrics.watch("textmill_hints_up", "1 while hints of ended jobs arrive", lambda: float(hearing.connected))
     metrics.watch("textmill_broker_up", "1 while Redis takes messages", lambda: float(dispatcher.healthy))
     metrics.watch_total("textmill_messages_published", "Shards published by this process", lambda: dispatcher.published)
@@ -102,6 +104,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
         parts.traces.start()
         parts.dispatcher.start()
         parts.clerk.start()
+        parts.sender.start()
         if sweeper:
             sweeper.start()
         removing = asyncio.create_task(parts.asking.run(), name="asking")
@@ -118,6 +121,7 @@ def _lifespan(parts: Parts, sweeper: Sweeper | None, hearing: Hearing) -> Any:
             for poller in pollers:
                 poller.cancel()
             await asyncio.to_thread(parts.clerk.stop)
+            await asyncio.to_thread(parts.sender.stop)
             await asyncio.wait([removing])  # what it is at is not done twice at once
             await parts.asking.remove()
             await parts.keys.store_uses()

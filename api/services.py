@@ -17,6 +17,7 @@ from api.rates import Rates
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
 from api.waiting import Waiters
+from api.webhooks.sender import Sender
 from store import keys, search
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
@@ -40,6 +41,7 @@ class Parts:
     listeners: Listeners
     asking: Asking
     clerk: Clerk
+    sender: Sender
     bodies: Bodies
     metrics: Metrics
     traces: Traces

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, line, quota, retrying, sharding, traces, workers
+from store import bulk, deliveries, dispatch, line, quota, retrying, sharding, traces, webhook_secrets, workers
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
@@ -61,6 +61,8 @@ class NewJob:
     """It is fleeting (`store/fleeting.py`), and gone so long after its submission at the latest; None: it is kept."""
     limits: Limits = UNLIMITED
     """Of the key."""
+    webhook: str | None = None
+    """Where its end is told."""
 
 
 class Submitted(NamedTuple):
@@ -86,7 +88,7 @@ class Appended(NamedTuple):
 def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitted:
     """Store a job with its first documents and release its first shards.
 
-    Raises IdempotencyMismatch, DuplicateDocument, TooManyOpenJobs, DailyLimitReached.
+    Raises IdempotencyMismatch, DuplicateDocument, TooManyOpenJobs, DailyLimitReached, WebhookSecretMissing.
     """
     insert = postgresql.insert(jobs) if tx.dialect.name == "postgresql" else sqlite.insert(jobs)
     now = db_time()
@@ -107,6 +109,8 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
         "created_at": now,
         "appended_at": now,
         "expires_at": None if new.expires_seconds is None else db_time(new.expires_seconds),
+        "webhook": new.webhook,
+        "webhook_owed": None if new.webhook is None else True,
         "traceparent": traces.current(),
     }
     unique = [jobs.c.key_id, jobs.c.idempotency_key]
@@ -114,6 +118,8 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
     job_id = tx.execute(statement).scalar()
     if job_id is None:
         return _submitted_before(tx, new)
+    if new.webhook is not None:
+        webhook_secrets.require(tx, new.key_id)
     quota.admit_job(tx, new.key_id, new.limits)
     quota.admit_documents(tx, new.key_id, new.limits, len(batch))
     job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
@@ -234,7 +240,8 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     Cancelling an ended job changes nothing. Raises JobNotFound.
     """
     mine = owned(key_id, job_id)
-    row = tx.execute(sa.select(jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.state).where(mine)).one_or_none()
+    columns = [jobs.c[name] for name in ("id", "key_id", "model", "state", "webhook")]
+    row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state in ENDED_STATES:
@@ -262,8 +269,11 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
         "remaining_shards": 0,
         "cancelled": jobs.c.total - jobs.c.succeeded - jobs.c.failed,
         "finished_at": db_time(),
+        "webhook_owed": None,
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**cancelled))
+    if row.webhook is not None:
+        deliveries.announce(tx, row.id)
     return view(tx, mine)
 
 

@@ -77,6 +77,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
         "started_at": None,
         "error_code": None,
         "error_message": None,
+        "webhook_owed": sa.case((jobs.c.webhook.is_not(None), sa.true())),
     }
     if (traceparent := traces.current()) is not None:
         again["traceparent"] = traceparent  # what runs from now on does so because of this request

@@ -28,6 +28,7 @@ from textmill.cli_options import (
     to_option,
 )
 from textmill.cli_run import run, submit
+from textmill.cli_webhooks import webhooks_group
 
 if TYPE_CHECKING:
     from textmill.client import Job
@@ -247,6 +248,9 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
             resident = ", ".join(worker.resident) or "no model loaded"
             busy = f"{worker.load:.0%} busy{', draining' if worker.draining else ''}"
             click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {busy}  {resident}")
+
+
+main.add_command(webhooks_group)
 
 
 def _show_job(job: "Job", json_: bool) -> None:

@@ -79,6 +79,7 @@ def job_options(command: F) -> F:
     """What makes a job, besides its documents."""
     for option in (
         click.option("--metadata", help="JSON object, kept with the job"),
+        click.option("--webhook", metavar="URL", help="told when the job ends (`textmill webhooks`)"),
         click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True),
         click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE",
                      help="an option of the task, such as num_beams=4; the value is JSON, or text"),

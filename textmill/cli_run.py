@@ -90,6 +90,7 @@ def run(
         to,
         join,
         split,
+        given["webhook"],
     )
     with client_of(given["server"], given["api_key"]) as client, notices():
         try:
@@ -134,7 +135,7 @@ def _submitted(client: "Client", task: str, files: tuple[str, ...], given: dict[
     with notices(), places_of_one_id(*source):
         return client.submit(
             task, from_files(*source), model=given["model"], priority=given["priority"],
-            metadata=parsed_metadata(given["metadata"]), **options,
+            metadata=parsed_metadata(given["metadata"]), webhook=given["webhook"], **options,
         )  # fmt: skip
 
 

@@ -132,6 +132,12 @@ class DocumentNotFound(TextmillError):
     code = "document_not_found"
 
 
+class DeliveryNotFound(TextmillError):
+    """There is no such delivery of this job."""
+
+    code = "delivery_not_found"
+
+
 class FileNotFound(TextmillError):
     """There is no such file under this key."""
 
@@ -209,6 +215,18 @@ class IdempotencyMismatch(InvalidRequest):
     """This idempotency key was used before with another request."""
 
     code = "idempotency_mismatch"
+
+
+class InvalidWebhook(InvalidRequest):
+    """The address of the webhook is not one that this installation sends to."""
+
+    code = "invalid_webhook"
+
+
+class WebhookSecretMissing(InvalidRequest):
+    """The key has no secret by which its webhooks are signed: make one first (POST /v1/webhooks/secrets)."""
+
+    code = "webhook_secret_missing"
 
 
 class NotSupported(InvalidRequest):

@@ -158,7 +158,7 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
     if place.job_id is None:
         job = client.open_job(
             plan.task, model=plan.model, priority=plan.priority, metadata=plan.metadata,
-            idempotency_key=place.idempotency_key, **plan.options,
+            idempotency_key=place.idempotency_key, webhook=plan.webhook, **plan.options,
         )  # fmt: skip
         place.job_id = job.id
         save(notes, place)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from textmill import tasks, wire
+from textmill import tasks, webhooks, wire
 
 ERROR_CHARACTERS = 50
 """Of an error in a list; `textmill status` shows all of it."""
@@ -61,6 +61,23 @@ def _told_apart(ids: Sequence[str]) -> int:
     while length < max(map(len, ids), default=0) and len({one[:length] for one in ids}) < len(set(ids)):
         length += 1
     return length
+
+
+def delivery_line(delivery: webhooks.Delivery) -> str:
+    """A delivery of a webhook by itself."""
+    again = f", next attempt {_moment(delivery.next_attempt_at)}" if delivery.next_attempt_at else ""
+    return f"{delivery.id}  {delivery.type}  {delivery.state}  {_moment(delivery.created_at)}  {delivery.url}{again}"
+
+
+def attempt_line(attempt: webhooks.DeliveryAttempt) -> str:
+    """One attempt at it."""
+    status = f" ({attempt.status})" if attempt.status is not None else ""
+    detail = f": {attempt.detail}" if attempt.detail else ""
+    return f"{_moment(attempt.at)}  {attempt.outcome}{status} after {attempt.seconds:.1f} s{detail}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def output_text(task: str, output: Mapping[str, Any]) -> str:

@@ -7,8 +7,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.services import JobId, Key, KeyLimits, Services
+from api.settings import ApiSettings
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
+from api.webhooks import addresses
 from store import jobs, pace, texts
 from store.hints import Ended
 from textmill import tasks, wire
@@ -32,8 +34,6 @@ def submit(
     """Submit a job. With `open`, documents may be appended until it is closed."""
     body = limits.decoded(request, body, services.settings.max_job_bytes)
     asked, documents = door.parse_job(body, services.settings)
-    if asked.callback_url is not None:
-        raise NotSupported("callback_url: this installation sends no webhooks; wait for the job with GET ?wait=")
     task = tasks.get(asked.task)
     model, canonical = door.fitted(services.catalogue, task, asked.model, asked.options, documents)
     new = jobs.NewJob(
@@ -47,6 +47,7 @@ def submit(
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
         limits=key_limits,
+        webhook=_webhook(services.settings, asked.webhook),
     )
     # The idempotency key says by itself that the job is there.
     write = services.store.write if idempotency_key else services.store.write_once
@@ -156,6 +157,14 @@ def retry(request: Request, services: Services, key: Key, job_id: JobId, body: S
 def delete(services: Services, key: Key, job_id: JobId) -> None:
     """Delete an ended job with its texts and results."""
     services.store.write_once(jobs.delete, key, job_id)
+
+
+def _webhook(settings: ApiSettings, given: str | None) -> str | None:
+    if given is None:
+        return None
+    if not settings.webhook_senders:
+        raise NotSupported("webhook: this installation sends none; wait for the job with GET ?wait=")
+    return addresses.checked(given, settings.webhook_networks)
 
 
 def check_page(limit: int, most: int) -> None:

@@ -35,6 +35,7 @@ FITTING: dict[str, dict[str, object]] = {
     "results": {"state": "succeeded"},
     "files": {"part": "output"},
     "orders": {"state": "completed"},
+    "deliveries": {"state": "pending"},
 }  # fmt: skip
 """What a row must have besides any value of each column's type."""
 

@@ -1,6 +1,7 @@
 /** A job: how far it is, what failed and why, and each document beside what became of it. */
 
 import "../components/code.js";
+import "../components/deliveries.js";
 import "../components/documents.js";
 import "../components/pace.js";
 import "../components/progress.js";
@@ -43,6 +44,7 @@ class JobView {
     this.actions = h("div.actions");
     this.errors = h("section.errors", { "aria-label": "Errors" });
     this.trouble = h("div");
+    this.deliveries = h("tm-deliveries", { ".signal": signal });
     this.waits = h("p.notice", { role: "status", hidden: true });
     this.documents = h("tm-documents", { onturn: ({ detail }) => replace(jobLink(job.id, detail)) });
     this.element = h("div", {},
@@ -51,6 +53,7 @@ class JobView {
       this.trouble, this.waits,
       h("section.progress", { "aria-label": "Progress" }, this.bar, this.figures, this.timeline, this.pace),
       this.errors,
+      this.deliveries,
       h("div.columns", {},
         h("section", { "aria-labelledby": "documents" }, h("h2", { id: "documents" }, "Documents"), this.documents),
         aside(job, model)));
@@ -65,6 +68,7 @@ class JobView {
     this.pace.job = job;
     put(this.figures, figures(job));
     put(this.timeline, timeline(job));
+    this.deliveries.job = job;
     this.waits.hidden = this.waits.hidden || ended(job) || job.counts.pending < job.counts.total;
     this.once("actions", [ended(job), job.counts.failed > 0, job.counts.cancelled > 0], () => put(this.actions, this.buttons()));
     this.once("errors", job.errors, () => [put(this.errors, this.errorTable()), (this.errors.hidden = !this.errors.firstChild)]);
