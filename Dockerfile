@@ -13,7 +13,7 @@ WORKDIR /srv/textmill
 # Dependencies before code: a change of code does not install PyTorch again.
 COPY pyproject.toml constraints.txt ./
 RUN pip install pip==26.3 \
- && pip install --constraint constraints.txt --group worker flower psutil
+ && pip install --constraint constraints.txt --group worker --group traces flower psutil
 
 COPY textmill ./textmill
 COPY store ./store

@@ -14,7 +14,7 @@ CHAOS_SEED ?=
 QUESTION ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser pgbouncer demo up test test-quick check audit format docs bench bench-queue bench-fairness chaos migrate wheel clean
+.PHONY: help setup browser pgbouncer demo up test test-quick check audit format docs docs-site bench bench-queue bench-fairness chaos migrate wheel clean
 
 help:  ## List the targets
 	@echo "make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -50,6 +50,10 @@ format: $(VENV)/.ready-dev  ## Mend what ruff can mend
 docs: $(VENV)/.ready-dev  ## Write the tables of docs/operations.md and docs/http.md from the code that they describe
 	$(BIN)/python docs/settings.py
 	$(BIN)/python docs/tasks.py
+
+docs-site: $(VENV)/.ready-dev  ## The pages as a site: tutorial, how-to, reference from the code (build/site/index.html)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/site-read . build/site
+	@echo build/site/index.html
 
 bench: $(VENV)/.ready-peers  ## Measure against the best of each peer; QUESTION=name: every side of one question
 	$(BIN)/python -m benchmarks $(QUESTION) $(ARGS)

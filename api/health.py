@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.services import Services
-from store import jobs, stats, sweep
+from store import deliveries, jobs, stats, sweep
 from store.faults import brief
 from store.schema import MIGRATE
 from textmill.errors import Unavailable
@@ -44,6 +44,7 @@ def metrics(services: Services) -> Response:
     try:
         queued = services.store.read(sweep.queued_shards)
         waiting = services.store.read(stats.waiting)
+        services.metrics.webhooks_overdue.set(services.store.read(deliveries.overdue_seconds))
     except (Unavailable, SQLAlchemyError) as error:
         log.warning("metrics without the queue: %s", brief(error))
         queued, waiting = None, {}

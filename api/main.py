@@ -11,7 +11,7 @@ from api import keys_command
 from api.app import create_app
 from api.protocol import BoundedLine
 from api.settings import ApiSettings
-from store import logs, schema
+from store import logs, schema, traces
 from store.catalogue import load
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -37,7 +37,8 @@ def build(settings: ApiSettings, ledger: StoreSettings) -> FastAPI:
         catalogue = catalogue.with_echo()
     store = Store(ledger.database_url, ledger)
     dispatcher = Dispatcher(celery_app(ledger.redis_url))
-    return create_app(settings, store, catalogue, dispatcher, Sweeper(store, dispatcher))
+    told = traces.of(ledger.traces, "api")
+    return create_app(settings, store, catalogue, dispatcher, Sweeper(store, dispatcher), traces=told)
 
 
 class Server(uvicorn.Server):

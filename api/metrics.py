@@ -30,6 +30,20 @@ class Metrics:
         )
         self.jobs = Counter("textmill_jobs_submitted", "Jobs made", ["task", "model"], registry=self.registry)
         self.documents = Counter("textmill_documents_accepted", "Documents stored", registry=self.registry)
+        self.webhook_attempts = Counter(
+            "textmill_webhook_attempts", "Attempts to deliver a webhook", ["outcome"], registry=self.registry
+        )
+        self.webhooks_ended = Counter(
+            "textmill_webhooks_ended",
+            "Webhooks that were delivered, or given up",
+            ["state"],
+            registry=self.registry,
+        )
+        self.webhooks_overdue = Gauge(
+            "textmill_webhooks_overdue_seconds",
+            "For how long the oldest webhook that is due has been so",
+            registry=self.registry,
+        )
         self.database_up = Gauge("textmill_database_up", "1 while the database answers", registry=self.registry)
         self.queued = Gauge(
             "textmill_shards_queued", "Shards released and not yet claimed", ["model"], registry=self.registry

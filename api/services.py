@@ -17,11 +17,13 @@ from api.rates import Rates
 from api.settings import ApiSettings
 from api.v1.limits import Bodies
 from api.waiting import Waiters
+from api.webhooks.sender import Sender
 from store import keys, search
 from store.catalogue import Catalogue
 from store.dispatcher import Dispatcher
 from store.keys import Grant, Limits
 from store.session import Store
+from store.traces import Traces
 from textmill.errors import Forbidden, JobNotFound, TooManyRequests
 
 
@@ -39,8 +41,10 @@ class Parts:
     listeners: Listeners
     asking: Asking
     clerk: Clerk
+    sender: Sender
     bodies: Bodies
     metrics: Metrics
+    traces: Traces
 
 
 def _parts(request: Request) -> Parts:

@@ -1,9 +1,11 @@
 """Settings of the HTTP process. What it shares with the workers stands in `store/settings.py`."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, HttpUrl
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, HttpUrl, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from textmill.wire import CHUNK_BYTES, CHUNK_DOCUMENTS
 
@@ -115,3 +117,28 @@ class ApiSettings(BaseSettings):
 
     key_use_seconds: float = Field(default=30, gt=0)
     """How often it is stored when keys were last used."""
+
+    webhook_senders: int = Field(default=4, ge=0)
+    """Threads that tell webhooks of the ends of jobs. 0: this process tells none, and refuses jobs that want it."""
+
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Networks that are no public ones, and to which webhooks are sent all the same: `10.1.0.0/16,127.0.0.0/8`. There
+    `http://` will do, too; everywhere else it is `https://`."""
+
+    webhook_retries: Annotated[tuple[Annotated[float, Field(ge=0)], ...], NoDecode] = (
+        *(5, 300, 1_800, 7_200),
+        *(18_000, 36_000, 36_000),
+    )
+    """Seconds after an attempt that failed until the next one, with up to a tenth more at random: so many attempts
+    follow the first, here over about 28 hours."""
+
+    webhook_seconds: float = Field(default=15, gt=0)
+    """How long one attempt may take, from the name's addresses to the answer."""
+
+    webhook_poll_seconds: float = Field(default=1, gt=0)
+    """How often a process looks for deliveries that are due. Of a job's end it hears at once, where Redis is there."""
+
+    @field_validator("webhook_networks", "webhook_retries", mode="before")
+    @classmethod
+    def _with_commas(cls, given: Any) -> Any:
+        return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given

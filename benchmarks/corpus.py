@@ -1,4 +1,4 @@
-"""Real documents for measurements: the descriptions of 2,000 packages of Debian 12, in `data/descriptions.jsonl.xz`.
+"""Real documents for measurements: the descriptions of 2,000 packages of Debian 12, in `data/descriptions.jsonl.bz2`.
 
 They keep the licence of the package that each describes (the archive's section `main`: all free). Chosen by the digest
 of the package's name, so that they are a fair sample; lengths are the archive's own. Made by
@@ -6,19 +6,19 @@ of the package's name, so that they are a fair sample; lengths are the archive's
     python -m benchmarks.corpus < Translation-en       the index of English descriptions that apt fetches
 """
 
+import bz2
 import hashlib
 import json
-import lzma
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-FILE = Path(__file__).parent / "data" / "descriptions.jsonl.xz"
+FILE = Path(__file__).parent / "data" / "descriptions.jsonl.bz2"
 
 
 def load(count: int = 2_000) -> list[tuple[str, str]]:
     """(id, text) of so many documents, in the file's order, which is no order of length."""
-    with lzma.open(FILE, "rt", encoding="utf-8") as file:
+    with bz2.open(FILE, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     return [(row["id"], row["text"]) for row in rows[:count]]
 
@@ -52,7 +52,7 @@ def main() -> None:
         if len(chosen) == 2_000:
             break
     FILE.parent.mkdir(exist_ok=True)
-    with lzma.open(FILE, "wb", preset=9 | lzma.PRESET_EXTREME) as file:
+    with bz2.open(FILE, "wb") as file:
         for package, text in chosen.items():
             file.write(json.dumps({"id": package, "text": text}, ensure_ascii=False).encode() + b"\n")
 

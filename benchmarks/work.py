@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ class Work:
         return cls(**json.loads(path.read_text()))
 
 
+OURS_ALONE: Mapping[str, Mapping[str, Any]] = {
+    "summarization": {"faithful": False},
+    "translation": {"copy_identifiers": False},
+}
+"""What the catalogue has on and no other side does: off, so that all sides do the same."""
+
+
 def of(catalogue: Path, task: str, documents: int, options: dict[str, Any]) -> Work:
     """Rows of so many package descriptions, as our rule for the task cuts them for the catalogue's own model.
 
@@ -62,7 +70,7 @@ def of(catalogue: Path, task: str, documents: int, options: dict[str, Any]) -> W
     entry = load(catalogue).bundled()[task]
     runner = models.make(models.spec_of(entry))
     runner.open()
-    plan = runner.bind(task, options)
+    plan = runner.bind(task, {**OURS_ALONE.get(task, {}), **options})
     texts = [text for _, text in corpus.load(documents)]
     items = [item for text in texts for item in plan.prepare(text).items]
     rows = list({tuple(item.payload): None for item in items})

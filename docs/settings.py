@@ -36,7 +36,7 @@ def table(settings: type[BaseSettings]) -> str:
     texts = explanations(settings)
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings.model_fields.items():
-        default = field.default
+        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         assert default is not PydanticUndefined, f"{name} has no default: every setting has one"
         shown = {None: "unset", "": "empty", True: "true", False: "false"}.get(default, str(default))
         if isinstance(default, int) and not isinstance(default, bool):

@@ -22,7 +22,11 @@ def explanations(declaring: type) -> dict[str, str]:
 def filled(page: Path, tables: Mapping[str, Callable[[], str]]) -> str:
     """The page with each table between its marks, `<!-- name -->` and `<!-- end: name -->` (without what the name has
     before a colon)."""
-    text = page.read_text(encoding="utf-8")
+    return filled_text(str(page), page.read_text(encoding="utf-8"), tables)
+
+
+def filled_text(page: str, text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """The same of a page's text; the name is for the error. Raises SystemExit where marks are missing."""
     for name, table in tables.items():
         start, end = f"<!-- {name} -->\n", f"\n<!-- end: {name.rpartition(': ')[2]} -->"
         before, _, rest = text.partition(start)

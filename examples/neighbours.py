@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textmill import Client
 
-DOCUMENTS = Path(__file__).parent / "documents.jsonl"
+DOCUMENTS = Path(__file__).parent / "documents.jsonl.gz"
 SHOWN = 10
 
 

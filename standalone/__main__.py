@@ -23,10 +23,10 @@ class Running(Exception):
     """Another system lives in this folder."""
 
 
-def main() -> int:
-    """Exit codes: 0 ended as asked, 1 something did not start or failed, 2 usage (or it runs already)."""
-    parser = argparse.ArgumentParser(prog="python -m standalone", description=__import__("standalone").__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """What the command line understands."""
+    whole = argparse.ArgumentParser(prog="python -m standalone", description=__import__("standalone").__doc__)
+    commands = whole.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run the whole system until Ctrl-C")
     up.add_argument("--data", type=Path, default=Path(".textmill"), help="where its data lives (default: .textmill)")
     up.add_argument("--open", action="store_true", help="open the page in the browser, signed in")
@@ -34,7 +34,12 @@ def main() -> int:
     demo.add_argument("--data", type=Path, default=Path(".textmill"), help="where its data lives, in a folder demo/")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="where the results are written")
     demo.add_argument("--documents", type=int, help="only so many short ones, and as many long ones (default: all)")
-    arguments = parser.parse_args()
+    return whole
+
+
+def main() -> int:
+    """Exit codes: 0 ended as asked, 1 something did not start or failed, 2 usage (or it runs already)."""
+    arguments = parser().parse_args()
     try:
         if arguments.command == "up":
             return run_up(arguments.data, arguments.open)

@@ -1,9 +1,11 @@
-"""The demo's client: a job of each task over `examples/` with the Python client, and their results side by side.
+"""The demo's client: a job of each task over `examples/` with the Python client, and their results side by side: of the
+texts that each model is for, and of one that shows where it ends.
 
 Run by `python -m standalone demo`, against the system that it has started.
 """
 
 import argparse
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -22,18 +24,24 @@ OPTIONS: dict[str, dict[str, Any]] = {"translation": {"target_lang": "pt"}}
 """By task; the others need none."""
 
 SAMPLES: dict[str, tuple[str, ...]] = {
-    "summarization": ("jargon/great-worm", "long/debian-history", "long/sqlite-why-not-git"),
-    "translation": ("debian-list/", "debian-code/", "jargon/ai-complete", "long/jargon-crackers-phreaks"),
-    "ner": ("jargon/its", "jargon/linux", "debian-mixed/", "table/torch"),
+    "summarization": ("debian/packer", "debian/hd-idle", "long/sqlite-datatypes"),
+    "translation": ("debian/gap-fga", "debian-code/", "debian-list/"),
+    "ner": ("long/debian-history", "jargon/fidonet", "jargon/its"),
 }
-"""What is shown of a task, chosen because it shows something: the first document whose id starts so."""
+"""What is shown of a task, of the kind of texts that its model is for: the first document whose id starts so."""
+LIMITS: dict[str, tuple[str, str]] = {
+    "summarization": ("jargon/great-worm", "it knows descriptions of software, and this is a story"),
+    "translation": ("long/jargon-crackers-phreaks", "it knows descriptions of software, and this is everyday English"),
+    "ner": ("table/torch", "it knows prose, and this is a table"),
+}
+"""What is shown last, and told to be no text for the model, with the reason."""
 FIRST = 3
 """Documents that are shown of a task for which none were chosen."""
 
 
 def documents(limit: int | None) -> dict[str, str]:
     """Texts by id: the short ones, then the long ones; of each at most `limit`."""
-    with (EXAMPLES / "documents.jsonl").open(encoding="utf-8") as lines:
+    with gzip.open(EXAMPLES / "documents.jsonl.gz", "rt", encoding="utf-8") as lines:
         short = {document["id"]: document["text"] for document in map(json.loads, lines)}
     long = {f"long/{path.stem}": path.read_text(encoding="utf-8") for path in sorted((EXAMPLES / "long").glob("*.txt"))}
     return dict([*list(short.items())[:limit], *list(long.items())[:limit]])
@@ -63,9 +71,10 @@ def run(mill: Client, texts: dict[str, str], output: Path, console: Console) -> 
                 file.write(result_line(result))
                 results[result.id] = result
         bad += sum(result.state != "succeeded" for result in results.values())
-        for wanted in SAMPLES.get(task, list(texts)[:FIRST]):
+        samples: list[tuple[str, str | None]] = [(wanted, None) for wanted in SAMPLES.get(task, list(texts)[:FIRST])]
+        for wanted, limits in (*samples, *([LIMITS[task]] if task in LIMITS else [])):
             if found := next((key for key in texts if key.startswith(wanted)), None):
-                show_sample(console, task, texts[found], results[found])
+                show_sample(console, task, texts[found], results[found], limits)
         show_summary(console, job.info, list(results.values()), path)
     return bad
 

@@ -61,9 +61,10 @@ def _as_told(title: str, text: str, output: Output, task: str) -> Table:
     return _beside(title, ("document", "output"), text, output_text(task, output))
 
 
-def show_sample(console: Console, task: str, text: str, result: Result) -> None:
-    """One document beside what became of it."""
-    title = f"{task}: {result.id}"
+def show_sample(console: Console, task: str, text: str, result: Result, limits: str | None = None) -> None:
+    """One document beside what became of it. limits: why no better is to be expected, where it is shown
+    for that."""
+    title = f"{task}: {result.id}" + (f" - beyond what the model is for: {limits}" if limits else "")
     if result.output is None:
         reason = result.error.message if result.error else result.state
         console.print(Panel(Text(f"{shorten(text, 200)}\n\n{result.state}: {reason}"), title=title))

@@ -17,11 +17,13 @@ from store.tables import LEASED, OUT, STAYS, jobs, shards, speeds, workers
 
 @dataclass(frozen=True)
 class Server:
-    """A live worker process: its models but for those that it could not load, its task slots, characters a second."""
+    """A live worker process: its models but for those that it could not load, its task slots, characters a second and
+    characters that fill a batch, by model."""
 
     models: frozenset[str]
     slots: int
     speeds: Mapping[str, float] = field(default_factory=dict)
+    batches: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -40,22 +42,29 @@ class Out:
         return sum(min(characters, share) for characters in self.characters.values())
 
 
-def bite(speed: float | None, settings: StoreSettings) -> int:
-    """Characters in one shard of a model with this speed (characters a second of one worker; None: not known)."""
+def bite(speed: float | None, settings: StoreSettings, batch: float = 0) -> int:
+    """Characters in one shard of a model with this speed (characters a second of one worker; None: not known), of which
+    so many fill a batch (0: not known).
+
+    Never less than a batch, however slow: who runs batches that are not full seems slow, and smaller shards would leave
+    even less to fill them with, for as long as the job runs.
+    """
     if speed is None:
         return min(settings.first_shard_characters, settings.shard_characters)
-    return min(max(1, int(speed * settings.shard_seconds)), settings.shard_characters)
+    return min(max(1, int(speed * settings.shard_seconds), int(batch)), settings.shard_characters)
 
 
 def window(model: str, speed: float | None, servers: Sequence[Server], out: Out, settings: StoreSettings) -> Window:
     """How much of the model may be out, by the live workers that serve it. `speed`: as for `bite`."""
-    size = bite(speed, settings)
+    size = bite(speed, settings, batch(model, servers))
     mine = [server for server in servers if model in server.models]
     most = settings.unserved_shards
     found = Window(most, most, 0, size, out.shards[model], free=most - out.shards[model])
     if not mine:
         return found
     usual = size / settings.shard_seconds if speed is None else speed
+    # Batches must be filled, however slow they are: see `bite`.
+    full = settings.release_batches / settings.release_seconds
     # A process with one slot runs one shard, and one waits for it.
     slots = sum(max(2, server.slots) for server in mine)
     served = frozenset[str]().union(*(server.models for server in mine))
@@ -67,7 +76,9 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     found.shards = max(allowed, found.least) if busy <= {model} else allowed
     is_alone = busy <= {model} and len(out.keys) <= 1
     seconds = settings.release_alone_seconds if is_alone else settings.release_seconds
-    found.characters = seconds * sum(server.speeds.get(model, usual) for server in mine)
+    found.characters = seconds * sum(
+        max(server.speeds.get(model, usual), full * server.batches.get(model, 0)) for server in mine
+    )
     found.out_characters = out.counted(found.characters)
     return found
 
@@ -77,21 +88,29 @@ def read_window(tx: Connection, model: str) -> tuple[Window, Out]:
     settings = settings_of(tx)
     servers = live(tx)
     speed = _speed(tx, model, servers)
-    out = _out(tx, model, bite(speed, settings))
+    out = _out(tx, model, bite(speed, settings, batch(model, servers)))
     return window(model, speed, servers, out, settings), out
 
 
 def read_bite(tx: Connection, model: str) -> int:
     """Characters in a shard of the model that is cut now."""
-    return bite(_speed(tx, model, live(tx)), settings_of(tx))
+    servers = live(tx)
+    return bite(_speed(tx, model, servers), settings_of(tx), batch(model, servers))
+
+
+def batch(model: str, servers: Sequence[Server]) -> float:
+    """Characters that fill a batch of the model in each of the live workers; 0 where none knows."""
+    return min((server.batches[model] for server in servers if model in server.batches), default=0)
 
 
 def live(tx: Connection) -> list[Server]:
     """The worker processes whose heartbeat is young, but for those that take no more shards."""
     rows = tx.execute(_LIVE, {"since": -settings_of(tx).worker_timeout_seconds})
     return [
-        Server(_models(models) - _models(failed or "[]"), slots, json.loads(speeds or "{}"))
-        for models, slots, speeds, failed in rows
+        Server(
+            _models(models) - _models(failed or "[]"), slots, *(json.loads(told or "{}") for told in (speeds, batches))
+        )
+        for models, slots, failed, speeds, batches in rows
     ]
 
 
@@ -120,7 +139,7 @@ def _out(tx: Connection, model: str, size: int) -> Out:
     return out
 
 
-_LIVE = sa.select(workers.c.models, workers.c.slots, workers.c.speeds, workers.c.failed).where(
+_LIVE = sa.select(*(workers.c[name] for name in ("models", "slots", "failed", "speeds", "batches"))).where(
     workers.c.heartbeat_at >= db_time(sa.bindparam("since", type_=sa.Float)), STAYS
 )
 _LAST_SPEED = sa.select(speeds.c.characters_per_second).where(speeds.c.model == sa.bindparam("model"))

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import bulk
+from store import bulk, deliveries
 from store.session import db_time, settings_of
 from store.tables import ACTIVE, RUNNING, jobs
 
@@ -11,7 +11,10 @@ from store.tables import ACTIVE, RUNNING, jobs
 def end_if_finished(tx: Connection, internal_id: int) -> bool:
     """End the job where nothing remains and nothing follows. Whoever makes that true calls this, in the same
     transaction and with the job's row locked, so that exactly one of them ends it."""
-    return tx.execute(_END, {"job": internal_id}).rowcount == 1
+    ended = tx.execute(_END, {"job": internal_id}).one_or_none()
+    if ended is not None and ended.webhook is not None:
+        deliveries.announce(tx, internal_id)
+    return ended is not None
 
 
 def count_settled(tx: Connection, internal_id: int, new: bulk.Inserted, closed: int) -> bool:
@@ -48,7 +51,9 @@ _END = (
             else_="completed_with_errors",
         ),
         finished_at=db_time(),
+        webhook_owed=None,
     )
+    .returning(jobs.c.webhook)
 )
 _COUNT_SETTLED = (
     sa.update(jobs)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import bulk, dispatch, line, quota, retrying, sharding, workers
+from store import bulk, deliveries, dispatch, line, quota, retrying, sharding, traces, webhook_secrets, workers
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
@@ -61,6 +61,8 @@ class NewJob:
     """It is fleeting (`store/fleeting.py`), and gone so long after its submission at the latest; None: it is kept."""
     limits: Limits = UNLIMITED
     """Of the key."""
+    webhook: str | None = None
+    """Where its end is told."""
 
 
 class Submitted(NamedTuple):
@@ -72,11 +74,12 @@ class Submitted(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """How many documents were new, and the job's total."""
+    """How many documents were new, and the job's total. `traceparent`: that of the job."""
 
     accepted: int
     total: int
     released: list[Released]
+    traceparent: str | None
 
 
 # --- submit, append, close --------------------------------------------------------------------------------------------
@@ -85,7 +88,7 @@ class Appended(NamedTuple):
 def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitted:
     """Store a job with its first documents and release its first shards.
 
-    Raises IdempotencyMismatch, DuplicateDocument, TooManyOpenJobs, DailyLimitReached.
+    Raises IdempotencyMismatch, DuplicateDocument, TooManyOpenJobs, DailyLimitReached, WebhookSecretMissing.
     """
     insert = postgresql.insert(jobs) if tx.dialect.name == "postgresql" else sqlite.insert(jobs)
     now = db_time()
@@ -106,12 +109,17 @@ def submit(tx: Connection, new: NewJob, batch: Sequence[NewDocument]) -> Submitt
         "created_at": now,
         "appended_at": now,
         "expires_at": None if new.expires_seconds is None else db_time(new.expires_seconds),
+        "webhook": new.webhook,
+        "webhook_owed": None if new.webhook is None else True,
+        "traceparent": traces.current(),
     }
     unique = [jobs.c.key_id, jobs.c.idempotency_key]
     statement = insert.values(**values).on_conflict_do_nothing(index_elements=unique).returning(jobs.c.id)
     job_id = tx.execute(statement).scalar()
     if job_id is None:
         return _submitted_before(tx, new)
+    if new.webhook is not None:
+        webhook_secrets.require(tx, new.key_id)
     quota.admit_job(tx, new.key_id, new.limits)
     quota.admit_documents(tx, new.key_id, new.limits, len(batch))
     job = Newcomer(job_id, new.key_id, new.model, PRIORITY[new.priority])
@@ -150,12 +158,13 @@ def append(
     """
     count = len(batch)
     mine = owned(key_id, job_id)
-    columns = [jobs.c[name] for name in ("id", "key_id", "model", "priority", "total", "open", "task", "options")]
+    names = ("id", "key_id", "model", "priority", "total", "open", "task", "options", "traceparent")
+    columns = [jobs.c[name] for name in names]
     row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if offset is not None and offset + count <= row.total:
-        return Appended(0, row.total, [])  # it is there already; and a total never falls
+        return Appended(0, row.total, [], row.traceparent)  # it is there already; and a total never falls
     if not row.open:
         raise JobClosed
     if offset is not None and offset != row.total:
@@ -177,7 +186,7 @@ def append(
     if total is None:
         raise TransactionOutrun  # by another append, or by what ended the job
     _add_documents(tx, job, total - count, batch)
-    return Appended(count, total, dispatch.release(tx, row.model, job))
+    return Appended(count, total, dispatch.release(tx, row.model, job), row.traceparent)
 
 
 def _add_documents(tx: Connection, job: Newcomer, first: int, batch: Sequence[NewDocument]) -> None:
@@ -202,11 +211,15 @@ def close(tx: Connection, key_id: int, job_id: str) -> Job:
 
 
 def get(tx: Connection, key_id: int, job_id: str) -> Job:
-    """The job, with a notice where it waits for somebody who is not there. Raises JobNotFound."""
+    """The job, with a notice where it waits for somebody who is not there, or for its model to be loaded. Raises
+    JobNotFound."""
     job = view(tx, owned(key_id, job_id))
-    if job.state not in ENDED_STATES and job.counts.pending and not workers.served(tx, job.model):
-        notice = f"no live worker serves {job.model}: the job waits until one does"
-        return job.model_copy(update={"notice": notice})
+    if job.state in ENDED_STATES or not job.counts.pending:
+        return job
+    if not workers.served(tx, job.model):
+        return job.model_copy(update={"notice": f"no live worker serves {job.model}: the job waits until one does"})
+    if job.counts.pending == job.counts.total and not workers.loaded(tx, job.model):
+        return job.model_copy(update={"notice": f"{job.model} is loaded first: no worker has it ready yet"})
     return job
 
 
@@ -227,7 +240,8 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
     Cancelling an ended job changes nothing. Raises JobNotFound.
     """
     mine = owned(key_id, job_id)
-    row = tx.execute(sa.select(jobs.c.id, jobs.c.key_id, jobs.c.model, jobs.c.state).where(mine)).one_or_none()
+    columns = [jobs.c[name] for name in ("id", "key_id", "model", "state", "webhook")]
+    row = tx.execute(sa.select(*columns).where(mine)).one_or_none()
     if row is None:
         raise JobNotFound
     if row.state in ENDED_STATES:
@@ -255,8 +269,11 @@ def cancel(tx: Connection, key_id: int, job_id: str) -> Job:
         "remaining_shards": 0,
         "cancelled": jobs.c.total - jobs.c.succeeded - jobs.c.failed,
         "finished_at": db_time(),
+        "webhook_owed": None,
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**cancelled))
+    if row.webhook is not None:
+        deliveries.announce(tx, row.id)
     return view(tx, mine)
 
 

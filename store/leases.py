@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -54,6 +55,12 @@ class Lease:
     suspect_attempts: int
     key_id: int
     priority: int
+    queued_seconds: float | None = None
+    """How long it had been released when it was claimed; None, also below: nobody noted it."""
+    age_seconds: float | None = None
+    """How long before the claim its documents were accepted."""
+    traceparent: str | None = None
+    """Of the request that the work is done for."""
 
     @property
     def single_file(self) -> bool:
@@ -117,7 +124,14 @@ def claim(tx: Connection, shard_id: int, worker_id: str, token: str | None = Non
         suspect_attempts=shard.suspect_attempts,
         key_id=job.key_id,
         priority=job.priority,
+        queued_seconds=_seconds(shard.released_at, shard.now),
+        age_seconds=_seconds(shard.created_at, shard.now),
+        traceparent=job.traceparent,
     )
+
+
+def _seconds(since: datetime | None, now: datetime) -> float | None:
+    return None if since is None else (now - since).total_seconds()
 
 
 def undecided(tx: Connection, lease: Lease, after: int, limit: int) -> list[Text]:
@@ -293,10 +307,12 @@ _CLAIM = (
     )
     .returning(
         *(shards.c[name] for name in ("job_id", "first", "last", "losses", "suspect", "suspect_attempts")),
+        *(shards.c[name] for name in ("created_at", "released_at")),
+        db_time().label("now"),
     )
 )
 _JOB = sa.select(
-    *(jobs_table.c[name] for name in ("uuid", "task", "model", "options", "key_id", "priority", "state"))
+    *(jobs_table.c[name] for name in ("uuid", "task", "model", "options", "key_id", "priority", "state", "traceparent"))
 ).where(jobs_table.c.id == _OF_JOB)
 _START = (
     sa.update(jobs_table)

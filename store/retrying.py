@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import dispatch, line, sharding, tallies
+from store import dispatch, line, sharding, tallies, traces
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
@@ -69,7 +69,7 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES), *unchanged)
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
         raise TransactionOutrun  # by another retry, or a deletion
-    again = {
+    again: dict[str, Any] = {
         "state": "queued",
         "cancelled": 0,
         "remaining_shards": 1,  # the retry itself
@@ -77,7 +77,10 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
         "started_at": None,
         "error_code": None,
         "error_message": None,
+        "webhook_owed": sa.case((jobs.c.webhook.is_not(None), sa.true())),
     }
+    if (traceparent := traces.current()) is not None:
+        again["traceparent"] = traceparent  # what runs from now on does so because of this request
     tx.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**again))
     values = {"position": start, "codes": None if codes is None else json.dumps(sorted(codes))}
     values["undecided"] = row.cancelled > 0

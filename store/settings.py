@@ -1,5 +1,6 @@
 """Settings that every process with a database shares: the api, the workers, the sweep."""
 
+import importlib.util
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from store.logs import Form
 
 UNREADABLE = "cannot be read; in a password @ / # ? [ ] % have to be percent-encoded (%40 %2F %23 %3F %5B %5D %25)"
+
+TRACING = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp")
+"""What `store/spans.py` needs, from the outside in: to look for a package imports those around it."""
 
 
 class StoreSettings(BaseSettings):
@@ -38,9 +42,13 @@ class StoreSettings(BaseSettings):
     log_format: Form = "text"
     """How processes log: lines of `text`, or an object a line, `json`. Both name job and shard where they know them."""
 
+    traces: bool = False
+    """Send OpenTelemetry traces of requests, shards, batches and settles. Where to, and of how many of them, is said by
+    OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`)."""
+
     shard_seconds: float = Field(default=1, gt=0)
-    """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model. A
-    shard is what one Celery message, one lease and one lost worker are about."""
+    """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model, and
+    never less than what fills a batch. A shard is what one Celery message, one lease and one lost worker are about."""
 
     shard_characters: int = Field(default=131_072, ge=1)
     """Characters of text in one shard, at most, however fast workers are. A longer document is a shard of its own."""
@@ -64,6 +72,10 @@ class StoreSettings(BaseSettings):
     release_alone_seconds: float = Field(default=6, gt=0)
     """The same while only one key has something out and no other model is at work: from more texts batches are fuller
     and less padded. Once another comes, what it may have out does not depend on what the first had taken alone."""
+
+    release_batches: float = Field(default=4, ge=0)
+    """But at least so many full batches of each live worker process, and more by the same factor while only one key has
+    something out: batches that nothing fills make a slow worker slower still. 0: time alone decides."""
 
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""
@@ -123,6 +135,13 @@ class StoreSettings(BaseSettings):
 
     database_patience_seconds: float = Field(default=10, gt=0)
     """A call that the database does not answer begins no further try after this long, and fails (503 from the api)."""
+
+    @field_validator("traces")
+    @classmethod
+    def _traces_can_be_sent(cls, on: bool) -> bool:
+        if on and any(importlib.util.find_spec(package) is None for package in TRACING):
+            raise ValueError("OpenTelemetry is not installed: pip install -c constraints.txt --group traces")
+        return on
 
     # Libraries that stumble over a password would say it: as a port that is no number, as a host that they do not find.
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store import capacity
-from store.session import settings_of
+from store.session import db_time, settings_of
 from store.tables import jobs, shards
 
 
@@ -22,7 +22,7 @@ class Range(NamedTuple):
 def add(tx: Connection, job_id: int, ranges: Sequence[Range]) -> None:
     """Store shards over these ranges of the job's documents, and count them as remaining."""
     rows = [{"job_id": job_id, "state": "pending", **piece._asdict()} for piece in ranges]
-    tx.execute(sa.insert(shards), rows)
+    tx.execute(sa.insert(shards).values(created_at=db_time()), rows)
     tx.execute(
         sa.update(jobs).where(jobs.c.id == job_id).values(remaining_shards=jobs.c.remaining_shards + len(ranges))
     )

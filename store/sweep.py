@@ -15,7 +15,20 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from store import dispatch, endings, files, fleeting, leases, line, orders, quota, retrying, tallies, workers
+from store import (
+    deliveries,
+    dispatch,
+    endings,
+    files,
+    fleeting,
+    leases,
+    line,
+    orders,
+    quota,
+    retrying,
+    tallies,
+    workers,
+)
 from store.dispatch import Released
 from store.dispatcher import Dispatcher
 from store.faults import brief
@@ -91,6 +104,7 @@ class Sweeper:
         self._republish_lost()
         for step in (endings.close_abandoned, retire, workers.forget_dead, tallies.forget_minutes, quota.forget_days):
             self._store.write(step)
+        self._in_steps(functools.partial(self._store.write, deliveries.adopt))
         self._in_steps(self._retry)
         for step in (fleeting.forget_expired, orders.retire, files.expire, files.purge, purge):
             self._in_steps(functools.partial(self._store.write, step))

@@ -84,6 +84,11 @@ jobs = sa.Table(
     sa.Column("deleted_at", Timestamp),
     # Set where the job is fleeting: `store/fleeting.py`.
     sa.Column("expires_at", Timestamp),
+    # Where its end is told, and true until a row of `deliveries` has it: `store/deliveries.py`.
+    sa.Column("webhook", sa.Text),
+    sa.Column("webhook_owed", sa.Boolean(name="webhook_owed")),
+    # Of the request that it came by, or that had it retried last, where that is traced: `store/traces.py`.
+    sa.Column("traceparent", sa.String(55)),
     sa.UniqueConstraint("key_id", "idempotency_key"),
     sa.CheckConstraint("succeeded + failed + cancelled <= total", name="counts"),
     sa.CheckConstraint("remaining_shards >= 0", name="remaining_shards"),
@@ -122,6 +127,14 @@ sa.Index(
     jobs.c.deleted_at,
     postgresql_where=sa.text("deleted_at IS NOT NULL"),
     sqlite_where=sa.text("deleted_at IS NOT NULL"),
+)
+UNTOLD = sa.and_(jobs.c.webhook_owed, jobs.c.finished_at.is_not(None))
+"""Ended by a process of the previous release, which knows no webhooks."""
+sa.Index(
+    "ix_jobs_untold",
+    jobs.c.id,
+    postgresql_where=sa.text("webhook_owed AND finished_at IS NOT NULL"),
+    sqlite_where=sa.text("webhook_owed = 1 AND finished_at IS NOT NULL"),  # as SQLAlchemy asks there
 )
 
 # No foreign keys on documents and results: PostgreSQL would run a trigger for each row of a bulk insert, and both are
@@ -223,6 +236,8 @@ shards = sa.Table(
     sa.Column("token", sa.String(32)),
     sa.Column("worker_id", sa.String(36)),
     sa.Column("lease_expires_at", Timestamp),
+    # When its documents were accepted, or were to run again. Null in shards that the previous release made.
+    sa.Column("created_at", Timestamp),
     sa.Column("released_at", Timestamp),
     sa.Column("published_at", Timestamp),
     sa.Column("losses", sa.Integer, nullable=False, default=0),
@@ -311,6 +326,7 @@ workers = sa.Table(
     sa.Column("failed", sa.Text),
     sa.Column("machine", sa.Text),
     sa.Column("draining", sa.Boolean(name="draining")),
+    sa.Column("batches", sa.Text),
     sa.Column("started_at", Timestamp, nullable=False),
     sa.Column("heartbeat_at", Timestamp, nullable=False),
 )
@@ -343,6 +359,68 @@ receipts = sa.Table(
     sa.Column("written_at", Timestamp, nullable=False),
 )
 sa.Index("ix_receipts_written", receipts.c.written_at)
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+# By what a key's deliveries are signed. In clear: who signs has to know it. The newest has no end.
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("key_id", BigId, sa.ForeignKey("keys.id"), nullable=False, index=True),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp),
+)
+
+# An end of a job that is told to its webhook. It goes with its job, whoever purges that: also a process of a release
+# that knows nothing of it.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("uuid", sa.String(36), nullable=False, unique=True),
+    sa.Column("job_id", BigId, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("key_id", BigId, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    # All that were made, and those since it was due for the first time, or asked for again.
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("tries", sa.Integer, nullable=False, default=0),
+    # Who sends it, and when somebody has to (again): while it is sent, when its sender is taken for dead.
+    sa.Column("token", sa.String(32)),
+    sa.Column("due_at", Timestamp),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("ended_at", Timestamp),
+    sa.CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+)
+for _name, _columns, _text in (
+    ("due", (deliveries.c.due_at,), "due_at IS NOT NULL"),
+    ("key_due", (deliveries.c.key_id, deliveries.c.due_at), "due_at IS NOT NULL"),
+    ("out", (deliveries.c.key_id,), "token IS NOT NULL"),
+):
+    sa.Index(f"ix_deliveries_{_name}", *_columns, postgresql_where=sa.text(_text), sqlite_where=sa.text(_text))
+
+delivery_attempts = sa.Table(
+    "delivery_attempts",
+    metadata,
+    sa.Column(
+        "delivery_id",
+        BigId,
+        sa.ForeignKey("deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    # Of the answer, where there was one.
+    sa.Column("status", sa.Integer),
+    sa.Column("detail", sa.Text),
+)
 
 # --- files and orders: what comes in files of requests, at /openai/v1 ------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Reading a job's documents as they were submitted."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -44,6 +45,14 @@ def one(tx: Connection, key_id: int, job_id: str, document_id: str) -> StoredDoc
     if row is None:
         raise DocumentNotFound
     return _stored(row)
+
+
+def taken(tx: Connection, key_id: int, job_id: str, ids: Sequence[str]) -> str | None:
+    """The first of the ids that a document of the job has. Raises JobNotFound."""
+    internal_id, _ = _find(tx, key_id, job_id)
+    mine = sa.select(documents.c.document_id).where(documents.c.job_id == internal_id)
+    there = set(tx.execute(mine.where(documents.c.document_id.in_(ids))).scalars())
+    return next((one for one in ids if one in there), None)
 
 
 def _stored(row: Any) -> StoredDocument:

@@ -79,4 +79,5 @@ def _to_wire(row: RowMapping, errors: dict[str, int]) -> Job:
         eta_seconds=eta,
         error=error,
         errors=errors,
+        webhook=row["webhook"],
     )

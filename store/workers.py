@@ -60,17 +60,19 @@ def heartbeat(
     failed: Sequence[str] = (),
     filled: tuple[int, int] = (0, 0),
     draining: bool = False,
+    batches: Mapping[str, float] | None = None,
 ) -> bool:
     """The process is alive; `load` is the share of time that its engine was busy lately, 0 to 1; `speeds`: characters
     of text per second that it does of each model it has run, while it does nothing else; `failed`: models that it could
     not open or load, for which its slots do not count; `filled`: tokens of its batches since the last heartbeat,
-    without padding and with it; `draining`: it takes no more shards.
+    without padding and with it; `draining`: it takes no more shards; `batches`: characters of text that fill a batch of
+    each model.
 
     False where the registry has forgotten it: then it registers again.
     """
     told = {model: speed for model, speed in (speeds or {}).items() if speed > 0}
     values = {"resident": json.dumps(resident), "load": load, "speeds": json.dumps(told), "draining": draining}
-    values |= {"failed": json.dumps(failed), "heartbeat_at": db_time()}
+    values |= {"failed": json.dumps(failed), "batches": json.dumps(batches or {}), "heartbeat_at": db_time()}
     alive = tx.execute(sa.update(workers).where(workers.c.id == worker_id).values(**values)).rowcount == 1
     _remember(tx, told)
     tallies.count_batches(tx, worker_id, *filled)
@@ -129,11 +131,20 @@ _LISTS = ("models", "resident", "failed")
 def served(tx: Connection, model: str) -> bool:
     """Whether a live worker serves the model, has not failed to load it, and is not draining. Told by the database,
     which stops at the first: producers that poll ask for this."""
+    return _one_has(tx, workers.c.models, model)
+
+
+def loaded(tx: Connection, model: str) -> bool:
+    """As `served`, by one that had the model loaded at its last heartbeat."""
+    return _one_has(tx, workers.c.resident, model)
+
+
+def _one_has(tx: Connection, named: sa.ColumnElement[str], model: str) -> bool:
     alive = workers.c.heartbeat_at >= db_time(-settings_of(tx).worker_timeout_seconds)
     name = json.dumps(model)
-    can = workers.c.models.contains(name, autoescape=True)
+    has = named.contains(name, autoescape=True)
     cannot = sa.func.coalesce(workers.c.failed, "").contains(name, autoescape=True)
-    return tx.execute(sa.select(sa.exists().where(alive, STAYS, can, sa.not_(cannot)))).scalar_one()
+    return tx.execute(sa.select(sa.exists().where(alive, STAYS, has, sa.not_(cannot)))).scalar_one()
 
 
 def others_serve(tx: Connection, worker_id: str, model: str) -> bool:

@@ -15,24 +15,24 @@ import click
 from textmill import errors
 from textmill.cli_options import (
     RESULT_STATES,
+    SOME_FAILED,
     STATES,
     TASK,
+    UNREACHABLE,
+    USAGE,
     as_json,
     client_of,
-    columns_of,
     connection,
-    job_options,
-    notices,
-    parsed_metadata,
-    parsed_options,
-    places_of_one_id,
+    exit_code,
+    job_of,
     to_option,
 )
+from textmill.cli_run import run, submit
+from textmill.cli_webhooks import webhooks_group
 
 if TYPE_CHECKING:
     from textmill.client import Job
 
-ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -77,87 +77,8 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.argument("task", type=TASK)
-@click.argument("files", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="file of results")
-@to_option
-@click.option("--join", is_flag=True, help="write the rows of the input with new columns")
-@click.option("--split", metavar="DIR", help="also write one file a document: its text, or brat's pair for ner")
-@click.option("--restart", is_flag=True, help="begin anew, whatever an earlier run left")
-@click.option("--provenance", is_flag=True, help="OUTPUT.provenance.json, too: model, licence, limitations, backend")
-@click.option("-q", "--quiet", is_flag=True, help="no progress")
-@job_options
-@connection
-def run(
-    task: Any,
-    files: tuple[str, ...],
-    output: Path,
-    to: Any,
-    join: bool,
-    split: str | None,
-    restart: bool,
-    provenance: bool,
-    quiet: bool,
-    **given: Any,
-) -> None:
-    """Submit FILES, follow the job, write its results to a file: by its suffix csv, tsv, parquet, else JSON lines.
-
-    FILES: files, folders, patterns ('reports/**/*.txt', quoted), addresses (s3://...), - for the standard input. The
-    same command again goes on where an interrupted one stopped: OUTPUT.job remembers the place.
-    """
-    from textmill import notes
-    from textmill import run as resume
-    from textmill.files.sources import expand
-    from textmill.outputs import Own
-
-    options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    metadata = parsed_metadata(given["metadata"])
-    plan = notes.plan(
-        task,
-        expand(files, Own(output, split)),
-        given["format_"],
-        given["model"],
-        given["priority"],
-        metadata,
-        options,
-        columns_of(given, task, keep=join),
-        given["encoding"],
-        to,
-        join,
-        split,
-    )
-    with client_of(given["server"], given["api_key"]) as client, notices():
-        try:
-            with places_of_one_id(plan.files, plan.format, plan.columns, plan.encoding):
-                place = resume.run(
-                    client, plan, output, restart, not quiet, lambda text: click.echo(text, err=True), provenance
-                )
-        except (KeyboardInterrupt, errors.ServerUnreachable) as error:
-            error.add_note("the same command goes on from here")
-            raise
-    sys.exit(ALL_SUCCEEDED if place.state == "completed" else SOME_FAILED)
-
-
-@main.command()
-@click.argument("task", type=TASK)
-@click.argument("files", nargs=-1, required=True)
-@job_options
-@connection
-def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
-    """Submit FILES and print the job's id."""
-    from textmill.files.inputs import check, from_files
-    from textmill.files.sources import expand
-
-    options = parsed_options(given["options"], given["source_lang"], given["target_lang"])
-    source = expand(files), given["format_"], columns_of(given, task), given["encoding"]
-    check(*source)
-    with client_of(given["server"], given["api_key"]) as client, notices(), places_of_one_id(*source):
-        job = client.submit(
-            task, from_files(*source), model=given["model"], priority=given["priority"],
-            metadata=parsed_metadata(given["metadata"]), **options,
-        )  # fmt: skip
-        click.echo(job.id)
+main.add_command(run)
+main.add_command(submit)
 
 
 @main.command()
@@ -167,7 +88,7 @@ def submit(task: Any, files: tuple[str, ...], **given: Any) -> None:
 def status(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
     """Show a job."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id), json_)
+        _show_job(job_of(client, job_id), json_)
 
 
 @main.command()
@@ -179,9 +100,9 @@ def status(job_id: str, json_: bool, server: str | None, api_key: str | None) ->
 def wait(job_id: str, timeout: float | None, quiet: bool, json_: bool, server: str | None, api_key: str | None) -> None:
     """Wait until a job has ended."""
     with client_of(server, api_key) as client:
-        job = client.job(job_id).wait(timeout, progress=not quiet)
+        job = job_of(client, job_id).wait(timeout, progress=not quiet)
         _show_job(job, json_)
-        sys.exit(_exit_code(job))
+        sys.exit(exit_code(job))
 
 
 @main.command()
@@ -205,7 +126,7 @@ def results(
     if provenance and output == "-":
         raise click.UsageError("--provenance stands beside a file of results: name it with -o")
     with client_of(server, api_key) as client:
-        job = client.job(job_id)
+        job = job_of(client, job_id)
         form = form_of(output, job.info.task, to)
         made: Counter[str] = Counter()
         if output != "-":
@@ -227,7 +148,7 @@ def results(
                 file.writelines(map(form.line, found()))
         if provenance:
             origin.write(client, job.id, Path(output), made, job.info.options)
-        sys.exit(_exit_code(job.refresh()))
+        sys.exit(exit_code(job.refresh()))
 
 
 @main.command()
@@ -237,7 +158,7 @@ def results(
 def cancel(job_id: str, json_: bool, server: str | None, api_key: str | None) -> None:
     """Cancel what has no outcome yet."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).cancel(), json_)
+        _show_job(job_of(client, job_id).cancel(), json_)
 
 
 @main.command()
@@ -246,18 +167,27 @@ def cancel(job_id: str, json_: bool, server: str | None, api_key: str | None) ->
 def delete(job_id: str, server: str | None, api_key: str | None) -> None:
     """Delete an ended job with its texts and results."""
     with client_of(server, api_key) as client:
-        client.job(job_id).delete()
+        job_of(client, job_id).delete()
 
 
 @main.command()
 @click.argument("job_id")
 @click.option("--code", "codes", multiple=True, help="only documents that failed with this code; may be repeated")
+@click.option("--cancelled", is_flag=True, help="also those that were cancelled")
 @as_json
 @connection
-def retry(job_id: str, codes: tuple[str, ...], json_: bool, server: str | None, api_key: str | None) -> None:
+def retry(
+    job_id: str, codes: tuple[str, ...], cancelled: bool, json_: bool, server: str | None, api_key: str | None
+) -> None:
     """Process the failed documents of an ended job again."""
     with client_of(server, api_key) as client:
-        _show_job(client.job(job_id).retry(codes or None), json_)
+        job = job_of(client, job_id)
+        if job.counts.cancelled and not cancelled:
+            # The ledger has no job that goes on with some of its documents cancelled.
+            raise errors.InvalidRequest(
+                f"{job.counts.cancelled} documents of the job were cancelled, and would be processed, too: --cancelled"
+            )
+        _show_job(job.retry(codes or None), json_)
 
 
 @main.command()
@@ -290,13 +220,17 @@ def models(name: str | None, task: str | None, json_: bool, server: str | None, 
 
     with client_of(server, api_key) as client:
         offered = client.models()
+        live = [] if json_ else client.workers()
     wanted = (None, task) if task else None  # the stand-in has no task: it serves any
     found = [m for m in offered if name in (None, m["name"]) and (wanted is None or m["task"] in wanted)]
     if name is not None and not found:
         named = ", ".join(model["name"] for model in offered)
         raise errors.ModelNotFound(f"the server offers no model {name!r}; it has: {named}")
     for model in found:
-        lines = [json.dumps(model, ensure_ascii=False)] if json_ else model_text(model) if name else [model_line(model)]
+        if json_:
+            lines = [json.dumps(model, ensure_ascii=False)]
+        else:
+            lines = model_text(model, live) if name else [model_line(model, live)]
         for line in lines:
             click.echo(line)
 
@@ -316,12 +250,10 @@ def workers(json_: bool, server: str | None, api_key: str | None) -> None:
             click.echo(f"{worker.host}:{worker.pid}  {worker.device}  {busy}  {resident}")
 
 
+main.add_command(webhooks_group)
+
+
 def _show_job(job: "Job", json_: bool) -> None:
     from textmill.show import job_line
 
     click.echo(job.info.model_dump_json() if json_ else job_line(job.info))
-
-
-def _exit_code(job: "Job") -> int:
-    """0 where every document succeeded."""
-    return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED

@@ -1,7 +1,9 @@
 """The options that commands share, and what turns them into values. What takes time to import is imported when used."""
 
 import contextlib
+import itertools
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +15,14 @@ from click.shell_completion import CompletionItem
 from textmill import errors
 
 if TYPE_CHECKING:
-    from textmill.client import Client
+    from textmill.client import Client, Job
     from textmill.files.columns import Columns
     from textmill.files.formats import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+ALL_SUCCEEDED, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+"""Exit codes."""
 
 STANDALONE = Path(".textmill/standalone.json")
 # Written out, since importing them from textmill.wire brings pydantic: a test compares.
@@ -74,6 +79,7 @@ def job_options(command: F) -> F:
     """What makes a job, besides its documents."""
     for option in (
         click.option("--metadata", help="JSON object, kept with the job"),
+        click.option("--webhook", metavar="URL", help="told when the job ends (`textmill webhooks`)"),
         click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True),
         click.option("-O", "--option", "options", multiple=True, metavar="NAME=VALUE",
                      help="an option of the task, such as num_beams=4; the value is JSON, or text"),
@@ -111,6 +117,27 @@ def client_of(server: str | None, api_key: str | None) -> "Client":
     if not server or not api_key:
         raise click.UsageError("name the server and the key: --server, --api-key, or TEXTMILL_URL, TEXTMILL_API_KEY")
     return Client(server, api_key)
+
+
+def exit_code(job: "Job") -> int:
+    """0 where every document succeeded."""
+    return ALL_SUCCEEDED if job.state == "completed" else SOME_FAILED
+
+
+BEGINNING = re.compile(r"[0-9a-f-]{1,35}")
+"""Of a job's id, which has 36 characters."""
+
+
+def job_of(client: "Client", given: str) -> "Job":
+    """The job of an id, or of the beginning of one that is no other's. Raises JobNotFound, InvalidRequest."""
+    if not BEGINNING.fullmatch(given):
+        return client.job(given)
+    found = list(itertools.islice(client.jobs(id=given), 2))
+    if not found:
+        raise errors.JobNotFound
+    if len(found) > 1:
+        raise errors.InvalidRequest(f"more than one id begins with {given}: {found[0].id}, {found[1].id}, ...")
+    return client.job(found[0].id)
 
 
 def parsed_options(options: tuple[str, ...], source_lang: str | None, target_lang: str | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class InvalidCursor(InvalidRequest):
 
 
 class DuplicateDocument(InvalidRequest):
-    """Two documents of one job have the same id."""
+    """Two documents of one job have the same id (without an id it is the position)."""
 
     code = "duplicate_document_id"
 
@@ -130,6 +130,12 @@ class DocumentNotFound(TextmillError):
     """There is no such document in this job."""
 
     code = "document_not_found"
+
+
+class DeliveryNotFound(TextmillError):
+    """There is no such delivery of this job."""
+
+    code = "delivery_not_found"
 
 
 class FileNotFound(TextmillError):
@@ -209,6 +215,18 @@ class IdempotencyMismatch(InvalidRequest):
     """This idempotency key was used before with another request."""
 
     code = "idempotency_mismatch"
+
+
+class InvalidWebhook(InvalidRequest):
+    """The address of the webhook is not one that this installation sends to."""
+
+    code = "invalid_webhook"
+
+
+class WebhookSecretMissing(InvalidRequest):
+    """The key has no secret by which its webhooks are signed: make one first (POST /v1/webhooks/secrets)."""
+
+    code = "webhook_secret_missing"
 
 
 class NotSupported(InvalidRequest):
@@ -419,6 +437,12 @@ class WaitTimeout(TextmillError):
 
     code = "wait_timeout"
     retry = True
+
+
+class JobFailed(TextmillError):
+    """More of the job's documents failed, or were cancelled, than whoever waited for it allows."""
+
+    code = "job_failed"
 
 
 def unreadable(code: str, message: str) -> FileUnreadable:

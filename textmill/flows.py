@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from textmill import errors, wire
+from textmill import errors, webhooks, wire
 from textmill.documents import Chunk
 from textmill.request import Call, Flow, NextChunk, Pause, Requests, Source, Tries
 
@@ -236,6 +236,33 @@ class Flows(Requests):
         headers = {"Last-Event-ID": last_id} if last_id else {}
         return (yield from self.ask(Call("GET", path, headers=headers, streamed=True)))
 
+    # --- webhooks -----------------------------------------------------------------------------------------------------
+
+    def deliveries(self, job_id: str) -> Flow[list[webhooks.Delivery]]:
+        """What was told to the job's webhook, newest first."""
+        content = yield from self.get(f"{_path(job_id)}/deliveries")
+        return webhooks.DeliveriesPage.model_validate_json(content).deliveries
+
+    def resend(self, job_id: str, delivery_id: str) -> Flow[webhooks.Delivery]:
+        """Send a delivery again."""
+        path = f"{_path(job_id)}/deliveries/{_segment(delivery_id)}/resend"
+        return webhooks.Delivery.model_validate_json((yield from self.ask(Call("POST", path))).content)
+
+    def webhook_secrets(self) -> Flow[list[webhooks.WebhookSecret]]:
+        """Those that sign, newest first."""
+        content = yield from self.get("/v1/webhooks/secrets")
+        return webhooks.WebhookSecretsPage.model_validate_json(content).secrets
+
+    def new_webhook_secret(self, overlap_seconds: float) -> Flow[webhooks.NewWebhookSecret]:
+        """Make one."""
+        try:
+            asked = webhooks.WebhookSecretRequest(overlap_seconds=overlap_seconds)
+        except ValidationError as error:
+            raise errors.InvalidRequest(f"overlap_seconds: {error.errors()[0]['msg']}") from error
+        content = asked.model_dump_json().encode()
+        response = yield from self.ask(Call("POST", "/v1/webhooks/secrets", {}, content, dict(JSON)))
+        return webhooks.NewWebhookSecret.model_validate_json(response.content)
+
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def jobs(self, filters: Mapping[str, Any], cursor: str | None, limit: int) -> Flow[wire.JobsPage]:
@@ -324,4 +351,6 @@ def _segment(name: str) -> str:
 
 
 def _path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    if not job_id:
+        raise errors.JobNotFound("the id of a job is empty")  # that path is the list of jobs
+    return f"/v1/jobs/{_segment(job_id)}"

@@ -37,6 +37,8 @@ class Plan(BaseModel):
     """Whether the output has the rows of the input, with new columns."""
     split: str | None = None
     """The folder for one file a document."""
+    webhook: str | None = None
+    """Where the job's end is told."""
     inputs: list[tuple[str, int | None, int | None]]
     """(name, bytes, modification time in ns): changed files would shift the documents' positions."""
 
@@ -78,14 +80,15 @@ class Place(BaseModel):
 def plan(
     task: str, files: list[str], format: Format, model: str | None, priority: wire.Priority,
     metadata: dict[str, Any] | None, options: dict[str, Any], columns: Columns = BY_NAME, encoding: str | None = None,
-    to: To = "auto", join: bool = False, split: str | None = None,
+    to: To = "auto", join: bool = False, split: str | None = None, webhook: str | None = None,
 ) -> Plan:  # fmt: skip
     """The plan for files as they are now. Raises InvalidRequest where one is of a format that is not read."""
     check(files, format, columns, encoding)
     inputs = [sources.facts(name) for name in files]
     return Plan(
         task=task, model=model, priority=priority, metadata=metadata, options=options, files=files, format=format,
-        columns=columns, encoding=encoding, to=to, join=join, split=split, inputs=inputs,
+        columns=columns, encoding=encoding, to=to, join=join, split=split, webhook=webhook,
+        inputs=inputs,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from textmill import wire
 from textmill.errors import InvalidRequest, TextmillError
 from textmill.files import entities, sources, split
-from textmill.files.inputs import from_files
+from textmill.files.inputs import from_files, schema_of
 from textmill.files.parts import Parts
 from textmill.files.results import Form, form_of
 from textmill.files.sources import STDIN
@@ -76,7 +76,8 @@ class Outputs:
         # Before: the usual case, and nothing is read for it. After: it was changed while it was being read.
         self._check_inputs()
         try:
-            self.form.write_joined(self._documents, self._results, fresh)
+            schema = schema_of(self.plan.files, self.plan.format) if self.form.kind == "parquet" else None
+            self.form.write_joined(self._documents, self._results, fresh, schema)
             self._check_inputs()
         except TextmillError:
             fresh.unlink(missing_ok=True)

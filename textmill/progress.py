@@ -4,6 +4,7 @@ import contextlib
 import html
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,8 +18,41 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LINE_SECONDS = 30.0
-"""Between two lines where there is no terminal: a log of a night has a few hundred of them."""
+FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 30.0
+"""Before the first line where there is no terminal, and at most between two; between them each pause is twice as long
+as the one before. Who waits a minute sees that something happens, and a log of a night has a few hundred lines."""
+
+RECENT_SECONDS = 60.0
+"""What is left is estimated by the speed of so long. That since the job's start, which the server tells, would count
+the loading of its model: of a job of two minutes it said three hours."""
+
+FEWEST_SECONDS = 5.0
+"""Before so long no speed is told: documents come in groups, and the first one says little."""
+
+
+class Speed:
+    """How fast a job goes lately, by its documents that were seen to be done. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def saw(self, now: float, job: wire.Job) -> None:
+        """The job as it is now."""
+        done = job.counts.total - job.counts.pending
+        if self._seen and done < self._seen[-1][1]:
+            self._seen.clear()  # processed again
+        if done:
+            self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - RECENT_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def per_second(self) -> float | None:
+        """Documents, over the last RECENT_SECONDS; None where that is not known yet."""
+        if not self._seen:
+            return None
+        (start, before), (now, done) = self._seen[0], self._seen[-1]
+        return (done - before) / (now - start) if now - start >= FEWEST_SECONDS and done > before else None
 
 
 class Bar:
@@ -39,6 +73,8 @@ class Bar:
         self._console = console
         self._clock = clock
         self._start = self._said = clock()
+        self._pause = FIRST_LINE_SECONDS
+        self._speed = Speed()
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._cell: Any = None
@@ -59,6 +95,16 @@ class Bar:
             yield document
 
     def __enter__(self) -> Callable[[wire.Job], None]:
+        show = self._begun()
+
+        def seen(job: wire.Job) -> None:
+            if not job.open:
+                self._speed.saw(self._clock(), job)
+            show(job)
+
+        return seen
+
+    def _begun(self) -> Callable[[wire.Job], None]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -100,9 +146,9 @@ class Bar:
         )
 
     def _line(self, job: wire.Job) -> None:
-        if self._clock() - self._said < LINE_SECONDS:
+        if self._clock() - self._said < self._pause:
             return
-        self._said = self._clock()
+        self._said, self._pause = self._clock(), min(2 * self._pause, LINE_SECONDS)
         print(self._told(job), file=sys.stderr, flush=True)
 
     def _update_cell(self, job: wire.Job) -> None:
@@ -122,9 +168,11 @@ class Bar:
         return f"{job.task} {'uploading' if job.open else job.state}"
 
     def _rate(self, job: wire.Job) -> str:
-        # The server's own rate and estimate: it knows of what other jobs take.
-        parts = [f"{job.documents_per_second:.1f}/s"] if job.documents_per_second else []
+        # The server's own speed is that of the whole job: of one that has ended the right one.
+        speed = job.documents_per_second if job.ended or job.open else self._speed.per_second
+        parts = [f"{speed:.1f}/s"] if speed else []
         parts += [f"{duration(self._clock() - self._start)} so far"]
-        parts += [f"about {duration(job.eta_seconds)} left"] if job.eta_seconds and not job.open else []
+        parts += [f"about {duration(job.counts.pending / speed)} left"] if speed and not (job.open or job.ended) else []
         parts += [f"{job.counts.failed} failed"] if job.counts.failed else []
+        parts += [job.notice] if job.notice else []
         return ", ".join(parts)

@@ -114,7 +114,8 @@ class Requests:
             left = start + (self.patience if self.reached else self.first_patience) - self.clock()
             if left <= 0 or wanted > max(left, LONGEST_PAUSE):
                 raise failure
-            yield Pause(max(wanted, pause * random.uniform(0.5, 1)))  # nosec B311 # no secret
+            # Not beyond the patience: a wrong address is told when that is over.
+            yield Pause(max(wanted, min(left, pause * random.uniform(0.5, 1))))  # nosec B311 # no secret
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def get(self, path: str, slow: float = 0, **params: Any) -> Flow[bytes]:

@@ -63,7 +63,7 @@ def run(
         while not _written(job, place, file, notes, outputs, progress):
             say(f"job {job.id} was processed again meanwhile: all of its results are written anew")
         _finish(outputs, place, notes, client, tell_origin)
-        say(f"job {job.id}: {job.state}, {_counted(job.counts)}; results in {out}")
+        say(f"job {job.id}: {job.state}, {counted(job.counts)}; results in {out}")
         _say_failures(place, say)
         return place
 
@@ -158,13 +158,13 @@ def _uploaded(client: Client, place: Place, notes: Path, progress: bool, say: Ca
     if place.job_id is None:
         job = client.open_job(
             plan.task, model=plan.model, priority=plan.priority, metadata=plan.metadata,
-            idempotency_key=place.idempotency_key, **plan.options,
+            idempotency_key=place.idempotency_key, webhook=plan.webhook, **plan.options,
         )  # fmt: skip
         place.job_id = job.id
         save(notes, place)
     else:
         job = client.job(place.job_id)
-        say(f"going on with job {job.id}: {_counted(job.counts)}")
+        say(f"going on with job {job.id}: {counted(job.counts)}")
     if not place.uploaded:
         if job.info.open:
             _upload(job, place, notes, progress)
@@ -298,7 +298,8 @@ def _say_failures(place: Place, say: Callable[[str], None]) -> None:
         say("  after a retry the same run writes the results anew")
 
 
-def _counted(counts: wire.Counts) -> str:
+def counted(counts: wire.Counts) -> str:
+    """How many documents there are, and how many of them in each state."""
     parts = [f"{counts.total} documents", f"{counts.succeeded} succeeded"]
     parts += [f"{number} {what}" for what in ("failed", "cancelled", "pending") if (number := getattr(counts, what))]
     return ", ".join(parts)

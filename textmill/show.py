@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from textmill import tasks, wire
+from textmill import tasks, webhooks, wire
 
 ERROR_CHARACTERS = 50
 """Of an error in a list; `textmill status` shows all of it."""
+
+SHORT_ID = 8
+"""Characters of a job's id in a list."""
 
 NAMED_LANGUAGES = 6
 """More than these are counted."""
@@ -39,16 +42,42 @@ def job_line(job: wire.Job) -> str:
 
 
 def jobs_table(jobs: Sequence[wire.Job], now: datetime | None = None) -> list[str]:
-    """Jobs below each other, and above them what the columns are."""
+    """Jobs below each other, and above them what the columns are; of ids the beginning, which commands take, too."""
     now = now or datetime.now(UTC)
+    length = _told_apart([job.id for job in jobs])
     rows = [("JOB", "TASK", "MODEL", "STATE", "DOCUMENTS", "FAILED", "AGE", "ERROR")]
     for job in jobs:
         error = _cut(f"{job.error.code}: {job.error.message}") if job.error else ""
         age = duration(max(0.0, (now - job.created_at).total_seconds()))
         failed = str(job.counts.failed) if job.counts.failed else ""
-        rows.append((job.id, job.task, job.model, job.state, _done(job.counts), failed, age, error))
+        rows.append((job.id[:length], job.task, job.model, job.state, _done(job.counts), failed, age, error))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _told_apart(ids: Sequence[str]) -> int:
+    """Characters by which all of the ids differ, at least SHORT_ID."""
+    length = SHORT_ID
+    while length < max(map(len, ids), default=0) and len({one[:length] for one in ids}) < len(set(ids)):
+        length += 1
+    return length
+
+
+def delivery_line(delivery: webhooks.Delivery) -> str:
+    """A delivery of a webhook by itself."""
+    again = f", next attempt {_moment(delivery.next_attempt_at)}" if delivery.next_attempt_at else ""
+    return f"{delivery.id}  {delivery.type}  {delivery.state}  {_moment(delivery.created_at)}  {delivery.url}{again}"
+
+
+def attempt_line(attempt: webhooks.DeliveryAttempt) -> str:
+    """One attempt at it."""
+    status = f" ({attempt.status})" if attempt.status is not None else ""
+    detail = f": {attempt.detail}" if attempt.detail else ""
+    return f"{_moment(attempt.at)}  {attempt.outcome}{status} after {attempt.seconds:.1f} s{detail}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def output_text(task: str, output: Mapping[str, Any]) -> str:
@@ -58,9 +87,9 @@ def output_text(task: str, output: Mapping[str, Any]) -> str:
     return json.dumps(dict(output), ensure_ascii=False, indent=1)
 
 
-def model_text(model: Mapping[str, Any]) -> list[str]:
+def model_text(model: Mapping[str, Any], workers: Sequence[wire.WorkerInfo] = ()) -> list[str]:
     """A model of the catalogue by itself: all that is known of it, its limitations first."""
-    lines = [model_line(model), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
+    lines = [model_line(model, workers), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
     told = {
         name: model.get(name)
         for name in ("source", "revision", "architecture", "dtype", "backend", "labels", "options")
@@ -71,13 +100,22 @@ def model_text(model: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def model_line(model: Mapping[str, Any]) -> str:
-    """A model of the catalogue."""
+def model_line(model: Mapping[str, Any], workers: Sequence[wire.WorkerInfo] = ()) -> str:
+    """A model of the catalogue, and what the live workers have of it: a model of the hub has to be fetched first."""
     sides = [model.get(side) or [] for side in ("source_langs", "target_langs")]
     pair = f"  {_languages(*sides)}" if any(sides) else ""
     default = "  (default)" if model.get("default") else ""
     hub = "" if model.get("source") is None else "  (from the hub)"
-    return f"{model['name']}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}{hub}"
+    name = model["name"]
+    serving = [worker for worker in workers if name in worker.models]
+    here = ""
+    if any(name in worker.resident for worker in serving):
+        here = "  (loaded)"
+    elif serving and all(name in worker.failed for worker in serving):
+        here = "  (no worker could load it)"
+    elif workers and not serving:
+        here = "  (no worker serves it)"
+    return f"{name}  {model['task'] or 'any task'}{pair}  window {model['window']}{default}{hub}{here}"
 
 
 def _languages(source: Sequence[str], target: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from textmill import tasks
@@ -152,7 +152,7 @@ class JobRequest(Request):
     documents: list[Document] = Field(default_factory=list)
     priority: Priority = "normal"
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    callback_url: str | None = None
+    webhook: Annotated[str | None, Field(validation_alias=AliasChoices("webhook", "callback_url"))] = None
     open: bool = False
 
 
@@ -233,6 +233,8 @@ class Job(Wire):
     """Why the job waits, where that is not its turn alone. Only where one job is asked for."""
     errors: dict[str, int] = Field(default_factory=dict)
     """Failed documents by the code of their error."""
+    webhook: str | None = None
+    """Where its end is told."""
 
     @property
     def ended(self) -> bool:
@@ -361,6 +363,8 @@ class Stats(Wire):
     now: datetime
     key: str
     """The name of the key whose work it is."""
+    role: str | None = None
+    """The role of the key that asks. None from a server that does not say."""
     bucket_seconds: int
     queued: list[Queued]
     buckets: list[StatsBucket]

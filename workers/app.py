@@ -15,15 +15,16 @@ from celery.worker import state
 from celery.worker.worker import WorkController
 
 from store import catalogue as catalogues
-from store import logs
+from store import logs, traces
 from store.queue import celery_app, queue
 from store.session import Store
 from store.settings import StoreSettings
 from workers import backends, metrics
 from workers import celery_task as tasks
+from workers.compute import names
 from workers.consuming import Connection, Consuming
 from workers.launcher.parent import end_with_parent
-from workers.process import DeviceProcess, names
+from workers.process import DeviceProcess
 from workers.settings import WorkerSettings
 
 FREED_SECONDS = 0.005
@@ -95,6 +96,7 @@ class ProcessStep(bootsteps.StartStopStep):
             models,
             app,
             Consuming(worker).change,
+            traces.of(store_settings.traces, "worker"),
         )
 
     def include(self, worker: Any) -> None:

@@ -91,6 +91,9 @@ class GenerationSettings:
     """The same, where the model wants it first."""
     sampling: Sampling | None = None
     """Of decoders alone; None: the likeliest."""
+    faithful: int | None = None
+    """Of encoder-decoders alone: only words of the text and function words, none three times in a row. The text begins
+    at this token of each row: what stands before asks for the task. None: whatever is likeliest."""
 
     def with_lengths(self, min_length: int, max_length: int) -> "GenerationSettings":
         """The same with other lengths."""
@@ -203,6 +206,12 @@ class Codec(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated ids, special tokens left out."""
+
+    def surfaces(self) -> list[str]:
+        """What each token adds to a generated text, by id; empty for special ones."""
+
+    def read(self, ids: Sequence[int]) -> str:
+        """The text of input ids, special tokens left out: what a model is shown."""
 
     def decode_all(self, ids: Sequence[int]) -> str:
         """The same with the special tokens."""

@@ -1,10 +1,15 @@
 """What the engine did: how busy it was, and how much of its work was padding. For Prometheus, and a line in the log."""
 
+import itertools
 import logging
+import threading
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,61 @@ ENDED = Counter(
     "textmill_documents_ended", "Documents that this process gave an outcome: `succeeded`, or the code of the failure",
     ["task", "model", "outcome"],
 )  # fmt: skip
+
+
+class Documents(Collector):
+    """A histogram of documents that is told of many at once: the library's own would take a call for each of them.
+
+    bounds: upper ones of its buckets, ascending; the last, infinity, is added.
+    """
+
+    def __init__(self, name: str, documentation: str, labelnames: Sequence[str], bounds: Sequence[float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = tuple(labelnames)
+        self._bounds = tuple(bounds)
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        REGISTRY.register(self)
+
+    def observe(self, labels: tuple[str, ...], seconds: float, documents: int) -> None:
+        """So many documents had this."""
+        with self._lock:
+            counts = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
+            counts[bisect_left(self._bounds, seconds)] += documents
+            self._sums[labels] = self._sums.get(labels, 0.0) + seconds * documents
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What is scraped."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        with self._lock:
+            for labels, counts in self._counts.items():
+                buckets = list(zip(names, itertools.accumulate(counts), strict=True))
+                family.add_metric(labels, buckets, self._sums[labels])
+        yield family
+
+
+HOUR = 3600.0
+TIMES = (
+    0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800,
+    HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 72 * HOUR, 168 * HOUR,
+)  # fmt: skip
+"""From an answer that somebody waits for to a job of a week."""
+
+WAIT = Documents(
+    "textmill_document_wait_seconds",
+    "Time from a document's release to the workers to the start of the first batch of its shard",
+    ["task", "model"],
+    TIMES,
+)
+AGE = Documents(
+    "textmill_document_age_seconds",
+    "Time from a document's acceptance, or its retry, to its stored outcome",
+    ["task", "model"],
+    TIMES,
+)
 
 
 class Throughput:

@@ -32,12 +32,12 @@ FOLDERS = ("[!1]*/*", "1[!_]*/*")
 """What is not: repositories keep exports for other engines in folders. `1_Pooling/` says how vectors are made."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0: all is well, 1: a model is not, 2: wrong usage or a wrong catalogue."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line understands."""
+    whole = argparse.ArgumentParser(
         prog="python -m workers models", description="Check, fetch or compare the catalogue's models."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = whole.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="load models, as a worker would")
     checking.add_argument(
         "names", nargs="*", metavar="NAME", help="default: all; a hub model not yet fetched is passed over"
@@ -62,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="number formats for CTranslate2 (float32 and int8)",
     )
     comparing.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="of the job")
-    args = parser.parse_args(argv)
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0: all is well, 1: a model is not, 2: wrong usage or a wrong catalogue."""
+    args = parser().parse_args(argv)
     try:
         catalogue = load(StoreSettings().catalogue)
         if args.command == "check":

@@ -3,13 +3,13 @@
 Knows nothing of Celery but the app that it publishes with. Made by the first bootstep of `workers/app.py`.
 """
 
-import contextlib
 import functools
 import logging
 import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -23,24 +23,18 @@ from store.faults import brief
 from store.leases import Lease
 from store.session import Store
 from store.sweep import Sweeper
+from store.traces import Traces
 from store.workers import WorkerRow
-from textmill.errors import Draining, ModelUnavailable, TextmillError
+from textmill.errors import Draining, TextmillError
 from workers import metrics
 from workers.ahead import ImportAhead
-from workers.engine.answers import Answers
-from workers.engine.budget import Budgets
-from workers.engine.calibration import Calibrator
-from workers.engine.engine import Engine
-from workers.engine.inbox import Inbox
+from workers.compute import Compute
 from workers.engine.pile import Waiting
-from workers.engine.residency import Residency
 from workers.engine.ticket import Ticket
-from workers.engine.watchdog import Watch, Watchdog
+from workers.engine.watchdog import Watchdog
 from workers.faults import EXIT_HUNG, EXIT_OVERDUE
 from workers.launcher.gpus import describe_device
 from workers.launcher.machine import machine
-from workers.models import make_named, spec_of
-from workers.runner import BY, ModelRunner
 from workers.settings import WorkerSettings
 from workers.shards.keeper import Keeper
 from workers.shards.ledger import Ledger
@@ -50,9 +44,6 @@ from workers.shards.run import ShardRun
 from workers.shards.serving import Serving
 
 log = logging.getLogger(__name__)
-
-FIRST_BATCH_TOKENS = 2_048
-"""Padded tokens of a batch whose model has not been calibrated."""
 
 LAST_WORDS_SECONDS = 10
 """A process that must end tries this long to hand shards back; then it ends all the same."""
@@ -69,10 +60,11 @@ class DeviceProcess:
         models: tuple[str, ...],
         app: Celery,
         consume: Callable[[str, bool], None],
+        traces: Traces,
     ) -> None:
         self._settings = settings
+        self._traces = traces
         self._store = store
-        self._catalogue = catalogue
         device = describe_device(settings.device)
         self.drain_requested = threading.Event()
         """Set by the signal handler, which does nothing else."""
@@ -85,60 +77,36 @@ class DeviceProcess:
         self.dispatcher = Dispatcher(app)
         self._patience = Patience()
         self._sweeper = Sweeper(store, self.dispatcher)
-        self._budgets = Budgets(
-            settings.batch_tokens or FIRST_BATCH_TOKENS, settings.batch_deadline_seconds, settings.turn_seconds
-        )
-        self._calibrator = Calibrator(settings.cache_dir, device, settings.max_batch_tokens, settings.batch_tokens)
-        answers = Answers(settings.answers_mb << 20, lambda model, output: self.residency.open(model).kept(output))
-        self.inbox = Inbox(self._budgets, settings.turn_seconds, answers=answers)
-        metrics.WAITING.set_function(lambda: len(self.inbox))
-        metrics.CONNECTIONS.set_function(lambda: store.connections)
-        self.residency = Residency(
-            self._make,
-            self._loaded,
-            settings.model_memory_mb << 20,
-            settings.model_retry_seconds,
-            unloaded=self.inbox.forget_answers,
-        )
-        self._ahead = ImportAhead(models, self._make)
-        self._watch = Watch()
-        self._surroundings = contextlib.ExitStack()
-        self._surrounded: set[str] = set()
-        """The backends whose surroundings the engine's thread is in."""
-        self.engine = Engine(
-            self.inbox,
-            self.residency,
-            self._budgets,
-            self._watch,
-            settings.load_deadline_seconds,
-            exit=os._exit,
-            surroundings=lambda: self._surroundings,
-            at_start=self._preload,
-            trials=self._calibrator.trials,
-            turn_seconds=settings.turn_seconds,
-        )
+        self._compute = Compute(settings, catalogue, device, self._not_loaded, traces)
+        self._ahead = ImportAhead(models, self._compute.make)
         self._progress = Progress(settings.progress_seconds, settings.load_deadline_seconds + settings.progress_seconds)
         self._watchdogs = (
-            Watchdog("watchdog", self._watch, self._overdue),
+            Watchdog("watchdog", self._compute.watch, self._overdue),
             Watchdog("progress", self._progress, lambda hung: self._end_without(hung, EXIT_HUNG)),
         )
-        self._keeper = Keeper(
-            store,
-            self.worker,
-            overdue=lambda: self._watch.overdue,
-            resident=self._resident,
-            load=self.engine.throughput.load,
-            filled=self.engine.throughput.filled,
-            speeds=self.inbox.speeds,
-            failed=lambda: self._serving.failed,
-            draining=self.drain_requested.is_set,
-        )
+        self._keeper = self._make_keeper()
         self._serving = Serving(
             lambda model: store.read(workers.others_serve, self.worker.id, model),
             self._keeper.report,
             consume,
             settings.model_retry_seconds,
             settings.model_unavailable_seconds,
+        )
+        metrics.CONNECTIONS.set_function(lambda: store.connections)
+
+    def _make_keeper(self) -> Keeper:
+        compute = self._compute
+        return Keeper(
+            self._store,
+            self.worker,
+            overdue=lambda: compute.watch.overdue,
+            resident=compute.resident,
+            load=compute.engine.throughput.load,
+            filled=compute.engine.throughput.filled,
+            speeds=compute.inbox.speeds,
+            failed=lambda: self._serving.failed,
+            draining=self.drain_requested.is_set,
+            batches=compute.batches,
         )
 
     def start(self) -> None:
@@ -147,10 +115,11 @@ class DeviceProcess:
         Waits for a database that is away. Raises Unavailable where a signal asks for the end meanwhile.
         """
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        self._traces.start()
         self.dispatcher.start()
         expire = functools.partial(self._store.write, leases.expire_process, self.worker.machine, self.worker.pid)
         self.dispatcher.publish(self._patience.persist(expire).released)
-        self.engine.start()
+        self._compute.engine.start()
         for watchdog in self._watchdogs:
             watchdog.start()
         self._patience.persist(self._keeper.start)
@@ -168,12 +137,13 @@ class DeviceProcess:
         self.drain_requested.set()
         for watchdog in self._watchdogs:
             watchdog.stop()
-        in_time = self.engine.stop(timeout=1)
+        in_time = self._compute.engine.stop(timeout=1)
         self._sweeper.stop()
         self._serving.stop()
         self._keeper.stop()
         self.dispatcher.stop()
         self._store.close()
+        self._traces.stop()
         if not in_time or self._ahead.running:
             # A pass or an import is going on and nobody waits for it; a thread inside a device driver would crash the
             # interpreter's own way out.
@@ -183,45 +153,23 @@ class DeviceProcess:
     def run_shard(self, shard_id: int) -> str:
         """Process one shard, if it is there to be had. Returns what became of it, for Flower."""
         # The message is popped already: waiting here for a database that is away keeps the slot from popping another.
+        began = time.time_ns()
         token = uuid.uuid4().hex  # the same for all tries: one may be done, and its answer lost
         lease = self._patience.persist(lambda: self._store.write(leases.claim, shard_id, self.worker.id, token))
         if lease is None:
             return "nothing to do"
-        ledger = Ledger(self._store, self.dispatcher, lease, self._patience)
-        run = ShardRun(ledger, self.inbox, self.residency, self._settings, self._serving, self._progress)
+        ledger = Ledger(self._store, self.dispatcher, lease, self._patience, self._traces)
+        compute = self._compute
+        run = ShardRun(ledger, compute.inbox, compute.residency, self._settings, self._serving, self._progress)
         self._keeper.hold(lease, run.ticket, ledger.renewed)
         try:
-            with logs.about(job=lease.job, shard=shard_id):
+            with logs.about(job=lease.job, shard=shard_id), self._traces.shard(lease, began) as run.ticket.trace:
                 return run.run()
         finally:
             self._keeper.drop(lease)
 
-    def _make(self, model: str) -> ModelRunner:
-        settings = self._settings
-        how = (settings.device, settings.threads, settings.dtype, settings.cache_dir)
-        return make_named(model, lambda name: spec_of(self._catalogue.get(name), *how))
-
-    def _resident(self) -> list[str]:
-        """Models of the catalogue that are loaded, by whichever of their runners."""
-        return list(dict.fromkeys(name.partition(BY)[0] for name in self.residency.resident))
-
-    def _loaded(self, runner: ModelRunner) -> None:
-        """A model was loaded, in the engine's thread."""
-        if runner.backend.name not in self._surrounded:
-            # Not at start: a worker that only echoes never imports torch. What surrounds belongs to the calling thread.
-            self._surroundings.enter_context(runner.backend.surroundings(runner.spec))
-            self._surrounded.add(runner.backend.name)
-        if (known := self._calibrator.known(runner)) is not None:
-            self._budgets.calibrated(runner.name, known.tokens, known.seconds)
-
-    def _preload(self) -> None:
-        for model in names(self._settings.preload):
-            try:
-                with self._watch.limit(self._settings.load_deadline_seconds):
-                    self.residency.ready(model)
-            except ModelUnavailable:
-                log.error("%s could not be preloaded; its jobs are left to other workers", model)
-                self._serving.failure(model)
+    def _not_loaded(self, model: str) -> None:
+        self._serving.failure(model)
 
     def _drain_when_asked(self) -> None:
         self.drain_requested.wait()
@@ -234,7 +182,7 @@ class DeviceProcess:
         self.consuming_ended.wait(LAST_WORDS_SECONDS)
         held = self._keeper.held()
         log.info("drain time is over: handing back %d shards", len(held))
-        self.inbox.drain()
+        self._compute.inbox.drain()
         for _, ticket in held:
             ticket.stop(Draining())
 
@@ -254,6 +202,7 @@ class DeviceProcess:
             else:
                 self._hand_back(lease)
         self.dispatcher.stop(timeout=2)
+        self._traces.stop(seconds=1)
         os._exit(code)
 
     def _hand_back(self, lease: Lease) -> None:
@@ -261,8 +210,3 @@ class DeviceProcess:
             self.dispatcher.publish(self._store.write(leases.release, lease))
         except (TextmillError, SQLAlchemyError) as error:
             log.warning("shard %d could not be handed back, its lease runs out: %s", lease.shard_id, brief(error))
-
-
-def names(setting: str) -> tuple[str, ...]:
-    """The names in a setting that lists them with commas."""
-    return tuple(name.strip() for name in setting.split(",") if name.strip())

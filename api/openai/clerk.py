@@ -27,6 +27,7 @@ from store.faults import brief
 from store.keys import Limits as KeyLimits
 from store.orders import Claimed, Group
 from store.session import Store
+from store.traces import Traces
 from textmill.errors import (
     DailyLimitReached,
     FileNotFound,
@@ -59,8 +60,16 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 class Clerk:
     """The thread, and the steps."""
 
-    def __init__(self, settings: ApiSettings, store: Store, catalogue: Catalogue, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        settings: ApiSettings,
+        store: Store,
+        catalogue: Catalogue,
+        dispatcher: Dispatcher,
+        traces: Traces | None = None,
+    ) -> None:
         self._settings = settings
+        self._traces = traces or Traces()
         self._store = store
         self._catalogue = catalogue
         self._dispatcher = dispatcher
@@ -185,7 +194,8 @@ class Clerk:
         feeding = Feeding(self._store, self._dispatcher, claimed, groups, key_limits)
         refused = self._store.read(orders.refused_numbers, order.id)
         try:
-            feeding.begin()
+            with self._traces.step("begin batch", batch=f"batch_{order.uuid}"):
+                feeding.begin()
             chunks = self._chunks(order.file_id, pace)
             reading.feed(chunks, order.endpoint, refused, self._limits.line_bytes, feeding.append)
         except TooManyRequests as error:

@@ -31,17 +31,27 @@ _MESSAGE = {
 }
 
 
-def _of_text(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _of_text(name: str, schema: dict[str, Any], model: str, example: object) -> dict[str, Any]:
     properties = {**_REQUEST["properties"], name: schema}  # type: ignore[dict-item]
-    return {**_REQUEST, "required": ["model", name], "properties": properties}
+    examples = [{"model": model, name: example}]
+    return {**_REQUEST, "required": ["model", name], "properties": properties, "examples": examples}
 
+
+BATCH = {"input_file_id": f"file-{'0' * 32}", "endpoint": "/v1/embeddings", "completion_window": "24h"}
 
 BODIES: dict[str, dict[str, dict[str, Any]]] = {
     "/openai/v1/files": {"multipart/form-data": _UPLOAD},
-    "/openai/v1/embeddings": {"application/json": _of_text("input", _TEXTS)},
-    "/openai/v1/completions": {"application/json": _of_text("prompt", _TEXTS)},
+    "/openai/v1/embeddings": {"application/json": _of_text("input", _TEXTS, "all-minilm-l6-v2", ["A vector of this."])},
+    "/openai/v1/completions": {
+        "application/json": _of_text("prompt", _TEXTS, "smollm2-360m-instruct", "Once upon a time")
+    },
     "/openai/v1/chat/completions": {
-        "application/json": _of_text("messages", {"type": "array", "minItems": 1, "items": _MESSAGE})
+        "application/json": _of_text(
+            "messages",
+            {"type": "array", "minItems": 1, "items": _MESSAGE},
+            "smollm2-360m-instruct",
+            [{"role": "user", "content": "Name three rivers."}],
+        )
     },
 }
 """Bodies that FastAPI does not know of, by path: all are POST."""
@@ -54,6 +64,7 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
     )
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])
+    components["schemas"]["BatchRequest"]["examples"] = [BATCH]
     components.setdefault("securitySchemes", {})["key"] = {"type": "http", "scheme": "bearer"}
     failed = {"application/json": {"schema": refs[ErrorAnswer, "serialization"]}}
     bodies = {**BODIES, "/openai/v1/batches": {"application/json": refs[BatchRequest, "validation"]}}

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from api.services import Key, Services
 from api.v1 import limits
-from textmill import keys, wire
+from textmill import keys, webhooks, wire
 
 
 async def _job_body(request: Request, services: Services, _key: Key) -> AsyncIterator[bytes]:
@@ -42,11 +42,12 @@ BODIES: dict[tuple[str, str], dict[str, type]] = {
     ("/v1/jobs/{job_id}/retry", "post"): {"application/json": wire.RetryRequest},
     ("/v1/jobs/cancel", "post"): {"application/json": wire.CancelMatching},
     ("/v1/jobs/retry", "post"): {"application/json": wire.RetryMatching},
+    ("/v1/webhooks/secrets", "post"): {"application/json": webhooks.WebhookSecretRequest},
     ("/v1/keys", "post"): {"application/json": keys.KeyRequest},
     ("/v1/keys/{key_id}", "patch"): {"application/json": keys.KeyChange},
     ("/v1/keys/{key_id}/rotate", "post"): {"application/json": keys.RotateRequest},
 }
 """Bodies that FastAPI does not know of, because `door.py` parses them: (path, method) -> media type -> type."""
 
-OPTIONAL_BODIES = frozenset({"/v1/jobs/{job_id}/retry", "/v1/keys/{key_id}/rotate"})
+OPTIONAL_BODIES = frozenset({"/v1/jobs/{job_id}/retry", "/v1/keys/{key_id}/rotate", "/v1/webhooks/secrets"})
 """Paths that take a call without one."""

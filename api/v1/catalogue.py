@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.services import Key, Services
+from api.services import Caller, Key, Services
 from store import stats, workers
 from textmill import tasks, wire
 
@@ -56,9 +56,10 @@ def _document_schema(task: tasks.Task) -> dict[str, Any]:
 def look_at_stats(
     services: Services,
     key: Key,
+    caller: Caller,
     hours: Annotated[float, Query(gt=0, le=168, description="Hours back; cut to what the server keeps")] = 1,
 ) -> wire.Stats:
     """What waits of this key's work, and what was settled in each stretch of the last hours."""
     flower = services.settings.flower_url
     found = services.store.read(stats.look, key, hours)
-    return found.model_copy(update={"flower_url": None if flower is None else str(flower)})
+    return found.model_copy(update={"role": caller.role, "flower_url": None if flower is None else str(flower)})

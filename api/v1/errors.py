@@ -17,6 +17,7 @@ STATUS: dict[type[errors.TextmillError], int] = {
     errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
     errors.DocumentNotFound: 404,
+    errors.DeliveryNotFound: 404,
     errors.FileNotFound: 404,
     errors.BatchNotFound: 404,
     errors.MethodNotAllowed: 405,

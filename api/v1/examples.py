@@ -11,7 +11,7 @@ JOB: dict[str, Any] = {
     "counts": {"total": 10, "pending": 4, "succeeded": 5, "failed": 1, "cancelled": 0},
     "created_at": _MOMENT, "started_at": _MOMENT, "finished_at": None,
     "documents_per_second": 12.5, "eta_seconds": 0.3, "error": None, "notice": None,
-    "errors": {"document_too_long": 1},
+    "errors": {"document_too_long": 1}, "webhook": None,
 }  # fmt: skip
 
 RESULT: dict[str, Any] = {
@@ -31,11 +31,20 @@ KEY = {
     "revoked_at": None, "previous_secret_until": None,
 }  # fmt: skip
 
+SECRET = {"id": 1, "created_at": _MOMENT, "expires_at": None}
+
+DELIVERY = {
+    "id": "msg_5b0f3d6c1e4f4a1fb0a4a1a8e2c7d9f0", "type": "job.completed", "url": "https://example.org/textmill",
+    "state": "delivered", "created_at": _MOMENT, "next_attempt_at": None, "ended_at": _MOMENT,
+    "attempts": [{"at": _MOMENT, "seconds": 0.2, "outcome": "delivered", "status": 204, "detail": None}],
+}  # fmt: skip
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "JobRequest": {
         "task": "ner", "options": {"min_score": 0.5}, "metadata": {"batch": "november"},
         "documents": [{"id": "a", "text": "Marie Curie was born in Warsaw."}],
     },
+    "Document": {"id": "b", "text": "Ada Lovelace lived in London."},
     "DocumentsRequest": {"documents": [{"id": "b", "text": "Ada Lovelace lived in London."}]},
     "RetryRequest": {"codes": ["worker_lost"]},
     "CancelMatching": {"state": ["queued"], "metadata": {"batch": "november"}, "expected": 12},
@@ -50,7 +59,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "StoredDocument": DOCUMENT,
     "DocumentsPage": {"documents": [DOCUMENT], "next_cursor": None},
     "Stats": {
-        "now": _MOMENT, "key": "newsroom", "bucket_seconds": 60, "flower_url": None,
+        "now": _MOMENT, "key": "newsroom", "role": "producer", "bucket_seconds": 60, "flower_url": None,
         "queued": [{"model": "ner-en-small", "task": "ner", "documents": 4, "shards": 1, "oldest_seconds": 2.5}],
         "buckets": [
             {
@@ -64,6 +73,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "KeyChange": {"role": "reader"},
     "RotateRequest": {"overlap_seconds": 86_400},
     "KeyWithSecret": {"key": KEY, "secret": "tm_..."},
+    "WebhookSecretRequest": {"overlap_seconds": 86_400},
+    "WebhookSecretsPage": {"secrets": [SECRET]},
+    "NewWebhookSecret": {**SECRET, "secret": "whsec_..."},
+    "Delivery": DELIVERY,
+    "DeliveriesPage": {"deliveries": [DELIVERY]},
     "Problem": {
         "type": "urn:textmill:job_not_found", "title": "There is no such job under this key.", "status": 404,
         "code": "job_not_found", "detail": "There is no such job under this key.", "details": {},

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from api.faces import Face
-from api.v1 import catalogue, events, jobs, keys, results, search
+from api.v1 import catalogue, events, jobs, keys, results, search, webhooks
 from api.v1.bodies import BODIES, OPTIONAL_BODIES
 from api.v1.errors import problem
 from api.v1.examples import EXAMPLES
@@ -39,6 +39,6 @@ def describe(schema: dict[str, Any], paths: Iterable[str]) -> None:
 
 
 # Results before jobs: FastAPI takes the first route that fits.
-ROUTERS = (results.router, search.router, events.router, jobs.router, catalogue.router, keys.router)
+ROUTERS = (results.router, search.router, events.router, jobs.router, webhooks.router, catalogue.router, keys.router)
 
 FACE = Face(PREFIX, ROUTERS, problem, describe)

@@ -7,12 +7,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.services import JobId, Key, KeyLimits, Services
+from api.settings import ApiSettings
 from api.v1 import door, limits
 from api.v1.bodies import ChunkBody, JobBody, SmallBody
-from store import jobs, pace
+from api.webhooks import addresses
+from store import jobs, pace, texts
 from store.hints import Ended
 from textmill import tasks, wire
-from textmill.errors import InvalidRequest, NotSupported
+from textmill.errors import DuplicateDocument, InvalidRequest, NotSupported
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -32,8 +34,6 @@ def submit(
     """Submit a job. With `open`, documents may be appended until it is closed."""
     body = limits.decoded(request, body, services.settings.max_job_bytes)
     asked, documents = door.parse_job(body, services.settings)
-    if asked.callback_url is not None:
-        raise NotSupported("callback_url: this installation sends no webhooks; wait for the job with GET ?wait=")
     task = tasks.get(asked.task)
     model, canonical = door.fitted(services.catalogue, task, asked.model, asked.options, documents)
     new = jobs.NewJob(
@@ -47,6 +47,7 @@ def submit(
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key else None,
         limits=key_limits,
+        webhook=_webhook(services.settings, asked.webhook),
     )
     # The idempotency key says by itself that the job is there.
     write = services.store.write if idempotency_key else services.store.write_once
@@ -81,10 +82,25 @@ def append(
         door.check_fields(task, options, services.catalogue.entries.get(model), documents)
 
     write = services.store.write_once if upload_offset is None else services.store.write
-    appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
+    try:
+        appended = write(jobs.append, key, job_id, documents, upload_offset, check, key_limits)
+    except DuplicateDocument as error:
+        raise _which(services, key, job_id, documents) or error from None
     services.dispatcher.publish(appended.released)
     services.metrics.documents.inc(appended.accepted)
+    services.traces.link(appended.traceparent)
     return wire.Accepted(accepted=appended.accepted, total=appended.total)
+
+
+def _which(services: Services, key: Key, job_id: str, batch: door.Texts) -> DuplicateDocument | None:
+    """Which document the job has already; None where that cannot be told. The database says no more than that there is
+    one, and asking it beforehand would cost every chunk a query."""
+    name = services.store.read(texts.taken, key, job_id, [given for given, *_ in batch if given is not None])
+    if name is None:
+        return None
+    index = next(at for at, (given, *_) in enumerate(batch) if given == name)
+    message = f"document {index} of this request has the id {name!r}, which the job has already"
+    return DuplicateDocument(message, id=name, index=index)
 
 
 @router.post("/{job_id}/close")
@@ -141,6 +157,14 @@ def retry(request: Request, services: Services, key: Key, job_id: JobId, body: S
 def delete(services: Services, key: Key, job_id: JobId) -> None:
     """Delete an ended job with its texts and results."""
     services.store.write_once(jobs.delete, key, job_id)
+
+
+def _webhook(settings: ApiSettings, given: str | None) -> str | None:
+    if given is None:
+        return None
+    if not settings.webhook_senders:
+        raise NotSupported("webhook: this installation sends none; wait for the job with GET ?wait=")
+    return addresses.checked(given, settings.webhook_networks)
 
 
 def check_page(limit: int, most: int) -> None:

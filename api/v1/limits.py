@@ -88,7 +88,8 @@ def media_type(request: Request, allowed: frozenset[str]) -> str:
     """The body's media type; JSON where the header is missing. Raises UnsupportedMediaType."""
     found = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if found not in allowed:
-        raise UnsupportedMediaType(f"Content-Type {found!r} is not taken here", valid=sorted(allowed))
+        valid = sorted(allowed)
+        raise UnsupportedMediaType(f"Content-Type {found!r} is not taken here, but {', '.join(valid)}", valid=valid)
     return found
 
 
@@ -124,5 +125,5 @@ def decoded(request: Request, body: bytes, limit: int) -> bytes:
 def too_large(limit: int) -> RequestTooLarge:
     """The refusal of a body over the limit."""
     return RequestTooLarge(
-        f"the body is larger than {limit} bytes: open the job and append its documents in chunks", maximum=limit
+        f"the body is larger than {limit} bytes: append the documents to an open job, in smaller chunks", maximum=limit
     )

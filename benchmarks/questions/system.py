@@ -20,6 +20,7 @@ from benchmarks.peers import plain_transformers
 from benchmarks.questions.models import bundled
 from benchmarks.questions.question import Aim, Arm, Measured, Question, Round, Size
 from benchmarks.side import Process
+from benchmarks.work import OURS_ALONE
 from store.catalogue import load
 from textmill import Client
 
@@ -69,7 +70,7 @@ def _textmill(task: str, dtype: str, size: Size, folder: Path) -> Iterator[Round
         Client(mill.url, api_key=mill.key) as client,
     ):
         servers.wait_until(lambda: all(map(_is_loaded, ports)), "the models")
-        client.submit(task, map(_shuffled, texts[:WARM_DOCUMENTS]), model=model).wait()
+        client.submit(task, map(_shuffled, texts[:WARM_DOCUMENTS]), model=model, **OURS_ALONE.get(task, {})).wait()
 
         def run() -> Measured:
             before, cpu = _metrics(ports), mill.usage()
@@ -91,7 +92,7 @@ def _textmill(task: str, dtype: str, size: Size, folder: Path) -> Iterator[Round
 
 def _seconds(client: Client, task: str, model: str, texts: Sequence[str]) -> float:
     begin = time.perf_counter()
-    job = client.submit(task, texts, model=model)
+    job = client.submit(task, texts, model=model, **OURS_ALONE.get(task, {}))
     job.wait()
     seconds = time.perf_counter() - begin
     if job.counts.succeeded != len(texts):

@@ -29,7 +29,10 @@ def upgrade() -> None:
         op.create_index(name, "jobs", columns)
     failed = sa.text("state = 'failed'")
     columns = ["job_id", "error_code", "position"]
-    op.create_index("ix_results_code", "results", columns, postgresql_where=failed, sqlite_where=failed)
+    # There may be hundreds of millions of results: docs/operations.md tells how to make it beforehand.
+    op.create_index(
+        "ix_results_code", "results", columns, if_not_exists=True, postgresql_where=failed, sqlite_where=failed
+    )
     op.create_table(
         "error_counts",
         sa.Column("job_id", big_id, autoincrement=False, nullable=False),

@@ -4,7 +4,7 @@ Marks stand in the line, so that who reads or mends a sentence sees its entities
 have to be counted anew at each change. Square brackets are for marks alone.
 """
 
-import lzma
+import bz2
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from models.training.ner_teacher import Span
 
 DATA = Path(__file__).parent / "data"
-LEARNT, KEPT_APART = "ner_sentences.txt.xz", "ner_sentences_test.txt.xz"
+LEARNT, KEPT_APART = "ner_sentences.txt.bz2", "ner_sentences_test.txt.bz2"
 """What is learnt from, and what no training reads. Packed: they lie in the repository, and text takes a third so."""
 
 MARK = re.compile(r"\[(PER|ORG|LOC|MISC) ([^\[\]]+)\]")
@@ -49,7 +49,7 @@ def read(kept_apart: bool, folder: Path = DATA) -> Iterator[dict[str, Any]]:
     Raises BadMark, with the file and the line.
     """
     path = folder / (KEPT_APART if kept_apart else LEARNT)
-    for number, line in enumerate(lzma.decompress(path.read_bytes()).decode().splitlines(), 1):
+    for number, line in enumerate(bz2.decompress(path.read_bytes()).decode().splitlines(), 1):
         try:
             text, spans = parse(line)
         except BadMark as error:

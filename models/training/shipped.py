@@ -1,8 +1,8 @@
 """A sequence-to-sequence model as it ships: how it is written to its folder, and what it then answers."""
 
+import bz2
 import itertools
 import json
-import lzma
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
@@ -66,11 +66,11 @@ def unknown_signs(outputs: Sequence[str]) -> int:
 def write_test(name: str, rows: Sequence[Sequence[str]]) -> None:
     """Keep a test part beside the program, so that the quality command needs no network."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (DATA / name).write_bytes(lzma.compress(lines.encode(), preset=9 | lzma.PRESET_EXTREME))
+    (DATA / name).write_bytes(bz2.compress(lines.encode()))  # of texts this size a tenth less than by xz
 
 
 def read_test(name: str, limit: int | None) -> list[tuple[str, str]]:
-    lines = lzma.decompress((DATA / name).read_bytes()).decode().splitlines()
+    lines = bz2.decompress((DATA / name).read_bytes()).decode().splitlines()
     return [(text, reference) for text, reference in map(json.loads, lines[:limit])]
 
 
@@ -83,12 +83,12 @@ def write_names(file: str, names: Iterable[str]) -> None:
         common = min(sum(1 for _ in pairs), 90)
         lines.append(chr(32 + common) + name[common:])
         before = name
-    (DATA / file).write_bytes(lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+    (DATA / file).write_bytes(bz2.compress("\n".join(lines).encode()))
 
 
 def read_names(file: str) -> frozenset[str]:
     names, name = [], ""
-    for line in lzma.decompress((DATA / file).read_bytes()).decode().split("\n"):
+    for line in bz2.decompress((DATA / file).read_bytes()).decode().split("\n"):
         name = name[: ord(line[0]) - 32] + line[1:]
         names.append(name)
     return frozenset(names)

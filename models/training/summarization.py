@@ -22,7 +22,7 @@ from transformers import MarianConfig, MarianMTModel
 from models.training import debian, loop, mozilla, shipped, vocabulary
 
 MODEL = shipped.MODELS / "summarization-en-small"
-TEST, NAMES = "summarization_test.jsonl.xz", "package_names.txt.xz"
+TEST, NAMES = "summarization_test.jsonl.bz2", "package_names.txt.bz2"
 TEST_SIZE = 1000
 GENERATION = {
     "num_beams": 4,
@@ -170,7 +170,8 @@ def main(args: argparse.Namespace) -> None:
     shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
-    shipped.write_names(NAMES, debian.package_names(lists))
+    named = debian.package_names(lists)
+    shipped.write_names(NAMES, (name for name in named if not debian.NAME_BY_FORM.fullmatch(name)))
     print(evaluate(MODEL))
 
 

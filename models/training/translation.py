@@ -16,7 +16,7 @@ from tqdm import tqdm
 from models.training import debian, loop, mozilla, prose, shipped, vocabulary
 
 MODEL = shipped.MODELS / "translation-en-pt-small"
-TEST = "translation_test.jsonl.xz"
+TEST = "translation_test.jsonl.bz2"
 GENERATION = {"num_beams": 4, "max_length": 256, "early_stopping": True, "length_penalty": 1.0}
 VOCABULARY = 10_500
 PRIOR = 5e6

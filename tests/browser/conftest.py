@@ -15,6 +15,7 @@ from store import keys
 from store.session import Store
 from tests.acceptance.conftest import SECONDS, Running
 from textmill import Client
+from textmill.keys import Role
 
 PATIENCE = 1000 * SECONDS
 """Milliseconds for what takes less than a second on an idle machine."""
@@ -125,8 +126,8 @@ def visitors(browser: Browser, system: Running, ledger: Store) -> Iterator[Calla
     """Makes visitors. In none of their consoles may there be an error, nor a violation of the policy, at the end."""
     made: list[Visitor] = []
 
-    def make(**options: object) -> Visitor:
-        secret = ledger.write(keys.create, f"visitor {len(made)}").secret
+    def make(role: Role = "producer", **options: object) -> Visitor:
+        secret = ledger.write(keys.create, f"visitor {len(made)}", role).secret
         context = browser.new_context(locale="en-GB", **options)  # type: ignore[arg-type]
         context.set_default_timeout(PATIENCE)
         made.append(Visitor(context, system.state()["api_url"], secret))

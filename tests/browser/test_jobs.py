@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import APIResponse, Page, Route, expect
@@ -135,14 +136,19 @@ def test_a_job_is_cancelled_and_deleted(visitor: Visitor, ledger: Store) -> None
     job = submitted(visitor, ledger, [(str(n), "x" * 20_000) for n in range(40)])  # more than one shard
     page = visitor.open(f"jobs/{job}")
     state(page, "queued")
+    expect(page.get_by_role("status").filter(has_text="no live worker serves nobody")).to_be_visible()
     work(ledger, most=1)
     state(page, "running")
+    expect(page.get_by_role("status").filter(has_text="no live worker serves nobody")).to_be_hidden()
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     state(page, "cancelled")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("dialog")).to_contain_text("cancelled documents will be processed, too")
+    page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
     with visitor.client() as mill:
         counts = mill.job(job).info.counts
         assert counts.succeeded > 0
@@ -181,6 +187,35 @@ def test_filters_are_in_the_address_and_actions_say_how_many(visitor: Visitor, l
     expect(page.locator("tm-job-row")).to_have_count(1)
     page.get_by_label("Task").select_option("summarization")
     expect(page.get_by_text("No job matches.")).to_be_visible()
+
+
+def test_an_operator_sees_the_jobs_of_all_keys(visitors: Callable[..., Visitor], ledger: Store) -> None:
+    producer, operator = visitors(), visitors("operator")
+    job = submitted(producer, ledger, [("a", "a text of somebody's")], metadata={"desk": "all keys"})
+    expect(producer.whole("jobs").get_by_label("Task")).to_be_visible()
+    expect(producer.page.get_by_text("All keys", exact=True)).to_have_count(0)
+
+    page = operator.open("jobs")
+    page.get_by_role("checkbox", name="All keys").check(force=True)
+    rows = page.locator("tm-job-row").filter(has_text="desk=all keys")
+    expect(rows).to_have_count(1)
+    assert "keys=all" in page.url
+    expect(page.get_by_role("button", name="Cancel all that match")).to_be_hidden()
+    page.reload()  # the address says it all
+    expect(page.get_by_role("checkbox", name="All keys")).to_be_checked()
+    expect(rows.locator("tm-state")).to_have_attribute("value", "queued")
+    submitted(producer, ledger, [("b", "b")], metadata={"desk": "all keys"})
+    expect(rows).to_have_count(2)  # without a reload
+    rows.last.get_by_role("link").click()
+    expect(page.locator(".crumbs code")).to_have_text(job)
+    work(ledger)
+    state(page, "completed")
+    expect(page.get_by_role("article")).to_contain_text("a text of somebody's")
+
+    page = operator.open("jobs?keys=all")
+    page.get_by_role("checkbox", name="All keys").uncheck(force=True)
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel all that match")).to_be_visible()
 
 
 def test_how_fast_a_job_went_is_seen_although_nobody_watched(visitor: Visitor, ledger: Store) -> None:

@@ -231,11 +231,15 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     assert "job_not_ended" in run(api, "delete", job_id, code=2)
     assert "cancelled" in run(api, "cancel", job_id)
     header, line = run(api, "jobs", "--state", "cancelled").splitlines()
-    assert (header.split()[0], line.split()[0]) == ("JOB", job_id)
+    assert (header.split()[0], line.split()[0]) == ("JOB", job_id[:8])
+    assert json.loads(run(api, "status", job_id[:8], "--json"))["id"] == job_id
     assert json.loads(run(api, "jobs", "--json"))["id"] == job_id
     assert run(api, "jobs", "--task", "ner") == ""
-    for command, code in (("wait", 1), ("retry", 0), ("cancel", 0)):
-        assert json.loads(run(api, command, job_id, "--json", code=code))["id"] == job_id
+    assert "1 documents of the job were cancelled, and would be processed, too: --cancelled" in run(
+        api, "retry", job_id, code=2
+    )
+    for command, code in (("wait", 1), ("retry --cancelled", 0), ("cancel", 0)):
+        assert json.loads(run(api, *command.split(), job_id, "--json", code=code))["id"] == job_id
     run(api, "delete", job_id)
     assert "job_not_found" in run(api, "delete", job_id, code=2)
     assert run(api, "models").startswith("echo  any task")
@@ -247,6 +251,42 @@ def test_submit_status_wait_results_cancel_retry_jobs_models_workers(api: Runnin
     assert run(api, "workers") == "host:7  cpu  50% busy, draining  echo\n"
     assert json.loads(run(api, "workers", "--json"))["draining"] is True
     assert "job_not_found" in run(api, "status", "nobody", code=2)
+
+
+def test_a_job_is_named_by_the_beginning_of_its_id(api: Running) -> None:
+    ids = [run(api, "submit", "ner", "-", "-m", "echo", given="x\n").strip() for _ in range(17)]  # two begin alike
+    first = next(one[0] for one in ids if sum(one[0] == other[0] for other in ids) > 1)
+    assert f"more than one id begins with {first}" in run(api, "cancel", first, code=2)
+    for nobody in ("", "..", "nobody", "0" * 36):  # a variable of a shell that is not set, among others
+        assert "job_not_found" in run(api, "cancel", nobody, code=2)
+    assert ids[0] in run(api, "cancel", ids[0][:30])
+    assert {line.split()[0] for line in run(api, "jobs").splitlines()[1:]} == {one[:8] for one in ids}
+
+
+def test_results_on_the_standard_output(api: Running) -> None:
+    texts = "".join(f"text {n}\n" for n in range(1_200)) + "fail\n"
+    with Worker(api.store):
+        found = run(api, "run", "summarization", "-", "-m", "echo", "-o", "-", given=texts, code=1)
+        table = run(api, "run", "summarization", "-", "-m", "echo", "-o", "-", "--to", "csv", given="a\n")
+    assert [json.loads(line)["position"] for line in found.splitlines()] == list(range(1_201))
+    assert [row["summary_text"] for row in csv.DictReader(table.splitlines())] == ["a"]
+    assert not Path("-").exists()
+    for option in ("--join", "--restart", "--split=x", "--json", "--to=parquet"):
+        assert "-o" in run(api, "run", "summarization", "-", "-o", "-", option, code=2, given="x\n")
+    result = CliRunner().invoke(
+        cli.main, ["run", "ner", "-", "-m", "echo", "-o", "-"], input="", env=environment(api.url, api.secret)
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "completed, 0 documents" in result.stderr
+
+
+def test_what_runs_and_submits_say_to_programs(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    submitted = json.loads(run(api, "submit", "summarization", "a.txt", "-m", "echo", "--json"))
+    assert (submitted["state"], submitted["counts"]["total"]) == ("queued", 1)
+    with Worker(api.store):
+        ended = json.loads(run(api, "run", "summarization", "a.txt", "-m", "echo", "-o", "o.jsonl", "--json"))
+    assert (ended["state"], ended["counts"]["succeeded"]) == ("completed", 1)
 
 
 def test_nobody_answers_is_3(api: Running) -> None:

@@ -13,7 +13,7 @@ from tests.worker_process import wait_until
 from workers.shards.keeper import Keeper
 
 
-def test_a_models_first_speed_is_told_at_once(make_store: Callable[..., Store]) -> None:
+def test_a_models_first_speed_and_a_new_one_are_told_at_once(make_store: Callable[..., Store]) -> None:
     store = make_store(lease_seconds=3_600, worker_timeout_seconds=3_600)  # the next regular heartbeat is far
     speeds: dict[str, float] = {}
     worker = WorkerRow("w", "host", 1, "cpu", ("m", "n"), 8, machine="here")
@@ -28,6 +28,8 @@ def test_a_models_first_speed_is_told_at_once(make_store: Callable[..., Store]) 
         for model in ("m", "n"):
             speeds[model] = 100.0
             wait_until(lambda: told() == speeds, f"the ledger knows how fast {model} is")
+        speeds["m"] = 200.0
+        wait_until(lambda: told() == speeds, "it knows that m has become faster")
     finally:
         keeper.stop()
 

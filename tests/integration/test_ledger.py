@@ -118,7 +118,7 @@ def test_a_page_reads_no_further_than_its_limit_of_bytes(store: Store, key_id: i
 def test_an_open_job_grows_by_appends_and_ends_when_closed(store: Store, key_id: int) -> None:
     new = NewJob(key_id, "ner", "echo", open=True)
     job = store.write(jobs.submit, new, texts("a")).job
-    accepted, total, _ = store.write(jobs.append, key_id, job.id, [(None, "x"), ("c", "y")], 1)
+    accepted, total, *_ = store.write(jobs.append, key_id, job.id, [(None, "x"), ("c", "y")], 1)
     assert (accepted, total) == (2, 3)
     assert store.write(jobs.append, key_id, job.id, [(None, "x"), ("c", "y")], 1)[:2] == (0, 3)  # asked again
     with pytest.raises(UploadOffsetMismatch) as gap:

@@ -7,15 +7,33 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from store import dispatch, endings, events, jobs, leases, pace, results, retrying, search, stats, sweep, tallies, texts
+from store import (
+    deliveries,
+    dispatch,
+    endings,
+    events,
+    jobs,
+    leases,
+    pace,
+    results,
+    retrying,
+    search,
+    stats,
+    sweep,
+    tallies,
+    texts,
+    webhook_secrets,
+)  # fmt: skip
 from store.bulk import DocumentOutcome, insert_results
 from store.search import Wanted
 from store.session import Store
+from store.tables import jobs as jobs_table
 from store.tables import shards
 from tests.integration.ledger_steps import MODEL, change, claim, documents, finish, outcomes, submit
 
 LARGE = (
-    "batches", "documents", "error_counts", "jobs", "minutes", "receipts", "results", "shards", "turns", "waiting",
+    "batches", "deliveries", "delivery_attempts", "documents", "error_counts", "jobs", "minutes", "receipts", "results",
+    "shards", "turns", "waiting",
 )  # fmt: skip
 
 Statement = tuple[str, Any]
@@ -56,6 +74,29 @@ def work(store: Store, key_id: int) -> None:
     store.write(jobs.retry, key_id, failed.id, ["processing_failed"])
     store.write(retrying.go_on)
     store.write(sweep.forget_receipts)
+    tell(store, key_id)
+
+
+def tell(store: Store, key_id: int) -> None:
+    """What becomes of a job with a webhook."""
+    store.write(webhook_secrets.rotate, key_id, 0)
+    store.write(webhook_secrets.rotate, key_id, 60)
+    store.read(webhook_secrets.listed, key_id)
+    store.read(webhook_secrets.signing, key_id)
+    job, released = submit(store, key_id, 1, webhook="https://example.org/")
+    finish(store, claim(store, released[0].shard_id, "w"))
+    change(store, jobs_table, jobs_table.c.uuid == job.id, webhook_owed=True)
+    store.write(deliveries.adopt)
+    store.read(deliveries.due)
+    store.read(deliveries.overdue_seconds)
+    claimed = store.write(deliveries.claim, 60)
+    assert claimed is not None
+    store.write(deliveries.note, claimed, deliveries.Attempt("refused", 0.1, 500), None)
+    store.read(deliveries.listed, key_id, job.id)
+    store.write(deliveries.resend, key_id, job.id, claimed.uuid)
+    store.write(jobs.delete, key_id, job.id)
+    while store.write(sweep.purge):
+        pass
 
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,6 +122,7 @@ def look(store: Store, key_id: int, job_id: str) -> None:
     store.read(results.page, key_id, job_id, 0, 10, code="processing_failed", text=True)
     store.read(pace.look, key_id, job_id)
     store.read(stats.look, key_id, 2)
+    store.read(stats.waiting)
     store.read(tallies.recent)
     store.read(events.look, {key_id: events.Ask(1, [1, 2], MOMENT)}, [job_id])
     store.write(tallies.forget_minutes)
@@ -99,6 +141,7 @@ FEW = (
     "ix_shards_unmeasured",
     "ix_turns_waiting",
     "ix_jobs_deleted",
+    "ix_jobs_untold",
     "ix_jobs_open",
 )
 """Partial indexes that hold little, however many jobs are active: what is in them may be read whole."""

@@ -341,7 +341,7 @@ def test_of_two_identical_appends_one_is_stored(make_store: MakeStore, store: St
         first = jobs.append(tx, key_id, job.id, documents(2), 3)
         second = Contender(make_store(), jobs.append, key_id, job.id, documents(2), 3)
     assert first[:2] == (2, 5)
-    assert second.result() == (0, 5, [])
+    assert second.result() == (0, 5, [], None)
     assert job_row(store, job)["remaining_shards"] == len(shard_states(store, job)) == 2
 
 

@@ -83,6 +83,7 @@ def run(api: Running, folder: Path, *command: str) -> str:
 
 def test_every_command_on_the_pages_runs(api: Running, tmp_path: Path) -> None:
     assert len(COMMANDS) >= 15
+    (tmp_path / "texts.txt").write_text("a text\nanother one\n")
     table = blocks("docs/files.md", "", "printf")[0].splitlines()
     run(api, tmp_path, "bash", "-c", next(line for line in table if line.startswith("printf")))
     with Client(api.url, api.secret) as mill:

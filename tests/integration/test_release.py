@@ -95,6 +95,15 @@ def test_for_a_worker_that_drains_nothing_is_released(make_store: MakeStore, key
     assert store.write(dispatch.release, MODEL) == []
 
 
+def test_a_worker_that_seems_slow_gets_what_fills_its_batches(make_store: MakeStore, key_id: int) -> None:
+    store = make_store()
+    worker(store, "w", 10, slots=20)
+    assert store.write(workers.heartbeat, "w", [], 0.5, {MODEL: 10.0}, batches={MODEL: 30.0})
+    _, released = submit(store, key_id, 60)
+    assert [(r.first, r.last) for r in released][:2] == [(0, 2), (3, 5)], "a shard fills a batch"
+    assert len(released) == 8, "eight batches, though they take three times six seconds"
+
+
 def test_a_key_that_is_alone_has_more_out(make_store: MakeStore, key_id: int) -> None:
     store = make_store(release_seconds=2, release_alone_seconds=4)
     worker(store, "w", 10, slots=20)

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.release import crowd, sweep_steps
-from store import jobs, leases
+from store import jobs, leases, stats
 from store.dispatch import Released
 from store.jobs import NewJob
 from store.session import Store
+from store.tables import turns
 from tests.integration.ledger_steps import MODEL, claim, documents, outcomes
 
 Cost = dict[str, tuple[int, int]]
@@ -77,6 +78,22 @@ def test_a_hundred_times_as_many_jobs_cost_no_more(full: tuple[Store, list[Relea
     for what, (statements, steps) in few.items():
         assert many[what][0] <= statements, what
         assert many[what][1] <= 1.3 * steps + 100, what
+
+
+def test_what_waits_is_counted_alike_however_many_keys_there_are(store: Store) -> None:
+    key = {"waiting": False, "tag": 0.0}
+
+    def come(first: int, count: int) -> None:
+        made = [{**key, "model": model, "key_id": n} for model in "ab" for n in range(first, first + count)]
+        store.write(lambda tx: tx.execute(sa.insert(turns), made))
+
+    come(1, 10)
+    few = cost_of(store, stats.waiting)
+    come(100, 4_000)
+    many = cost_of(store, stats.waiting)
+    assert many[0] == few[0]
+    assert many[1] <= 1.3 * few[1] + 100
+    assert store.read(stats.waiting) == {"a": 0, "b": 0}
 
 
 def test_counting_notices_what_reads_everything(full: tuple[Store, list[Released]], key_id: int) -> None:

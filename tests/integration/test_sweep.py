@@ -73,11 +73,13 @@ def test_a_model_that_nobody_serves_is_named_once(
     assert notice is not None
     assert "no live worker serves echo" in notice
     store.write(workers.register, WorkerRow("w", "host", 1, "cpu", ("echo",), 1, "machine"))
+    assert "echo is loaded first" in str(store.read(jobs.get, key_id, job.id).notice)
+    store.write(workers.heartbeat, "w", ["echo"], 0.0)
     assert store.read(jobs.get, key_id, job.id).notice is None
     store.write(workers.heartbeat, "w", [], 0.0, {}, ["echo"])
-    assert store.read(jobs.get, key_id, job.id).notice is not None, "it could not load the model"
+    assert "no live worker serves echo" in str(store.read(jobs.get, key_id, job.id).notice), "it could not load it"
     for draining, served in ((False, True), (True, False)):
-        store.write(workers.heartbeat, "w", [], 0.0, draining=draining)
+        store.write(workers.heartbeat, "w", ["echo"], 0.0, draining=draining)
         assert (store.read(jobs.get, key_id, job.id).notice is None) == served
         assert store.read(workers.others_serve, "another", "echo") == served
     store.write(jobs.cancel, key_id, job.id)

@@ -31,10 +31,11 @@ OWN = {
     ("GET", "/v1/stats"), ("GET", "/v1/events"), ("GET", "/openai/v1/files"), ("POST", "/openai/v1/files"),
     ("GET", "/openai/v1/batches"), ("POST", "/openai/v1/batches"), ("POST", "/openai/v1/embeddings"),
     ("POST", "/openai/v1/completions"), ("POST", "/openai/v1/chat/completions"), ("POST", "/hf/{model}"),
-    ("POST", "/hf/{model}/pipeline/{task}"),
+    ("POST", "/hf/{model}/pipeline/{task}"), ("GET", "/v1/webhooks/secrets"), ("POST", "/v1/webhooks/secrets"),
 }  # fmt: skip
 """They name no job, and are about the caller's alone: each has a test below (the events, which have no end, in
-test_api_events.py, those of /openai in test_openai_requests.py, that of /hf in test_asking.py)."""
+test_api_events.py, those of /openai in test_openai_requests.py, that of /hf in test_asking.py, those of webhooks in
+test_webhook_calls.py)."""
 
 IDS = {"{job_id}": "job_not_found", "{file_id}": "file_not_found", "{batch_id}": "batch_not_found"}
 """What is somebody's own, and what is said of it to others."""
@@ -111,7 +112,8 @@ def calls(api: Running) -> list[tuple[str, str]]:
 
 
 def filled(path: str, kind: str = "", name: str = "") -> str:
-    path = path.replace("{document_id}", DOCUMENT).replace("{path}", "swagger-ui.css").replace("{model}", "echo")
+    path = path.replace("{document_id}", DOCUMENT).replace("{delivery_id}", f"msg_{'0' * 32}")
+    path = path.replace("{path}", "swagger-ui.css").replace("{model}", "echo")
     for other, nobody in NOBODY.items():
         path = path.replace(other, name if other == kind else nobody)
     return path
@@ -141,7 +143,9 @@ def test_every_call_is_accounted_for(api: Running) -> None:
     unknown = [call for call in found if call not in named and call not in known and call[1] not in OPEN]
     assert unknown == [], "what may these show, and to whom?"
     parameters = {part for _, path in found if path not in OPEN for part in path.split("/") if part.startswith("{")}
-    assert parameters <= {*IDS, "{document_id}", "{model}", "{task}", "{key_id}"}, "an id that nobody tries here"
+    assert parameters <= {*IDS, "{document_id}", "{delivery_id}", "{model}", "{task}", "{key_id}"}, (
+        "an id that nobody tries here"
+    )
 
 
 def test_what_is_anothers_answers_like_what_is_not_there(

@@ -2,6 +2,7 @@
 read and write goes on working. And one step down and up again."""
 
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,11 +13,11 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from store import dispatch, jobs, leases
-from store.session import Store, engine_url, migrate
+from store import dispatch, jobs, leases, results, sweep
+from store.session import Store, db_time, engine_url, migrate
 from tests.integration.interleaving import PATIENCE
-from tests.integration.ledger_steps import outcomes
-from tests.migration.test_migrations import alembic, empty_url, schema
+from tests.integration.ledger_steps import new_key, outcomes, submit
+from tests.migration.test_migrations import ROOT, alembic, empty_url, schema
 
 __all__ = ["empty_url"]
 
@@ -29,11 +30,12 @@ FITTING: dict[str, dict[str, object]] = {
              "deleted_at": None, "started_at": None, "finished_at": None, "error_code": None, "error_message": None},
     "shards": {"state": "pending", "first": 0, "last": 0, "token": None, "losses": 0, "suspect": None,
                "suspect_attempts": 0, "lease_expires_at": None, "worker_id": None},
-    "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None},
+    "workers": {"models": '["echo"]', "resident": "[]", "speeds": None, "failed": None, "batches": None},
     "documents": {"position": 0},
     "results": {"state": "succeeded"},
     "files": {"part": "output"},
     "orders": {"state": "completed"},
+    "deliveries": {"state": "pending"},
 }  # fmt: skip
 """What a row must have besides any value of each column's type."""
 
@@ -60,13 +62,17 @@ def value(column: sa.Column[Any], number: int) -> object:
     return kinds[column.type.python_type]
 
 
+def row_of(table: sa.Table, number: int) -> dict[str, object]:
+    """A row that names all columns."""
+    fitting = FITTING.get(table.name, {})
+    return {column.name: fitting.get(column.name, value(column, number)) for column in table.columns}
+
+
 def add_rows(store: Store, of: sa.MetaData, number: int) -> None:
     """A row in each table that names all columns that there were."""
     with store.engine.begin() as tx:
         for table in of.sorted_tables:
-            fitting = FITTING.get(table.name, {})
-            row = {c.name: fitting.get(c.name, value(c, number)) for c in table.columns}
-            tx.execute(sa.insert(table), row)
+            tx.execute(sa.insert(table), row_of(table, number))
 
 
 def rows(store: Store, of: sa.MetaData, below: int) -> dict[str, list[Any]]:
@@ -124,10 +130,7 @@ class Process:
     def _write(self, tx: sa.Connection) -> None:
         number = next(self._numbers)
         for name in ("keys", "jobs", "shards"):
-            table = self._tables[name]
-            fitting = FITTING.get(name, {})
-            row = {c.name: fitting.get(c.name, value(c, number)) for c in table.columns}
-            tx.execute(sa.insert(table), row)
+            tx.execute(sa.insert(self._tables[name]), row_of(self._tables[name], number))
         table = self._tables["jobs"]
         assert tx.execute(sa.update(table).where(table.c.id == number).values(total=2)).rowcount == 1
         assert tx.execute(sa.select(table).where(table.c.id == number)).one().total == 2
@@ -172,6 +175,116 @@ def test_every_migration_can_be_taken_back_and_made_again(empty_url: str, steps:
         assert rows(store, known, number + 1) == before
         was = made
     store.close()
+
+
+OWN = "own"
+"""A model of which nothing else waits."""
+
+
+class FirstRelease:
+    """What processes of 0.1.0 do to the ledger: its statements, with the columns that it knows."""
+
+    def __init__(self, store: Store, known: sa.MetaData) -> None:
+        self._store = store
+        self._keys = known.tables["keys"]
+        self._jobs, self._documents = known.tables["jobs"], known.tables["documents"]
+        self._shards, self._results = known.tables["shards"], known.tables["results"]
+
+    def submit(self, number: int, texts: list[str]) -> None:
+        """A key and a job of that number, with a pending shard."""
+        of_job = {"job_id": number, "first": 0, "last": len(texts) - 1, "id": number}
+        rows = [{"job_id": number, "position": n, "document_id": str(n), "text": t} for n, t in enumerate(texts)]
+        with self._store.engine.begin() as tx:
+            tx.execute(sa.insert(self._keys), row_of(self._keys, number))
+            tx.execute(sa.insert(self._jobs), row_of(self._jobs, number) | {"total": len(texts), "model": OWN})
+            tx.execute(sa.insert(self._documents), rows)
+            tx.execute(sa.insert(self._shards), row_of(self._shards, number) | of_job)
+
+    def process(self, shard_id: int) -> None:
+        """Claim the shard, decide its documents, settle: each a transaction of 0.1.0's worker."""
+        shard, job = self._shards, self._jobs
+        leased = {"state": "leased", "token": "t", "worker_id": "w", "lease_expires_at": db_time(60)}
+        active = shard.c.job_id.in_(sa.select(job.c.id).where(job.c.state.in_(("queued", "running"))))
+        claim = sa.update(shard).where(shard.c.id == shard_id, shard.c.state == "queued", active).values(**leased)
+        with self._store.engine.begin() as tx:
+            held = tx.execute(claim.returning(shard.c.job_id, shard.c.first, shard.c.last)).one()
+            first = sa.and_(job.c.id == held.job_id, job.c.state == "queued")
+            tx.execute(sa.update(job).where(first).values(state="running", started_at=db_time()))
+        positions = range(held.first, held.last + 1)
+        result = row_of(self._results, 1) | {"job_id": held.job_id, "output": '{"entities": []}', "error_code": None}
+        mine = job.c.id == held.job_id
+        with self._store.engine.begin() as tx:
+            closed = sa.update(shard).where(shard.c.id == shard_id, shard.c.state == "leased", shard.c.token == "t")
+            assert tx.execute(closed.values(state="done")).rowcount == 1
+            tx.execute(sa.insert(self._results), [result | {"position": n} for n in positions])
+            counts = {"succeeded": job.c.succeeded + len(positions), "remaining_shards": job.c.remaining_shards - 1}
+            tx.execute(sa.update(job).where(mine).values(**counts))
+            over = sa.and_(mine, job.c.remaining_shards == 0, sa.not_(job.c.open))
+            tx.execute(sa.update(job).where(over).values(state="completed", finished_at=db_time()))
+
+    def look(self, number: int) -> tuple[str, int]:
+        """The job's state, and how many of its documents have a result with an output."""
+        done = sa.select(sa.func.count()).where(self._results.c.job_id == number, self._results.c.output.is_not(None))
+        with self._store.engine.connect() as tx:
+            job = tx.execute(sa.select(self._jobs).where(self._jobs.c.id == number)).one()
+            return job.state, tx.execute(done).scalar_one()
+
+
+@pytest.fixture
+def upgraded(empty_url: str) -> Iterator[tuple[Store, sa.MetaData]]:
+    """The newest schema, made while a process of 0.1.0 wrote all the time; and the tables that it knows."""
+    command.upgrade(alembic(empty_url), FIRST)
+    known = tables_of(empty_url)
+    with Process(empty_url, known, 100_000) as process:
+        migrate(empty_url)
+        process.writes_again()
+    store = Store(empty_url)
+    yield store, known
+    store.close()
+
+
+def test_a_worker_of_the_first_release_does_what_a_new_api_accepts(upgraded: tuple[Store, sa.MetaData]) -> None:
+    store, known = upgraded
+    key = new_key(store)
+    job, released = submit(store, key, 3, model=OWN)
+    earlier = FirstRelease(store, known)
+    for shard in released:
+        earlier.process(shard.shard_id)
+    seen = store.read(jobs.get, key, job.id)
+    assert (seen.state, seen.counts.succeeded) == ("completed", 3)
+    page = store.read(results.page, key, job.id, 0, 10)
+    assert [(row.outcome.position, row.outcome.backend) for row in page.rows] == [(0, None), (1, None), (2, None)]
+
+
+def test_a_new_worker_does_what_an_api_of_the_first_release_accepts(upgraded: tuple[Store, sa.MetaData]) -> None:
+    store, known = upgraded
+    earlier = FirstRelease(store, known)
+    earlier.submit(7, ["one", "two"])
+    while store.write(sweep.adopt):
+        pass
+    [released] = store.write(dispatch.release, OWN)
+    lease = store.write(leases.claim, released.shard_id, "w")
+    assert lease is not None
+    done = outcomes([0, 1])
+    assert store.write(
+        leases.settle, lease, [outcome._replace(backend="torch", dtype="float32") for outcome in done], True
+    ).ended
+    assert earlier.look(7) == ("completed", 2)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_the_large_index_may_be_made_before_the_migration(empty_url: str) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [statement] = re.findall(r"```sql\n(CREATE INDEX CONCURRENTLY .*?);\n```", page, re.DOTALL)
+    command.upgrade(alembic(empty_url), "head")
+    made = schema(empty_url)
+    command.downgrade(alembic(empty_url), FIRST)
+    engine = sa.create_engine(engine_url(empty_url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    command.upgrade(alembic(empty_url), "head")
+    assert schema(empty_url) == made
 
 
 def test_a_job_of_the_first_release_ends_after_all_migrations(empty_url: str) -> None:

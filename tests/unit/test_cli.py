@@ -58,6 +58,7 @@ def test_tasks_are_those_of_the_list() -> None:
 
 def test_every_command_of_the_contract_is_there() -> None:
     asked = ["run", "submit", "status", "wait", "results", "cancel", "delete", "retry", "jobs", "models", "workers"]
+    asked += ["webhooks"]
     assert sorted(main.commands) == sorted(asked)
     for command in asked:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0

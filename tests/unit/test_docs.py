@@ -2,24 +2,28 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from api.main import main as api_main
 from api.settings import ApiSettings
 from store.settings import StoreSettings
 from textmill import errors
 from textmill.cli import main
+from workers.main import command as workers_main
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 
 
 def read(name: str) -> str:
@@ -96,6 +100,30 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_python_on_pages_compiles(page: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_nothing_runs_are_commands(page: Path) -> None:
+    # What can be run is run (tests/acceptance/test_followed_pages.py); of the rest names and options are right.
+    groups = {r"^ *(?:\.venv/bin/)?textmill": main, r"python -m api": api_main, r"python -m workers": workers_main}
+    for block in re.findall(r"^ *```console\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            for path in re.findall(r"(?<![\w/.])(?:deploy|examples)/[\w./-]+", line):
+                assert (ROOT / path).exists(), line
+            for target in re.findall(r"\bmake ([a-z-]+)", line):
+                assert f"\n{target}:" in read("Makefile"), line
+            for start, group in groups.items():
+                if found := re.search(rf"{start} (.*)", line):
+                    parse(group, shlex.split(found[1]))
+
+
+def parse(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
+    """Raises click.UsageError where a command does not take the words. Runs nothing."""
+    context = command.make_context(command.name, words, parent)
+    if isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
+        name, inner, words = command.resolve_command(context, rest)
+        assert inner is not None, name
+        parse(inner, words, context)
 
 
 def test_pages_name_error_codes_that_exist() -> None:

@@ -3,11 +3,12 @@
 import csv
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
@@ -17,7 +18,8 @@ from textmill import cli_options, notes, tasks, wire
 from textmill.errors import InvalidRequest
 from textmill.files import entities, split, tables
 from textmill.files.columns import Columns
-from textmill.files.inputs import from_files
+from textmill.files.encodings import FileNotice
+from textmill.files.inputs import from_files, schema_of
 from textmill.files.jsonl import result_line
 from textmill.files.parts import Parts
 from textmill.files.results import To, form_of
@@ -104,8 +106,8 @@ def test_parquet_is_written_row_group_by_row_group(here: Path) -> None:
 
 def join(name: str, out: str, results: list[wire.Result], **columns: str) -> None:
     form = form_of(out, "summarization", join=True)
-    source = Columns(**columns, keep=True)
-    form.write_joined(lambda: from_files([name], columns=source), lambda: results, Path(out))
+    source, given = Columns(**columns, keep=True), schema_of([name], "auto")
+    form.write_joined(lambda: from_files([name], columns=source), lambda: results, Path(out), given)
 
 
 OUTCOMES = [result(0, {"summary_text": "short"}), result(1)]
@@ -130,6 +132,92 @@ def test_rows_meet_their_results(here: Path) -> None:
         shown = list(csv.DictReader(file, strict=True))
     assert (shown[0]["when"], shown[1]["when"], shown[1]["result_error_code"]) == ('{"y":2}', "", "document_empty")
     assert list(shown[0]) == list(expected[0])
+
+
+TYPED = pa.table(
+    {
+        "text": pa.array(["a", "b"], pa.large_string()),
+        "small": pa.array([1, None], pa.int8()),
+        "number": pa.array([1, 2], pa.int32()),
+        "unsigned": pa.array([2**63, 1], pa.uint64()),
+        "half": pa.array([0.1, None], pa.float32()),
+        "none": pa.array([None, None], pa.null()),
+        "nobody": pa.array([None, None], pa.int16()),
+        "day": pa.array([date(2026, 1, 2), None], pa.date32()),
+        "at": pa.array([datetime(2026, 1, 2, 3, 4, 5), None], pa.timestamp("ms")),
+        "there": pa.array([datetime(2026, 1, 2, 3, 4, 5), None], pa.timestamp("us", "Europe/Lisbon")),
+        "exact": pa.array([1767323045000000001, None], pa.timestamp("ns")),
+        "price": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
+        "kind": pa.array(["x", "y"], pa.dictionary(pa.int16(), pa.string())),
+        "bytes": pa.array([b"\0", None], pa.binary(1)),
+        "inside": pa.array([{"n": [1]}, None], pa.struct([("n", pa.list_(pa.int8()))])),
+    }
+)
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_columns_keep_the_types_of_their_input(form: str, here: Path) -> None:
+    if form == "parquet":
+        pq.write_table(TYPED, "t.parquet")
+    else:
+        with pa.ipc.new_file("t.arrow", TYPED.schema) as writer:
+            writer.write_table(TYPED)
+    join(f"t.{form}", "out.parquet", OUTCOMES)
+    made = pq.read_table("out.parquet")
+    added = {"summary_text": pa.string(), "error_code": pa.string(), "error_message": pa.string()}
+    assert {field.name: field.type for field in made.schema} == {
+        field.name: field.type for field in TYPED.schema
+    } | added
+    assert made.select(TYPED.column_names).to_pylist() == TYPED.to_pylist()
+
+
+def test_columns_of_several_inputs_have_a_type_for_all(here: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "n": pa.array([1], pa.int8())}), "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "n": pa.array([2], pa.int32())}), "b.parquet")
+    names = ["a.parquet", "b.parquet"]
+    source = Columns(keep=True)
+
+    def joined(*names: str, ids: tuple[str, ...] = ("0", "1")) -> pa.Schema:
+        results = [one.model_copy(update={"id": name}) for one, name in zip(OUTCOMES[: len(names)], ids, strict=False)]
+        form = form_of("out.parquet", "summarization", join=True)
+        given = schema_of(names, "auto")
+        form.write_joined(lambda: from_files(names, columns=source), lambda: results, Path("out.parquet"), given)
+        return pq.read_schema("out.parquet")
+
+    assert joined(*names).field("n").type == pa.int32()
+    # A text in the one and a number in the other go together nowhere.
+    pq.write_table(pa.table({"text": ["b"], "n": ["x"]}), "b.parquet")
+    with pytest.raises(InvalidRequest, match=r"do not go together.*\.jsonl"):
+        joined(*names)
+    # One of the two has no types of its own: all are found out.
+    (here / "b.csv").write_text("text,m\nb,1\n")
+    assert joined("a.parquet", "b.csv").field("n").type == pa.int64()
+    # One cannot be read: its row has its name, and the others keep their types.
+    (here / "b.parquet").write_bytes(b"PAR1")
+    with pytest.warns(FileNotice):
+        made = joined(*names, ids=("0", "b.parquet"))
+    assert (made.field("n").type, made.field("id").type) == (pa.int8(), pa.string())
+    pq.write_table(TYPED.slice(0, 0), "a.parquet")
+    form = form_of("out.parquet", "summarization", join=True)
+    form.write_joined(lambda: iter(()), lambda: (), Path("out.parquet"), schema_of(["a.parquet"], "auto"))
+    assert pq.read_schema("out.parquet").names == [*TYPED.column_names, "summary_text", "error_code", "error_message"]
+
+
+def test_an_index_of_pandas_and_its_kinds_come_back(here: Path) -> None:
+    frame = pd.DataFrame(
+        {"text": ["a", "b"], "kind": pd.Categorical(["x", "y"]), "n": pd.array([1, None], "Int32")}, index=["i", "j"]
+    )
+    frame.to_parquet("t.parquet")
+    join("t.parquet", "out.parquet", OUTCOMES)
+    made = pd.read_parquet("out.parquet")
+    pd.testing.assert_frame_equal(made[list(frame)], frame)
+    assert made["summary_text"].isna().tolist() == [False, True]
+
+
+def test_two_columns_of_one_name_are_not_joined(here: Path) -> None:
+    pq.write_table(pa.table([["a"], [1], [2]], ["text", "n", "n"]), "t.parquet")
+    with pytest.raises(InvalidRequest, match="two columns have one name; it has: text, n, n"):
+        join("t.parquet", "out.jsonl", OUTCOMES[:1])
 
 
 def test_rows_need_not_have_the_same_columns(here: Path) -> None:

@@ -13,13 +13,13 @@ from api.settings import ApiSettings
 from api.v1.errors import STATUS, status_of
 from api.v1.examples import EXAMPLES
 from api.v1.face import ROUTERS
-from textmill import errors, keys, tasks, wire
+from textmill import errors, keys, tasks, webhooks, wire
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 
 NOT_ANSWERED = {
     "textmill_error", "invalid_catalogue", "lease_lost", "draining", "server_unreachable", "wait_timeout",
-    "model_error", "model_unavailable", "missing_extra",
+    "model_error", "model_unavailable", "missing_extra", "job_failed",
 }  # fmt: skip
 """Codes of the tree that belong to a document, a job's error or another process."""
 
@@ -29,7 +29,7 @@ def test_every_call_is_documented() -> None:
     for router in (*ROUTERS, hf.router, health.router):
         app.include_router(router)
     for path, methods in app.openapi()["paths"].items():
-        shown = path.replace("{job_id}", "{id}").replace("{key_id}", "{id}")
+        shown = path.replace("{job_id}", "{id}").replace("{key_id}", "{id}").replace("{delivery_id}", "{id}")
         for method in methods:
             assert re.search(rf"{method.upper()} {re.escape(shown)}[`?]", PAGE), f"{method} {path}"
 
@@ -62,7 +62,7 @@ def test_every_option_is_documented() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_of_the_contract_and_whole(name: str) -> None:
-    model = getattr(wire, name, None) or getattr(keys, name)
+    model = next(getattr(part, name) for part in (wire, keys, webhooks) if hasattr(part, name))
     read = model.model_validate_json(json.dumps(EXAMPLES[name]))
     if issubclass(model, wire.Wire):
         assert set(EXAMPLES[name]) == set(model.model_fields)

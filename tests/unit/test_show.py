@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from textmill import wire
-from textmill.progress import LINE_SECONDS, Bar
+from textmill.progress import Bar
 from textmill.show import duration, job_line, jobs_table, model_line, model_text, output_text
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -51,6 +51,12 @@ def test_jobs_stand_in_columns_under_their_names() -> None:
     assert lines[2].index("model_error: a long story a") == lines[0].index("ERROR")
     assert lines[2].endswith("...")
     assert max(map(len, lines)) < 120
+    ids = ["0123456789-x", "0123456789-y", "aaaaaaaaaaaaaaaa"]
+    assert [line.split()[0] for line in jobs_table([job(id=one) for one in ids[1:]], NOW)[1:]] == [
+        "01234567",
+        "aaaaaaaa",
+    ]
+    assert [line.split()[0] for line in jobs_table([job(id=one) for one in ids], NOW)[1:]] == [one[:12] for one in ids]
 
 
 @pytest.mark.parametrize(
@@ -75,15 +81,60 @@ def test_models_say_whether_they_come_from_the_hub() -> None:
     assert model_line({**model, "source": None}) == "m  ner  window 512  (default)"
 
 
+def test_models_say_what_workers_have_of_them() -> None:
+    def worker(**given: list[str]) -> wire.WorkerInfo:
+        told = {"id": "w", "host": "h", "pid": 1, "device": "cpu", "models": ["m"], "resident": [], "failed": [],
+                "slots": 1, "load": 0.0, "started_at": NOW, "heartbeat_at": NOW}  # fmt: skip
+        return wire.WorkerInfo.model_validate(told | given)
+
+    model = {"name": "m", "task": "ner", "window": 512, "source": "owner/name"}
+    for workers, said in (
+        ([], ""),
+        ([worker()], ""),
+        ([worker(failed=["m"]), worker()], ""),
+        ([worker(failed=["m"])], "  (no worker could load it)"),
+        ([worker(), worker(resident=["m"])], "  (loaded)"),
+        ([worker(models=["n"])], "  (no worker serves it)"),
+    ):
+        assert model_line(model, workers) == f"m  ner  window 512  (from the hub){said}"
+
+
 def test_without_a_terminal_there_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     console = Console(file=io.StringIO(), force_terminal=False)
     with Bar(job(), console=console, clock=lambda: now) as show:
-        for now in range(100):  # noqa: B007 - the clock reads it
-            show(job(counts={"pending": 4, "failed": 1}, documents_per_second=1.5, eta_seconds=600))
+        for now in range(100):
+            show(job(counts={"total": 960, "pending": int(960 - 2 * now), "failed": 1}))
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 99 // LINE_SECONDS
-    assert said[1] == "ner running: 6/10 documents, 1.5/s, 1 min so far, about 10 min left, 1 failed"
+    told = [part for line in said for part in line.split(", ") if part.endswith("so far")]
+    assert told == [f"{time} so far" for time in ("2 s", "6 s", "14 s", "30 s", "1 min", "2 min")]
+    assert said[4] == "ner running: 120/960 documents, 2.0/s, 1 min so far, about 7 min left, 1 failed"
+
+
+def test_what_is_left_is_estimated_by_how_fast_it_goes_lately(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's own estimate counts the loading of the model."""
+    now = 0.0
+    console = Console(file=io.StringIO(), force_terminal=False)
+    notice = "m is loaded first"
+
+    def done(number: int) -> wire.Job:
+        counts = {"total": 1_000, "pending": 1_000 - number}
+        told = {"notice": None if number else notice, "documents_per_second": 0.1, "eta_seconds": 9_000}
+        return job(counts=counts, **told)
+
+    with Bar(job(), console=console, clock=lambda: now) as show:
+        for now, number in ((30.0, 0), (31.0, 1), (61.0, 301), (150.0, 301), (200.0, 451), (201.0, 0), (250.0, 10)):  # noqa: B007
+            show(done(number))
+        now = 290.0
+        show(done(1_000).model_copy(update={"state": "completed"}))
+    assert capsys.readouterr().err.splitlines() == [
+        f"ner running: 0/1000 documents, 30 s so far, {notice}",
+        "ner running: 301/1000 documents, 10.0/s, 1 min so far, about 1 min left",
+        "ner running: 301/1000 documents, 2 min so far",
+        "ner running: 451/1000 documents, 1.1/s, 3 min so far, about 8 min left",
+        "ner running: 10/1000 documents, 4 min so far",
+        "ner completed: 1000/1000 documents, 0.1/s, 5 min so far",
+    ]
 
 
 @pytest.mark.parametrize("transient", [True, False])

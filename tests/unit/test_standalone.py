@@ -16,7 +16,7 @@ from rich.console import Console
 
 from standalone.__main__ import open_page, way_in
 from standalone.child import Child, Command, back_off
-from standalone.demo import EXAMPLES, SAMPLES, documents
+from standalone.demo import EXAMPLES, LIMITS, SAMPLES, documents
 from standalone.ports import LOOPBACK, Port, is_free
 from standalone.show import mark_entities, shorten, show_sample
 from standalone.statefile import State, StateFile
@@ -161,8 +161,10 @@ def test_a_sample_shows_the_output_of_any_task(task: str) -> None:
         input_tokens=1, output_tokens=1, pieces=1, truncated=False, attempts=1, finished_at=None,
     )  # fmt: skip
     console = Console(record=True, width=80, file=open(os.devnull, "w"))  # noqa: SIM115 - rich keeps it
-    show_sample(console, task, "London is large", result)
-    assert shown in console.export_text()
+    show_sample(console, task, "London is large", result, limits="too short")
+    told = console.export_text()
+    assert shown in told
+    assert "beyond what the model is for: too short" in " ".join(told.split())
 
 
 def test_every_task_says_how_its_output_is_shown() -> None:
@@ -183,8 +185,11 @@ def test_the_examples_are_what_the_demo_promises() -> None:
     # More words than a window of 512 tokens has room for.
     assert all(len(texts[key].split()) > 512 for key in long)
     for task in TASKS:
-        for wanted in SAMPLES.get(task.name, ()):
+        limits = [LIMITS[task.name][0]] if task.name in LIMITS else []
+        for wanted in (*SAMPLES.get(task.name, ()), *limits):
             assert any(key.startswith(wanted) for key in texts), wanted
+        assert set(limits).isdisjoint(SAMPLES.get(task.name, ()))
+    assert set(LIMITS) == set(SAMPLES)
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"{key.removeprefix('long/')}.txt" in listed for key in long)
     assert all(f"`{key.split('/')[0]}/*`" in listed for key in texts if key not in long)

@@ -8,9 +8,10 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from textmill import tasks, wire
+from textmill import tasks, webhooks, wire
 from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conversation, head_of, request_of
 from textmill.documents import Chunk, DocumentLike, Documents, async_chunks, chunks
+from textmill.errors import DeliveryNotFound
 from textmill.events import EventReader
 from textmill.flows import results_asked
 from textmill.frames import Frame, to_arrow
@@ -125,6 +126,19 @@ class AsyncJob(JobView):
         """Process failed documents again: all, or those that failed with one of the codes. The job must have ended."""
         return await self._updated(self._client._flows.retry(self.id, None if codes is None else list(codes)))
 
+    async def deliveries(self) -> list[webhooks.Delivery]:
+        """What was told to the job's webhook, newest first: each time that it ended, with the attempts."""
+        return await self._client._run(self._client._flows.deliveries(self.id))
+
+    async def resend(self, delivery_id: str | None = None) -> webhooks.Delivery:
+        """Send a delivery again at once, under the same id: the newest where none is named. Raises DeliveryNotFound."""
+        if delivery_id is None:
+            made = await self.deliveries()
+            if not made:
+                raise DeliveryNotFound("the job has no deliveries: it has no webhook, or has not ended")
+            delivery_id = made[0].id
+        return await self._client._run(self._client._flows.resend(self.id, delivery_id))
+
     async def delete(self) -> None:
         """Delete the job, which must have ended, with its texts and results."""
         await self._client._run(self._client._flows.delete(self.id))
@@ -169,10 +183,11 @@ class AsyncClient(ClientBase):
         priority: wire.Priority = "normal",
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
         **options: Any,
     ) -> AsyncJob:
         """Submit a job, as `Client.submit` does. A blocking iterable is read on a thread."""
-        head = head_of(task, model, priority, metadata, options)
+        head = head_of(task, model, priority, metadata, options, webhook)
         return AsyncJob(self, await self._run(self._flows.submit(self._source(documents, task), head, idempotency_key)))
 
     async def map(
@@ -199,10 +214,11 @@ class AsyncClient(ClientBase):
         priority: wire.Priority = "normal",
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
         **options: Any,
     ) -> AsyncJob:
         """A job that takes documents until it is closed: `upload`, then `close`."""
-        head = head_of(task, model, priority, metadata, options)
+        head = head_of(task, model, priority, metadata, options, webhook)
         return AsyncJob(self, await self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
 
     async def job(self, job_id: str) -> AsyncJob:
@@ -256,6 +272,14 @@ class AsyncClient(ClientBase):
         restarts of the server. A job may come twice."""
         async for info in self._listen(None):
             yield info
+
+    async def webhook_secrets(self) -> list[webhooks.WebhookSecret]:
+        """The secrets by which this key's webhooks are signed, newest first, without themselves."""
+        return await self._run(self._flows.webhook_secrets())
+
+    async def new_webhook_secret(self, overlap_seconds: float = 86_400) -> webhooks.NewWebhookSecret:
+        """Make the first secret, or a new one, while that of now signs as well for so long. It is shown this once."""
+        return await self._run(self._flows.new_webhook_secret(overlap_seconds))
 
     async def stats(self, hours: float = 1) -> wire.Stats:
         """What waits of this key's work, and what was settled over the last hours."""

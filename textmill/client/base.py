@@ -94,9 +94,11 @@ def head_of(
     priority: wire.Priority,
     metadata: dict[str, Any] | None,
     options: dict[str, Any],
+    webhook: str | None = None,
 ) -> dict[str, Any]:
     """What makes a job, besides its documents, as the contract names it."""
-    return {"task": task, "model": model, "priority": priority, "metadata": metadata, "options": options}
+    told = {"priority": priority, "metadata": metadata, "webhook": webhook}
+    return {"task": task, "model": model, **told, "options": options}
 
 
 def conversation(text: str | None, messages: Sequence[Mapping[str, str]] | None) -> str | Mapping[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 import httpx
 
-from textmill import tasks, wire
+from textmill import tasks, webhooks, wire
 from textmill.client.base import ClientBase, JobFilters, JobView, Settings, conversation, head_of, request_of
 from textmill.documents import Chunk, Documents, chunks
+from textmill.errors import DeliveryNotFound
 from textmill.events import EventReader
 from textmill.flows import results_asked
 from textmill.frames import Frame, to_arrow
@@ -119,6 +120,19 @@ class Job(JobView):
         """Process failed documents again: all, or those that failed with one of the codes. The job must have ended."""
         return self._updated(self._client._flows.retry(self.id, None if codes is None else list(codes)))
 
+    def deliveries(self) -> list[webhooks.Delivery]:
+        """What was told to the job's webhook, newest first: each time that it ended, with the attempts."""
+        return self._client._run(self._client._flows.deliveries(self.id))
+
+    def resend(self, delivery_id: str | None = None) -> webhooks.Delivery:
+        """Send a delivery again at once, under the same id: the newest where none is named. Raises DeliveryNotFound."""
+        if delivery_id is None:
+            made = self.deliveries()
+            if not made:
+                raise DeliveryNotFound("the job has no deliveries: it has no webhook, or has not ended")
+            delivery_id = made[0].id
+        return self._client._run(self._client._flows.resend(self.id, delivery_id))
+
     def delete(self) -> None:
         """Delete the job, which must have ended, with its texts and results."""
         self._client._run(self._client._flows.delete(self.id))
@@ -167,14 +181,16 @@ class Client(ClientBase):
         priority: wire.Priority = "normal",
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
         **options: Any,
     ) -> Job:
         """Submit a job: it is on the server, and being processed, when this returns.
 
         documents: any iterable of texts, (id, text), {"id", "text"} or paths, or an open file with a document a line;
-        read once, in chunks. options: as in the HTTP contract. Where a document is refused midway the job is cancelled.
+        read once, in chunks. options: as in the HTTP contract. webhook: an address that is told when the job ends.
+        Where a document is refused midway the job is cancelled.
         """
-        head = head_of(task, model, priority, metadata, options)
+        head = head_of(task, model, priority, metadata, options, webhook)
         source = chunks(documents, self._chunker(), known=tasks.fields_of(task))
         return Job(self, self._run(self._flows.submit(source, head, idempotency_key)))
 
@@ -202,10 +218,11 @@ class Client(ClientBase):
         priority: wire.Priority = "normal",
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
         **options: Any,
     ) -> Job:
         """A job that takes documents until it is closed: `upload`, then `close`."""
-        head = head_of(task, model, priority, metadata, options)
+        head = head_of(task, model, priority, metadata, options, webhook)
         return Job(self, self._run(self._flows.create(head, idempotency_key, Chunk(), open=True)))
 
     def job(self, job_id: str) -> Job:
@@ -257,6 +274,14 @@ class Client(ClientBase):
         """This key's newest active jobs as they are, then each new job and each change, without an end; through
         restarts of the server. A job may come twice."""
         yield from self._listen(None)
+
+    def webhook_secrets(self) -> list[webhooks.WebhookSecret]:
+        """The secrets by which this key's webhooks are signed, newest first, without themselves."""
+        return self._run(self._flows.webhook_secrets())
+
+    def new_webhook_secret(self, overlap_seconds: float = 86_400) -> webhooks.NewWebhookSecret:
+        """Make the first secret, or a new one, while that of now signs as well for so long. It is shown this once."""
+        return self._run(self._flows.new_webhook_secret(overlap_seconds))
 
     def stats(self, hours: float = 1) -> wire.Stats:
         """What waits of this key's work, and what was settled over the last hours."""

@@ -1,6 +1,6 @@
 """parquet and arrow (feather): a document a row, read a few rows at a time. pyarrow is imported when it is used."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from textmill.errors import FileDamaged, FileUnreadable, InvalidRequest
@@ -33,16 +33,58 @@ def arrow(file: IO[bytes], name: str, columns: Columns, encoding: str | None) ->
 
     with sources.seekable(file) as whole:
         try:
-            is_file = whole.read(6) == b"ARROW1"
-            whole.seek(0)
-            reader = pa.ipc.open_file(whole) if is_file else pa.ipc.open_stream(whole)
+            reader = _reader(whole)
             names = columns.chosen(reader.schema.names, name)
             _check_text(reader.schema, columns, name)
+            is_file = isinstance(reader, pa.ipc.RecordBatchFileReader)
             batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
             chosen = (batch.select(names) for batch in batches)
             yield from _documents((part for batch in chosen for part in _sliced(batch)), columns, name)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(error, name) from error
+
+
+def _reader(whole: IO[bytes]) -> Any:
+    import pyarrow as pa
+
+    is_file = whole.read(6) == b"ARROW1"
+    whole.seek(0)
+    return pa.ipc.open_file(whole) if is_file else pa.ipc.open_stream(whole)
+
+
+def parquet_schema(file: IO[bytes], name: str) -> Any:
+    """The types of its columns. Raises FileDamaged."""
+    from pyarrow import parquet as pq
+
+    return _schema(lambda whole: pq.ParquetFile(whole).schema_arrow, file, name)
+
+
+def arrow_schema(file: IO[bytes], name: str) -> Any:
+    """The same of Arrow's own files and streams."""
+    return _schema(lambda whole: _reader(whole).schema, file, name)
+
+
+def _schema(read: Callable[[IO[bytes]], Any], file: IO[bytes], name: str) -> Any:
+    import pyarrow as pa
+
+    with sources.seekable(file) as whole:
+        try:
+            return read(whole)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(error, name) from error
+
+
+def unified(schemas: Sequence[Any]) -> Any:
+    """One schema of all columns; None where one name has types that do not go together, or where there is no schema."""
+    import pyarrow as pa
+
+    if len(schemas) < 2:
+        return schemas[0] if schemas else None
+    try:
+        # What is told of one file as a whole (an index of pandas) is not true of several.
+        return pa.unify_schemas(list(schemas), promote_options="permissive").remove_metadata()
+    except pa.ArrowException:
+        return None
 
 
 def _sliced(batch: Any) -> Iterator[Any]:

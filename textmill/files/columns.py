@@ -39,6 +39,8 @@ class Columns:
 
     def chosen(self, header: Sequence[str], name: str) -> list[str]:
         """The columns of a table that are to be read. Raises InvalidRequest where one is missing or there twice."""
+        if self.keep and len(set(header)) < len(header):
+            raise InvalidRequest(f"{name}: two columns have one name; it has: {', '.join(header)}", file=name)
         id_name = self.id_name(header)
         if self.text_name in header or not self.instead_of_text(header):
             one_of(header, self.text_name, "--text-column", name)

@@ -49,8 +49,6 @@ def _rows(file: IO[bytes], name: str, kind: str, columns: Columns, encoding: str
         # A cell is a text: what stands in for one (messages, a list) is in no cell.
         columns = replace(columns, fields=tuple(one for one in columns.fields or () if one not in INSTEAD_OF_TEXT))
         columns.chosen(header, name)
-        if columns.keep and len(set(header)) < len(header):
-            raise InvalidRequest(f"{name}: two columns have one name; it has: {', '.join(header)}", file=name)
         text_at, id_name = header.index(columns.text_name), columns.id_name(header)
         id_at = None if id_name is None else header.index(id_name)
         fields = {field: one_of(header, field, "", name) for field in columns.beside(header)}

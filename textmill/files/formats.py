@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from textmill.files import arrow, delimited, jsonl, lines, mail, pdf, web, zipped
 from textmill.files.columns import Columns
@@ -33,6 +33,8 @@ class FileFormat:
     """Whether its columns have names."""
     needs: str | None = None
     """A module that an extra of the wheel brings."""
+    schema: Callable[[IO[bytes], str], Any] | None = None
+    """(file, its name for messages) -> the Arrow schema of a format whose columns have types of their own."""
 
 
 FORMATS: dict[str, FileFormat] = {
@@ -42,15 +44,17 @@ FORMATS: dict[str, FileFormat] = {
     "json": FileFormat((".json",), rows=jsonl.json_list, unit="row", columns=True),
     "csv": FileFormat((".csv",), rows=delimited.csv_rows, columns=True),
     "tsv": FileFormat((".tsv", ".tab"), rows=delimited.tsv_rows, columns=True),
-    "parquet": FileFormat((".parquet", ".pq"), rows=arrow.parquet, unit="row", columns=True, needs="pyarrow"),
-    "arrow": FileFormat((".arrow", ".feather", ".arrows"), rows=arrow.arrow, unit="row", columns=True, needs="pyarrow"),
+    "parquet": FileFormat((".parquet", ".pq"), rows=arrow.parquet, unit="row", columns=True, needs="pyarrow",
+                          schema=arrow.parquet_schema),
+    "arrow": FileFormat((".arrow", ".feather", ".arrows"), rows=arrow.arrow, unit="row", columns=True, needs="pyarrow",
+                        schema=arrow.arrow_schema),
     "html": FileFormat((".html", ".htm", ".xhtml"), whole=web.html, needs="trafilatura"),
     "pdf": FileFormat((".pdf",), whole=pdf.pdf, needs="pypdf"),
     "docx": FileFormat((".docx",), whole=zipped.docx, needs="docx"),
     "odt": FileFormat((".odt",), whole=zipped.odt),
     "epub": FileFormat((".epub",), whole=zipped.epub),
     "eml": FileFormat((".eml",), whole=mail.eml),
-}
+}  # fmt: skip
 
 SUFFIXES: dict[str, str] = {suffix: name for name, one in FORMATS.items() for suffix in one.suffixes}
 

@@ -7,7 +7,7 @@ begun or with the job cancelled. A file that cannot be read is a document that f
 import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from textmill.errors import (
     FileNotText,
@@ -16,7 +16,7 @@ from textmill.errors import (
     InvalidRequest,
     InvalidText,
 )
-from textmill.files import encodings, sources
+from textmill.files import arrow, encodings, sources
 from textmill.files.columns import BY_NAME, Columns
 from textmill.files.formats import FOREIGN, FORMATS, SUFFIXES, FileFormat, Format
 from textmill.files.parts import Parts, unreadable
@@ -100,6 +100,21 @@ def same_id(names: Iterable[str], format: Format, columns: Columns, encoding: st
             if parts.id is not None and first.setdefault(parts.id, place) != place:
                 return f"{place}: the id {parts.id!r} is that of {first[parts.id]}, too"
     return None
+
+
+def schema_of(names: Iterable[str], format: Format) -> Any:
+    """The Arrow schema of the files' columns, where all of them are of formats that have one; else None."""
+    found = []
+    for name in names:
+        try:
+            form = format_of(name, format)
+            if form.schema is None:
+                return None
+            with sources.opened(name) as file:
+                found.append(form.schema(file, name))
+        except FileUnreadable:
+            continue  # it fails by itself, and says nothing of the others
+    return arrow.unified(found) if found else None
 
 
 def _read(name: str, format: Format, columns: Columns, encoding: str | None) -> Iterator[Numbered]:

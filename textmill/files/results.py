@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from textmill import wire
 from textmill.errors import InvalidRequest
@@ -51,15 +51,18 @@ class Form:
             file.write(self.header)
             file.writelines(map(self.line, results()))
 
-    def write_joined(self, rows: Rows, results: Results, path: Path) -> None:
-        """The rows of the input with the columns of their results into a new file."""
-        header = tables.header_of(rows())
+    def write_joined(self, rows: Rows, results: Results, path: Path, schema: Any = None) -> None:
+        """The rows of the input with the columns of their results into a new file. schema: the input's, where it has
+        one: its columns keep their types, where the output has types."""
+        header = list(dict.fromkeys([*(schema.names if schema else ()), *tables.header_of(rows())]))
         names = tables.new_columns(header, self.task)
 
         def both() -> Iterator[tables.Row]:
             return tables.joined(rows(), results(), names)
 
-        tables.WRITERS[self.kind](both, [*header, *names.values()], path)
+        if self.kind == "parquet":
+            schema = tables.joined_schema(rows, header, schema, names, self.task)
+        tables.WRITERS[self.kind](both, [*header, *names.values()], path, schema)
 
     def _rows(self, results: Results) -> Iterator[tables.Row]:
         return tables.result_rows(results(), self.task)

@@ -5,6 +5,7 @@ was interrupted. It is made from the results' JSON lines when the last one is th
 run was interrupted. Memory is that of one row group.
 """
 
+import io
 import itertools
 import json
 import types
@@ -101,15 +102,13 @@ def _write_delimited(rows: Iterator[Row], header: list[str], path: Path, kind: s
 
 
 def write_parquet(rows: Callable[[], Iterator[Row]], header: list[str], path: Path, schema: Any = None) -> None:
-    """Row group by row group. schema: where it is known; else it is found out by reading the rows once more.
+    """Row group by row group, with the schema, which has the columns of the header.
 
-    Raises InvalidRequest where a column has values of kinds that do not go together.
+    Raises InvalidRequest where a column has values that are not of its type.
     """
-    need("pyarrow", path.name)
     import pyarrow as pa
     from pyarrow import parquet as pq
 
-    schema = schema or _schema(rows(), header)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches(rows()):
@@ -118,7 +117,42 @@ def write_parquet(rows: Callable[[], Iterator[Row]], header: list[str], path: Pa
         raise InvalidRequest(f"{path.name}: {error}; write .jsonl instead") from error
 
 
-def _schema(rows: Iterator[Row], header: list[str]) -> Any:
+def joined_schema(
+    rows: Callable[[], Iterable[Parts]], header: list[str], given: Any, names: Mapping[str, str], task: str
+) -> Any:
+    """The Arrow schema of rows with the columns of their results.
+
+    given: the schema of the input, where it has one. What it does not say is found out by reading all rows; columns of
+    which nothing is known, since all of them are empty, are of the null type. names: as `joined` has them.
+
+    Raises InvalidRequest where a column has values of kinds that do not go together.
+    """
+    import pyarrow as pa
+
+    # A row of a file that could not be read has none of them.
+    nullable = [field.with_nullable(True) for field in given or ()]
+    kept = {field.name: field for field in nullable if _can_be_written(field)}
+    if others := [name for name in header if name not in kept]:
+        kept |= {field.name: field for field in _found((one.row for one in rows()), others)}
+    results = schema_of(task)
+    added = [results.field(column).with_name(name) for column, name in names.items()]
+    return pa.schema([*(kept[name] for name in header), *added], metadata=given.metadata if given else None)
+
+
+def _can_be_written(field: Any) -> bool:
+    """Whether Parquet has the type, and Arrow makes columns of it from Python's objects: not so of unions."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    try:
+        pq.write_table(pa.table([pa.array([None], field.type)], pa.schema([field])), io.BytesIO())
+    except (pa.ArrowException, TypeError):
+        return False
+    return True
+
+
+def _found(rows: Iterator[Row], header: list[str]) -> Any:
+    """The schema of columns whose types nobody knows, by their values."""
     import pyarrow as pa
 
     found = pa.schema([])

@@ -21,6 +21,10 @@ class TranslationOptions(GenerationOptions):
     """Language of the texts, ISO 639; need not be named where the model has only one."""
     target_lang: Language | None = Field(default=None, validation_alias=AliasChoices("target_lang", "tgt_lang"))
     """Language to translate to, likewise."""
+    copy_identifiers: bool | None = None
+    """Identifiers come out as they went in: addresses, paths, file names, versions, options, variables, calls, code
+    between backticks, names in braces or with digits, underscores or capitals inside. A sentence that is nothing else
+    is copied."""
 
 
 class TranslationOutput(Wire):

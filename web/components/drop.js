@@ -1,20 +1,26 @@
 /** <tm-drop>: files, dropped or chosen, or lines that are typed; and how they become documents. */
 
 import { announce, h, put, unique } from "../lib/dom.js";
-import { ACCEPTED, BadFile, columnsOf, kindOf } from "../lib/files.js";
+import { columnsOf } from "../lib/files.js";
+import { ACCEPTED, BadFile, kindOf, refuseForeign } from "../lib/kinds.js";
 import { bytes, plural } from "../lib/format.js";
 import { complaint } from "./notice.js";
 
+/** Files that are refused at once are named up to here; a folder may have thousands. */
+const NAMED = 5;
+
 class Drop extends HTMLElement {
   connectedCallback() {
+    if (this.files) return; // the form comes back after an upload that was refused, with what was chosen
     this.files = [];
     const ids = [unique("files"), unique("lines")];
     this.input = h("input.unseen", { id: ids[0], type: "file", multiple: true, accept: ACCEPTED, onchange: () => this.take(this.input.files) });
     this.lines = h("textarea", { id: ids[1], rows: 5, name: "lines", dir: "auto", placeholder: "A text a line" });
     this.list = h("ul.files", { "aria-label": "Chosen files" });
     this.how = h("div.fields");
-    const zone = h("div.zone", {}, this.input, h("p", {}, "Drop files here, or ", h("label.button", { for: ids[0] }, "choose files")), h("p.quietly", {}, "txt, md, jsonl, csv, tsv in UTF-8"));
-    put(this, zone, this.list, this.how, h("details.paste", {}, h("summary", {}, "Or paste texts"), h("label", { for: ids[1] }, "Texts, one a line"), this.lines));
+    this.trouble = h("div");
+    const zone = h("div.zone", {}, this.input, h("p", {}, "Drop files here, or ", h("label.button", { for: ids[0] }, "choose files")), h("p.quietly", {}, "txt, md, csv, tsv, jsonl, json in UTF-8. Parquet, PDF, docx, HTML and more: by the command ", h("code", {}, "textmill run")));
+    put(this, zone, this.trouble, this.list, this.how, h("details.paste", {}, h("summary", {}, "Or paste texts"), h("label", { for: ids[1] }, "Texts, one a line"), this.lines));
     for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => this.over(event, zone));
     zone.addEventListener("dragleave", () => zone.classList.remove("over"));
     zone.addEventListener("drop", (event) => {
@@ -29,23 +35,31 @@ class Drop extends HTMLElement {
     zone.classList.add("over");
   }
 
+  /** Adds those that can be read; each of the others is named, with what to do about it. task: for the command that is told. */
   async take(files) {
-    try {
-      for (const file of files) kindOf(file);
-      this.files.push(...files);
-      this.input.value = "";
-      announce(`${plural(this.files.length, "file")} chosen`);
-      await this.show();
-    } catch (error) {
-      put(this.how, complaint(error));
+    const refused = [];
+    for (const file of Array.from(files)) {
+      try {
+        refuseForeign(file, this.task?.());
+        if (isTable(file)) await columnsOf(file);
+        this.files.push(file);
+      } catch (error) {
+        if (!(error instanceof BadFile)) throw error;
+        refused.push(error);
+      }
     }
+    this.input.value = "";
+    const more = refused.length > NAMED && h("p.quietly", {}, `and ${plural(refused.length - NAMED, "file")} more that cannot be read here.`);
+    put(this.trouble, refused.slice(0, NAMED).map(complaint), more);
+    announce(`${plural(this.files.length, "file")} chosen`);
+    await this.show();
   }
 
   async show() {
     put(this.list, this.files.map((file, index) => h("li", {}, h("code", {}, file.name), h("span.quietly", {}, bytes(file.size)),
       h("button.quiet", { type: "button", "aria-label": `Leave out ${file.name}`, onclick: () => this.leaveOut(index) }, "×"))));
     const kinds = new Set(this.files.map(kindOf));
-    const table = this.files.find((file) => ["csv", "tsv"].includes(kindOf(file)));
+    const table = this.files.find(isTable);
     this.columns = table ? await this.columnChoice(table) : null;
     this.perLine = kinds.has("text") ? select("perLine", "A text file is", [["", "one document"], ["1", "a document a line"]]) : null;
     put(this.how, this.perLine?.field, this.columns && [this.columns.text.field, this.columns.id.field]);
@@ -76,6 +90,10 @@ class Drop extends HTMLElement {
     const file = new File([typed], "pasted.txt");
     return { files: [file], options: { perLine: true }, size: file.size };
   }
+}
+
+function isTable(file) {
+  return ["csv", "tsv"].includes(kindOf(file));
 }
 
 function select(name, label, choices, chosen = "") {

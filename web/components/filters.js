@@ -4,19 +4,21 @@ import { h, put, unique } from "../lib/dom.js";
 import { STATES } from "../lib/format.js";
 
 /** Names of the API's filters; the address and the calls have the same. */
-export const FILTERS = ["state", "task", "model", "id", "metadata", "created_after", "created_before"];
+export const FILTERS = ["state", "task", "model", "id", "metadata", "created_after", "created_before", "keys"];
 
 /** Where there is room, all filters are seen. */
 const wide = matchMedia("(min-width: 64rem)");
 
 class Filters extends HTMLElement {
-  /** chosen: {filter: value}; tasks, models: names to choose from. */
-  build(chosen, tasks, models) {
+  /** chosen: {filter: value}; tasks, models: names to choose from; role: the key's. */
+  build(chosen, tasks, models, role) {
     const states = (chosen.state ?? "").split(",").filter(Boolean);
     this.form = h("form.filters", { role: "search", "aria-label": "Jobs", oninput: () => this.tell(), onsubmit: (event) => event.preventDefault() },
       h("fieldset.chips", {}, h("legend.unseen", {}, "States"), Object.entries(STATES).map(([value, label]) =>
         h("label.chip", {}, h("input", { type: "checkbox", name: "state", value, checked: states.includes(value) }), h("span", {}, label)))),
-      h("details.more-filters", { open: wide.matches || FILTERS.some((name) => name !== "state" && chosen[name]) }, h("summary", {}, "More filters"), h("div.fields", {},
+      role === "operator" && h("fieldset.chips", {}, h("legend.unseen", {}, "Keys"),
+        h("label.chip", {}, h("input", { type: "checkbox", name: "keys", value: "all", checked: chosen.keys === "all" }), h("span", {}, "All keys"))),
+      h("details.more-filters", { open: wide.matches || FILTERS.some((name) => name !== "state" && name !== "keys" && chosen[name]) }, h("summary", {}, "More filters"), h("div.fields", {},
         choice("task", "Task", tasks, chosen.task),
         choice("model", "Model", models, chosen.model),
         field("id", "Id begins with", chosen.id),
@@ -57,9 +59,9 @@ export function asQuery(chosen) {
   return query;
 }
 
-/** The same for the calls that act on all that match. */
+/** The same for the calls that act on all that match: of one key alone. */
 export function asBody(chosen) {
-  const { metadata, state, created_after, created_before, ...plain } = chosen;
+  const { metadata, state, created_after, created_before, keys: _keys, ...plain } = chosen;
   const body = Object.fromEntries(Object.entries(plain).filter(([, value]) => value));
   const [key, value] = parted(metadata);
   if (key) body.metadata = { [key]: value };

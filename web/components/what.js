@@ -38,6 +38,13 @@ class What extends HTMLElement {
     return { task: this.task.value, model: this.model.value, options: this.fields.values() };
   }
 
+  /** What documents of the task may have beside their text (`fields`), and which of it may stand in its place (`instead`). */
+  get documents() {
+    const { document } = this.tasks.find(({ name }) => name === this.task.value);
+    const fields = Object.keys(document.properties).filter((name) => name !== "id" && name !== "text");
+    return { fields, instead: document.anyOf.flatMap(({ required }) => required).filter((name) => name !== "text") };
+  }
+
   choose(wanted) {
     const task = this.tasks.find(({ name }) => name === this.task.value);
     say(this.about, task.title);

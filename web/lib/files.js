@@ -1,153 +1,167 @@
-/** Files -> documents, streamed: a file may be larger than memory, except that one text must fit. As docs/files.md says. */
+/**
+ * Files -> documents, streamed: a file may be larger than memory, except that one text must fit. As docs/files.md says:
+ * rows that are not what they should be end the upload, with their place; a file that cannot be read is a document that
+ * fails by itself, and the others go on.
+ */
 
-import { lines } from "./events.js";
+import { BadFile, kindOf } from "./kinds.js";
+import { NOT_UTF_8, linesOf, rowsOf, told } from "./rows.js";
 
-/** What a file is taken for, by its suffix. Markdown is text. */
-const KINDS = { txt: "text", md: "text", markdown: "text", text: "text", jsonl: "jsonl", ndjson: "jsonl", csv: "csv", tsv: "tsv" };
+/** Bytes of a file that is held as a whole. */
+const LARGEST = 256 * 1024 * 1024;
 
-export const ACCEPTED = Object.keys(KINDS).map((suffix) => `.${suffix}`).join(",");
+const LONGEST_ID = 512;
 
-export class BadFile extends Error {}
+/** What cannot be stored: NUL, and half of a surrogate pair (a pair is one character here). */
+const UNSTORABLE = /[\0\ud800-\udfff]/u;
 
-/** The kind of a file. Throws BadFile for one that is none of ours: taken as text, its markup would be translated. */
-export function kindOf(file) {
-  const suffix = file.name.split(".").at(-1).toLowerCase();
-  const kind = KINDS[suffix];
-  if (!kind) throw new BadFile(`${file.name}: only ${ACCEPTED.replaceAll(",", ", ")} files are read.`);
-  return kind;
-}
-
-/** The columns of a csv or tsv file. */
+/** The columns of a csv or tsv file. Throws BadFile. */
 export async function columnsOf(file) {
-  for await (const { cells } of rows(file, kindOf(file))) return cells;
+  for await (const { cells } of rowsOf(file, kindOf(file))) return cells;
   throw new BadFile(`${file.name} has no first row with the names of its columns.`);
 }
 
+/** The document of a file that could not be read: it fails with that. code: one of docs/files.md. */
+export function unreadable(id, code, message) {
+  return { id, text: "", unreadable: { code, message: message.slice(0, 1000) } };
+}
+
 /**
- * The documents of the files: {id or null, text, read}, read: bytes of all files that are behind it.
- * perLine: a text file has a document a line. columns: {text, id or ""} of csv and tsv files.
+ * The documents of the files: {document, place, isFile, read}. document: what is sent; place: for messages; isFile: whether
+ * it is a whole file, whose faults are its own; read: bytes of all files that are behind it.
+ * perLine: a text file has a document a line. columns: {text, id or ""} of csv and tsv files. fields: what documents of the
+ * task may have beside their text, instead: which of it may stand in its place. Throws BadFile.
  */
-export async function* documents(files, { perLine = false, columns = null }) {
+export async function* documents(files, { perLine = false, columns = null, fields = [], instead = [] }) {
+  // A cell is a text: what stands in for one is in no cell.
+  const cells = fields.filter((name) => !instead.includes(name));
+  const readers = {
+    text: perLine ? byLine : whole, jsonl: (file) => byJson(file, instead), json: (file) => byList(file, instead),
+    csv: (file) => byRow(file, "csv", columns, cells), tsv: (file) => byRow(file, "tsv", columns, cells),
+  };
   let before = 0;
   for (const file of files) {
-    const kind = kindOf(file);
-    const found = { text: perLine ? byLine : whole, jsonl: byJson, csv: byRow, tsv: byRow }[kind](file, columns, kind);
-    for await (const { id, text, read } of found) yield { id, text, read: before + Math.min(read, file.size) };
+    for await (const { document, place, isFile = false, read } of readers[kindOf(file)](file)) {
+      if (!isFile) check(document, place);
+      yield { document, place, isFile, read: before + Math.min(read, file.size) };
+    }
     before += file.size;
   }
 }
 
 async function* whole(file) {
-  yield { id: file.webkitRelativePath || file.name, text: await decoded(file), read: file.size };
+  const id = file.webkitRelativePath || file.name;
+  yield { document: await wholeText(file, id), place: id, isFile: true, read: file.size };
 }
 
-async function decoded(file) {
+async function wholeText(file, id) {
+  if (file.size > LARGEST) return unreadable(id, "file_too_large", `${id} has more than ${LARGEST} bytes`);
+  let text;
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch (error) {
-    if (error instanceof TypeError) throw new BadFile(`${file.name} is not UTF-8.`);
+    if (error instanceof TypeError) return unreadable(id, "file_encoding_unknown", `${id} ${NOT_UTF_8}`);
+    if (error instanceof DOMException) return unreadable(id, "file_unreadable", told(error, file).message);
     throw error;
   }
+  const bad = UNSTORABLE.exec(text);
+  return bad ? unreadable(id, "file_not_text", `${id}: the text has ${named(bad)}`) : { id, text };
 }
 
 async function* byLine(file) {
   let read = 0;
-  for await (const line of lines(file.stream())) {
+  let number = 0;
+  for await (const line of linesOf(file)) {
     read += line.length + 1;
-    yield { id: null, text: line, read };
+    number += 1;
+    yield { document: { text: line.endsWith("\r") ? line.slice(0, -1) : line }, place: `${file.name}, line ${number}`, read };
   }
 }
 
-async function* byJson(file) {
+async function* byJson(file, instead) {
   let read = 0;
   let number = 0;
-  for await (const line of lines(file.stream())) {
+  for await (const line of linesOf(file)) {
     read += line.length + 1;
     number += 1;
     if (!line.trim()) continue;
-    const { id = null, text } = object(line, `${file.name}, line ${number}`);
-    if (typeof text !== "string") throw new BadFile(`${file.name}, line ${number}: no "text" that is a string.`);
-    yield { id, text, read };
+    const place = `${file.name}, line ${number}`;
+    yield { document: ofObject(parsed(line, place), instead, place), place, read };
   }
 }
 
-function object(line, where) {
+async function* byList(file, instead) {
+  if (file.size > LARGEST) throw new BadFile(`${file.name} has more than ${LARGEST} bytes: write it as jsonl.`);
+  let text;
   try {
-    return JSON.parse(line);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch (error) {
-    throw new BadFile(`${where}: ${error.message}`);
+    throw told(error, file);
+  }
+  const items = parsed(text, file.name);
+  if (!Array.isArray(items)) throw new BadFile(`${file.name}: JSON of documents is a list of objects or of texts.`);
+  for (const [at, item] of items.entries()) {
+    const place = `${file.name}, row ${at + 1}`;
+    yield { document: ofObject(typeof item === "string" ? { text: item } : item, instead, place), place, read: (file.size * (at + 1)) / items.length };
   }
 }
 
-async function* byRow(file, columns, kind) {
+function parsed(json, place) {
+  try {
+    return JSON.parse(json);
+  } catch (error) {
+    throw new BadFile(`${place} is not JSON: ${error.message}`);
+  }
+}
+
+/** A JSON value as a document. What it has beside its text the server looks at: it knows the task. */
+function ofObject(value, instead, place) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) throw new BadFile(`${place}: a document is an object with a "text".`);
+  const stoodIn = value.text === undefined && instead.some((name) => name in value);
+  if (typeof value.text !== "string" && !stoodIn) throw new BadFile(`${place}: no "text" that is a string.`);
+  const { id = null, ...rest } = value;
+  if (id === null) return rest;
+  // Whole numbers are written in one way only.
+  if (typeof id !== "string" && !Number.isSafeInteger(id)) throw new BadFile(`${place}: an id is a text, or a whole number below 2^53.`);
+  return { ...rest, id: String(id) };
+}
+
+async function* byRow(file, kind, columns, fields) {
   let at = null;
-  for await (const { cells, read, number } of rows(file, kind)) {
+  for await (const { cells, read, line } of rowsOf(file, kind)) {
     if (at === null) {
-      at = { width: cells.length, text: place(file, cells, columns.text), id: columns.id ? place(file, cells, columns.id) : null };
+      const beside = fields.filter((name) => cells.includes(name) && ![columns.text, columns.id].includes(name));
+      at = { width: cells.length, text: position(file, cells, columns.text), id: columns.id ? position(file, cells, columns.id) : null };
+      at.beside = beside.map((name) => [name, position(file, cells, name)]);
       continue;
     }
-    if (cells.length !== at.width) {
-      throw new BadFile(`${file.name}, row ${number}: ${cells.length} fields where the first row has ${at.width}.`);
-    }
-    yield { id: at.id === null ? null : cells[at.id], text: cells[at.text], read };
+    const place = `${file.name}, line ${line}`;
+    if (cells.length !== at.width) throw new BadFile(`${place}: ${cells.length} fields where the first row has ${at.width}.`);
+    // An empty cell is an absent field: a table has no other way to say so.
+    const beside = at.beside.map(([name, column]) => [name, cells[column]]).filter(([, cell]) => cell !== "");
+    yield { document: { ...(at.id !== null && { id: cells[at.id] }), text: cells[at.text], ...Object.fromEntries(beside) }, place, read };
   }
 }
 
-function place(file, header, wanted) {
-  const at = header.indexOf(wanted);
-  if (at === -1) throw new BadFile(`${file.name}: no column is named "${wanted}".`);
-  return at;
+/** Where the column is. Throws BadFile where there is none of that name, or several. */
+function position(file, header, wanted) {
+  const times = header.filter((name) => name === wanted).length;
+  if (times === 1) return header.indexOf(wanted);
+  const problem = times ? `${times} columns are` : "no column is";
+  throw new BadFile(`${file.name}: ${problem} named "${wanted}"; it has: ${header.join(", ")}.`);
 }
 
-/** The rows of a csv or tsv file as RFC 4180 says: {cells, number (from 1), read}; empty lines are skipped. */
-async function* rows(file, kind) {
-  const comma = kind === "tsv" ? "\t" : ",";
-  let cells = [];
-  let open = null; // the field in quotation marks that goes on in the next line
-  let read = 0;
-  let number = 0;
-  for await (const line of lines(file.stream())) {
-    read += line.length + 1;
-    if (open === null && line === "") continue;
-    let at = 0;
-    for (;;) {
-      if (open === null && line[at] !== '"') {
-        const end = line.indexOf(comma, at);
-        cells.push(line.slice(at, end === -1 ? undefined : end));
-        if (end === -1) break;
-        at = end + 1;
-        continue;
-      }
-      if (open === null) [open, at] = ["", at + 1];
-      const [text, end] = quoted(line, at);
-      open += text;
-      if (end === -1) break; // the field has a newline
-      cells.push(open);
-      open = null;
-      if (end >= line.length) break;
-      if (line[end] !== comma) throw new BadFile(`${file.name}, row ${number + 1}: something follows a closing quotation mark.`);
-      at = end + 1;
-    }
-    if (open !== null) {
-      open += "\n";
-      continue;
-    }
-    number += 1;
-    yield { cells, number, read };
-    cells = [];
+/** Throws BadFile where the server would refuse the row, which it knows by its number alone. */
+function check({ id = null, text = "" }, place) {
+  for (const [what, value] of [["text", text], ["id", id ?? ""]]) {
+    const bad = UNSTORABLE.exec(value);
+    if (bad) throw new BadFile(`${place}: the ${what} has ${named(bad)}.`);
   }
-  if (open !== null) throw new BadFile(`${file.name}: a quotation mark is left open.`);
+  const length = id === null ? 1 : [...id].length;
+  if (length < 1 || length > LONGEST_ID) throw new BadFile(`${place}: an id has 1 to ${LONGEST_ID} characters, this one ${length}.`);
 }
 
-/** What of a quoted field stands in this line from `at` on, and the place behind its closing mark, or -1. */
-function quoted(line, at) {
-  let text = "";
-  for (;;) {
-    const mark = line.indexOf('"', at);
-    if (mark === -1) return [text + line.slice(at), -1];
-    text += line.slice(at, mark);
-    if (line[mark + 1] !== '"') return [text, mark + 1];
-    text += '"';
-    at = mark + 2;
-  }
+function named({ 0: character, index, input }) {
+  const what = character === "\0" ? "a NUL character" : "half of a surrogate pair";
+  return `${what} at character ${[...input.slice(0, index)].length}`;
 }

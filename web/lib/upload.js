@@ -1,6 +1,9 @@
 /** A job that is sent up in chunks: at most one chunk is in memory, and a lost connection is waited out. */
 
 import { Problem, Unreachable, call } from "./api.js";
+import { unreadable } from "./files.js";
+import { bytes } from "./format.js";
+import { BadFile } from "./kinds.js";
 import { backOff, pause } from "./net.js";
 
 const DOCUMENTS = 500;
@@ -30,6 +33,7 @@ export class Upload extends EventTarget {
     try {
       this.job = await this.patiently(() => this.post("/v1/jobs", { json: { ...request, open: true }, headers: { "Idempotency-Key": this.name } }));
       for await (const chunk of chunks(documents)) await this.append(chunk);
+      if (!this.sent) throw new BadFile("There are no documents in it: the job is cancelled.");
       this.job = await this.patiently(() => this.post(`/v1/jobs/${this.job.id}/close`));
     } catch (error) {
       if (!this.stopped.signal.aborted) this.error = error;
@@ -41,13 +45,25 @@ export class Upload extends EventTarget {
     }
   }
 
-  async append({ lines, read, count }) {
+  async append(chunk) {
+    try {
+      await this.send(chunk.lines);
+    } catch (error) {
+      if (error.code !== "request_too_large" || chunk.count > 1) throw error;
+      const { place, isFile } = chunk.last;
+      const reason = `${place} has a text of ${bytes(chunk.size)}: more than the server takes in one request`;
+      if (!isFile) throw new BadFile(`${reason}. Split it.`);
+      await this.send(JSON.stringify(unreadable(place, "file_too_large", reason))); // by itself, and the others go on
+    }
+    this.sent += chunk.count;
+    this.read = chunk.last.read;
+    this.tell();
+  }
+
+  async send(lines) {
     // The offset makes repeating harmless: where the answer was lost, the server finds the chunk stored already.
     const headers = { "Content-Type": "application/x-ndjson", "Upload-Offset": String(this.sent) };
     await this.patiently(() => this.post(`/v1/jobs/${this.job.id}/documents`, { body: lines, headers }));
-    this.sent += count;
-    this.read = read;
-    this.tell();
   }
 
   post(path, options = {}) {
@@ -76,18 +92,23 @@ export class Upload extends EventTarget {
   }
 }
 
-/** Documents, a JSON object a line, in pieces of bounded size. */
+const ENCODER = new TextEncoder();
+
+/** Documents, a JSON object a line, in pieces of bounded size: {lines, count, size, last}. What is larger than a piece goes alone. */
 async function* chunks(documents) {
   let lines = [];
   let size = 0;
-  let read = 0;
-  for await (const { id, text, read: behind } of documents) {
-    lines.push(JSON.stringify(id === null ? { text } : { id: String(id), text }));
-    size += lines.at(-1).length;
-    read = behind;
-    if (lines.length < DOCUMENTS && size < BYTES) continue;
-    yield { lines: lines.join("\n"), count: lines.length, read };
-    [lines, size] = [[], 0];
+  let last = null;
+  for await (const found of documents) {
+    const line = JSON.stringify(found.document);
+    const length = ENCODER.encode(line).length + 1;
+    if (lines.length && (lines.length === DOCUMENTS || size + length > BYTES)) {
+      yield { lines: lines.join("\n"), count: lines.length, size, last };
+      [lines, size] = [[], 0];
+    }
+    lines.push(line);
+    size += length;
+    last = { place: found.place, isFile: found.isFile, read: found.read };
   }
-  if (lines.length) yield { lines: lines.join("\n"), count: lines.length, read };
+  if (lines.length) yield { lines: lines.join("\n"), count: lines.length, size, last };
 }

@@ -1,6 +1,7 @@
 /** A job: how far it is, what failed and why, and each document beside what became of it. */
 
 import "../components/code.js";
+import "../components/deliveries.js";
 import "../components/documents.js";
 import "../components/pace.js";
 import "../components/progress.js";
@@ -12,11 +13,15 @@ import { listen } from "../lib/events.js";
 import { between, count, duration, ended, plural, rate, time } from "../lib/format.js";
 import { existingJob } from "../lib/recipes.js";
 import { go, jobLink, link, replace } from "../lib/router.js";
+import { pause } from "../lib/net.js";
 import { ask } from "../components/ask.js";
 import { complaint } from "../components/notice.js";
 import { options } from "../components/facts.js";
 
 export const title = "Job";
+
+/** Milliseconds until it is asked again what a job waits for. */
+const LOOK_AGAIN = 2000;
 
 export async function show(outlet, { rest: [id], query, signal }) {
   const [job, { models }] = await Promise.all([get(`/v1/jobs/${encodeURIComponent(id)}`, {}, signal), get("/v1/models", {}, signal)]);
@@ -39,13 +44,16 @@ class JobView {
     this.actions = h("div.actions");
     this.errors = h("section.errors", { "aria-label": "Errors" });
     this.trouble = h("div");
+    this.deliveries = h("tm-deliveries", { ".signal": signal });
+    this.waits = h("p.notice", { role: "status", hidden: true });
     this.documents = h("tm-documents", { onturn: ({ detail }) => replace(jobLink(job.id, detail)) });
     this.element = h("div", {},
       h("p.crumbs", {}, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("code", {}, job.id)),
       h("div.head", {}, h("h1", {}, job.task, " ", h("span.model", {}, job.model)), this.state, this.actions),
-      this.trouble,
+      this.trouble, this.waits,
       h("section.progress", { "aria-label": "Progress" }, this.bar, this.figures, this.timeline, this.pace),
       this.errors,
+      this.deliveries,
       h("div.columns", {},
         h("section", { "aria-labelledby": "documents" }, h("h2", { id: "documents" }, "Documents"), this.documents),
         aside(job, model)));
@@ -60,6 +68,8 @@ class JobView {
     this.pace.job = job;
     put(this.figures, figures(job));
     put(this.timeline, timeline(job));
+    this.deliveries.job = job;
+    this.waits.hidden = this.waits.hidden || ended(job) || job.counts.pending < job.counts.total;
     this.once("actions", [ended(job), job.counts.failed > 0, job.counts.cancelled > 0], () => put(this.actions, this.buttons()));
     this.once("errors", job.errors, () => [put(this.errors, this.errorTable()), (this.errors.hidden = !this.errors.firstChild)]);
     if (this.documents.job) this.documents.counts(job);
@@ -77,11 +87,22 @@ class JobView {
   follow() {
     if (ended(this.job)) return;
     const path = `/v1/jobs/${this.job.id}`;
+    this.sayWhy(path).catch((error) => this.signal.aborted || put(this.trouble, complaint(error)));
     listen(`${path}/events`, {
       signal: this.signal,
       onEvent: (name, job) => name === "job" && this.update(job),
       onOpen: (again) => again && this.catchUp(path),
     }).catch((error) => put(this.trouble, complaint(error)));
+  }
+
+  /** What it waits for, as long as none of its documents is done: events do not tell that. */
+  async sayWhy(path) {
+    for (let { job } = this; !ended(this.job) && this.job.counts.pending === this.job.counts.total; job = await get(path, {}, this.signal)) {
+      say(this.waits, job.notice ?? "");
+      this.waits.hidden = !job.notice;
+      await pause(LOOK_AGAIN, this.signal);
+    }
+    this.waits.hidden = true;
   }
 
   /** The job after a silence. What was heard while it was asked for is newer, if it was the end. */
@@ -125,8 +146,11 @@ class JobView {
     }
   }
 
-  retry(codes) {
-    return this.do(async () => {
+  async retry(codes) {
+    const { cancelled } = this.job.counts;
+    const more = `Its ${plural(cancelled, "cancelled document")} will be processed, too.`;
+    if (cancelled && !(await ask({ question: "Retry this job?", more, yes: "Retry" }))) return;
+    await this.do(async () => {
       this.update(await call("POST", `/v1/jobs/${this.job.id}/retry`, { json: codes ? { codes } : {} }));
       this.documents.open({});
       this.follow();

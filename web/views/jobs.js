@@ -5,6 +5,7 @@ import { call, get } from "../lib/api.js";
 import { announce, h, put, say } from "../lib/dom.js";
 import { listen } from "../lib/events.js";
 import { plural } from "../lib/format.js";
+import { pause } from "../lib/net.js";
 import { link, replace } from "../lib/router.js";
 import { ask } from "../components/ask.js";
 import { FILTERS, asBody, asQuery, matches } from "../components/filters.js";
@@ -13,6 +14,9 @@ import { complaint, empty } from "../components/notice.js";
 export const title = "Jobs";
 
 const PAGE = 50;
+
+/** Milliseconds between two looks at all keys' jobs: the stream of events is one key's. */
+const EVERY = 5_000;
 
 export async function show(outlet, { query, signal }) {
   const chosen = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
@@ -24,14 +28,15 @@ export async function show(outlet, { query, signal }) {
     filters,
     list.trouble,
     list.rows,
-    h("div.foot", {}, list.older, h("div.actions", {}, list.action("cancel"), list.action("retry"))),
+    h("div.foot", {}, list.older, list.actions),
   );
-  const [{ tasks }, { models }] = await Promise.all([
+  const [{ tasks }, { models }, { role }] = await Promise.all([
     get("/v1/tasks", {}, signal),
     get("/v1/models", {}, signal),
+    get("/v1/stats", { hours: 1 }, signal),
     list.load(),
   ]);
-  filters.build(chosen, tasks.map(({ name }) => name), models.map(({ name }) => name));
+  filters.build(chosen, tasks.map(({ name }) => name), models.map(({ name }) => name), role);
 }
 
 /** What an action on all that match is called, and what it does. */
@@ -50,12 +55,19 @@ class List {
     this.trouble = h("div");
     this.older = h("button", { type: "button", hidden: true, onclick: () => this.more() }, "Older jobs");
     this.live = h("button.live", { type: "button", "aria-pressed": "true", onclick: () => this.toggle() }, "Live");
+    this.actions = h("div.actions", {}, this.action("cancel"), this.action("retry"));
     this.follow();
+  }
+
+  /** Whether the jobs of all keys are shown: an operator's key may see them. */
+  get ofAll() {
+    return this.chosen.keys === "all";
   }
 
   /** The first page, anew. What was heard since it was asked for may be missing in it, or be newer. */
   async load() {
     this.cursor = null;
+    this.actions.hidden = this.ofAll; // they are about one key's jobs
     const meanwhile = (this.meanwhile = new Map());
     const page = await this.page();
     if (page === null || meanwhile !== this.meanwhile) return;
@@ -109,11 +121,14 @@ class List {
     const known = this.byId.get(job.id);
     const belongs = matches(job, this.chosen);
     if (known && belongs) known.row.job = job;
-    else if (known) {
-      known.item.remove();
-      this.byId.delete(job.id);
-    } else if (belongs) this.place(job);
+    else if (known) this.drop(job.id);
+    else if (belongs) this.place(job);
     this.noteEmpty();
+  }
+
+  drop(id) {
+    this.byId.get(id).item.remove();
+    this.byId.delete(id);
   }
 
   /** Puts a job among the others by its time; not below them, where pages are that were not read. */
@@ -133,21 +148,42 @@ class List {
   }
 
   async filter(chosen) {
+    const others = chosen.keys !== this.chosen.keys;
     this.chosen = chosen;
+    if (others && !this.following.signal.aborted) {
+      this.following.abort();
+      this.follow();
+    }
     replace(link("jobs", chosen));
     await this.load();
     announce(`${plural(this.byId.size, "job")} shown`);
   }
 
-  /** Follows what happens to the key's jobs until the view is left or paused. */
+  /** Follows what happens to the jobs until the view is left or paused. */
   follow() {
     this.following = new AbortController();
     const signal = AbortSignal.any([this.signal, this.following.signal]);
-    listen("/v1/events", {
+    const followed = this.ofAll ? this.lookAgain(signal) : listen("/v1/events", {
       signal,
       onEvent: (name, job) => name === "job" && this.heard(job),
       onOpen: (again) => again && this.load(),
-    }).catch((error) => put(this.trouble, complaint(error)));
+    });
+    followed.catch((error) => signal.aborted || put(this.trouble, complaint(error)));
+  }
+
+  /** Asks for the first page again and again. Rows stay where they are: they may have the focus. */
+  async lookAgain(signal) {
+    for (;;) {
+      await pause(EVERY, signal);
+      const { chosen } = this;
+      const { jobs, next_cursor } = await get("/v1/jobs", { ...asQuery(chosen), limit: PAGE }, signal);
+      if (chosen !== this.chosen) continue;
+      for (const job of jobs) this.heard(job);
+      const found = new Set(jobs.map(({ id }) => id));
+      const oldest = next_cursor === null ? -Infinity : Date.parse(jobs.at(-1)?.created_at);
+      for (const [id, { item }] of this.byId) if (!found.has(id) && item.accepted > oldest) this.drop(id);
+      this.noteEmpty();
+    }
   }
 
   async toggle() {

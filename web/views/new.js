@@ -15,6 +15,7 @@ export async function show(outlet, { query, signal }) {
   if (current) return follow(outlet, current, signal);
   const drop = h("tm-drop");
   const what = h("tm-what");
+  drop.task = () => what.task?.value;
   const trouble = h("div");
   const ids = [unique("priority"), unique("note")];
   const priority = h("select", { id: ids[0], name: "priority" }, ["normal", "high", "low"].map((value) => h("option", {}, value)));
@@ -37,7 +38,7 @@ export async function show(outlet, { query, signal }) {
       const { files, options, size } = drop.chosen();
       const request = { ...what.request, priority: priority.value, metadata: noted(note.value) };
       const upload = new Upload(size);
-      const sent = upload.run(request, documents(files, options));
+      const sent = upload.run(request, documents(files, { ...options, ...what.documents }));
       follow(outlet, upload, signal, form);
       await sent;
     } catch (error) {

@@ -29,6 +29,7 @@ class TokenizerCodec:
         self._backend: Any = None
         self._pieces: Any = None
         self._vocabulary: Mapping[str, int] | None = None
+        self._read: Mapping[int, str] | None = None
         if tokenizer.is_fast:
             self._backend = tokenizer.backend_tokenizer
             self._backend.no_truncation()
@@ -106,6 +107,29 @@ class TokenizerCodec:
         """The same with the special tokens."""
         text: str = self._tokenizer.decode(list(ids))
         return text
+
+    def surfaces(self) -> list[str]:
+        """What each token adds to a generated text, by id; empty for special ones."""
+        count, special = len(self._tokenizer), set(self._tokenizer.all_special_ids)
+        if self._backend is None:
+            pieces = self._tokenizer.convert_ids_to_tokens(list(range(count)))
+            return ["" if i in special else _plain(piece) for i, piece in enumerate(pieces)]
+        # Behind another token each is decoded as inside a text, with the space that it begins with.
+        [before] = self.encode("a")[-1:]
+        first = len(self._backend.decode([before]))
+        decoded = self._backend.decode_batch([[before, i] for i in range(count)])
+        return ["" if i in special else text[first:] for i, text in enumerate(decoded)]
+
+    def read(self, ids: Sequence[int]) -> str:
+        """The text of input ids, special tokens left out: what a model is shown."""
+        if self._backend is not None:
+            text: str = self._backend.decode(list(ids))
+            return text
+        assert self._vocabulary is not None
+        if self._read is None:
+            special = set(self._tokenizer.all_special_ids)
+            self._read = {i: "" if i in special else _plain(piece) for piece, i in self._vocabulary.items()}
+        return "".join([self._read.get(i, " ") for i in ids])
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """One text of messages, by the tokenizer's own template. Raises ChatTemplateMissing, MessagesRefused."""
@@ -222,6 +246,11 @@ def special_tokens(backend: Any) -> tuple[list[int], list[int]]:
     encoding = backend.encode("a", add_special_tokens=True)
     inside = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
+
+
+def _plain(piece: str) -> str:
+    """A SentencePiece piece as text."""
+    return piece.replace("\u2581", " ")
 
 
 def _token_lengths(backend: Any) -> NDArray[np.intp] | None:

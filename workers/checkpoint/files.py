@@ -1,13 +1,15 @@
 """What a checkpoint's files say of a model of each kind, whatever runs it: the models of the backends begin with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from textmill.errors import ModelUnavailable
 from workers.checkpoint import generation, pooling
 from workers.checkpoint.checkpoint import Checkpoint, positions, window
 from workers.checkpoint.codec import TokenizerCodec
-from workers.kinds import ModelSpec
+from workers.checkpoint.wording import Pieces, Wording
+from workers.kinds import GenerationSettings, ModelSpec
 
 
 class CheckpointFiles:
@@ -36,6 +38,22 @@ class EncoderDecoderFiles(CheckpointFiles):
         those of its generation settings; and its `prefix`."""
         presets: Mapping[str, Any] = getattr(self._config, "task_specific_params", None) or {}
         return generation.defaults_of(self._base, presets.get(preset, {}))
+
+    def prepare(self, settings: GenerationSettings) -> None:
+        """Make what these settings need and the engine's thread should not wait for."""
+        if settings.faithful is not None:
+            _ = self._pieces
+
+    def wordings(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Wording]:
+        """What may be said of each row's text; empty where that is anything."""
+        if settings.faithful is None:
+            return []
+        return [Wording(self._pieces, self.codec.read(row[settings.faithful :])) for row in rows]
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        ends = self._base.eos_token_id
+        return Pieces(self.codec.surfaces(), ends if isinstance(ends, list) else [] if ends is None else [ends])
 
 
 class EncoderFiles(CheckpointFiles):

@@ -30,6 +30,13 @@ LOAD_SHARE = 0.2
 TRIAL_SHARE = 0.5
 """Part of a batch's deadline that a trial may be expected to take: more is left to its error."""
 
+_NOTHING = nullcontext()
+
+
+def unwatched(batch: Batch) -> AbstractContextManager[Any]:
+    """What surrounds a batch that nobody watches."""
+    return _NOTHING
+
 
 class Residency(Protocol):
     """Where the engine gets loaded models from (`workers/engine/residency.py`)."""
@@ -55,7 +62,8 @@ class Engine:
     `load_seconds`: how long loading a model may take. `exit`: ends the process at once, with the code given.
     `surroundings`: entered in the engine's thread for its whole life (inference mode, thread counts). `at_start` runs
     there before the first batch (preloading). `trials(runner)`: the calibration that a loaded model wants, if any; it
-    is made between batches, where it keeps nobody waiting for more than `turn_seconds`.
+    is made between batches, where it keeps nobody waiting for more than `turn_seconds`. `around(batch)`: entered while
+    the batch runs, for whoever watches.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Engine:
         at_start: Callable[[], None] = lambda: None,
         trials: Callable[[ModelRunner], Trials | None] = lambda runner: None,
         turn_seconds: float = TURN_SECONDS,
+        around: Callable[[Batch], AbstractContextManager[Any]] = unwatched,
     ) -> None:
         self.inbox = inbox
         self.throughput = metrics.Throughput()
@@ -82,6 +91,7 @@ class Engine:
         self._at_start = at_start
         self._make_trials = trials
         self._turn_seconds = turn_seconds
+        self._around = around
         self._trials: dict[str, Trials | None] = {}
         self._loader = Loader(inbox, residency, watch, load_seconds, self._failed)
         self._thread = threading.Thread(target=self._guarded, name="engine", daemon=True)
@@ -97,8 +107,9 @@ class Engine:
         model, waiting = batch
         self._watch.batch = waiting
         try:
-            runner = self._ready(model)
-            return _Run(self, runner).outputs([w.item for w in waiting])
+            with self._around(batch):
+                runner = self._ready(model)
+                return _Run(self, runner).outputs([w.item for w in waiting])
         except (ModelUnavailable, ModelError) as error:
             return [error] * len(waiting)
         finally:
@@ -196,12 +207,13 @@ class _Run:
     def _attempt(self, items: Sequence[Item]) -> tuple[list[Any], DocumentError | None]:
         """Run the items once: their outputs, or what went wrong."""
         engine, model = self._engine, self._runner.name
+        tokens = sum([item.length * item.rows for item in items])
         started = time.monotonic()
         outputs, failure = attempt(
             lambda: self._pass(items), self._runner.backend.fault, lambda fault: self._log(fault, items)
         )
         seconds = time.monotonic() - started
-        engine.inbox.speeds.ran(self._runner.spec.name, seconds)
+        engine.inbox.speeds.ran(self._runner.spec.name, seconds, tokens)
         if failure is not None:
             if failure.fault is Fault.FATAL:
                 engine._exit(EXIT_FATAL)
@@ -209,7 +221,6 @@ class _Run:
             metrics.FAULTS.labels(model, error.code).inc()
             return [], error
         longest = max([item.length for item in items])
-        tokens = sum([item.length * item.rows for item in items])
         padded = sum([item.rows for item in items]) * longest
         engine._budgets.clean(model, padded, seconds)
         engine.throughput.batch(model, len(items), tokens, padded, seconds)

@@ -114,7 +114,8 @@ class Inbox:
         with self._changed:
             answered, again = self._answers.end(*batch, results)
             self._planner.add(batch[0], again)
-        _hand_out(answered)
+            began = self._running_since
+        _hand_out(answered, began)
 
     def forget_answers(self, model: str) -> None:
         """The model is not loaded any more."""
@@ -264,7 +265,7 @@ class Inbox:
         return not any(model in self._planner.models for model in self._come)
 
 
-def _hand_out(answered: Sequence[Waiting]) -> None:
+def _hand_out(answered: Sequence[Waiting], began: float) -> None:
     """Each shard its own."""
     by_ticket: dict[Ticket, list[Waiting]] = {}
     for waiting in answered:
@@ -274,4 +275,4 @@ def _hand_out(answered: Sequence[Waiting]) -> None:
         else:
             mine.append(waiting)
     for ticket, mine in by_ticket.items():
-        ticket.answer(mine)
+        ticket.answer(mine, began)

@@ -1,44 +1,55 @@
-"""How fast this process is with each model: characters of document text for a second of engine time."""
+"""How fast this process is with each model, and how many characters of document text its tokens stand for."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 HALF_LIFE = 10.0
 """Seconds of a model's engine time after which what it did counts half."""
 
 
 class _Work:
-    __slots__ = ("characters", "seconds")
+    __slots__ = ("characters", "seconds", "tokens")
 
     def __init__(self) -> None:
-        self.characters = self.seconds = 0.0
+        self.characters = self.seconds = self.tokens = 0.0
 
 
 class Speeds:
-    """Safe in all threads: the engine says how long it ran, shards say what was decided, the keeper asks."""
+    """Safe in all threads: the engine says how long it ran, shards say what it answered, the keeper asks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._work: dict[str, _Work] = {}
 
-    def ran(self, model: str, seconds: float) -> None:
-        """The engine ran the model for so long."""
+    def ran(self, model: str, seconds: float, tokens: int) -> None:
+        """The engine ran the model for so long, on so many tokens (of all rows, without padding)."""
         with self._lock:
             work = self._work.setdefault(model, _Work())
             faded = 0.5 ** (seconds / HALF_LIFE)
             work.characters *= faded
             work.seconds = work.seconds * faded + seconds
+            work.tokens = work.tokens * faded + tokens
 
-    def decided(self, model: str, characters: float) -> None:
-        """So many characters of a document that has its outcome were the engine's work."""
+    def answered(self, model: str, characters: float) -> None:
+        """So many characters of text have come back from the engine.
+
+        Said item by item: the longest items of a shard run first, so that most of its work is done when its first
+        document is decided. A model seemed slower by a factor at first, and what was cut meanwhile stayed too small.
+        """
         with self._lock:
             self._work.setdefault(model, _Work()).characters += characters
 
     def __call__(self) -> Mapping[str, float]:
-        """Characters a second, of the models that have run and have finished a document."""
+        """Characters a second, of the models that have run and answered something."""
         with self._lock:
             return {
                 model: work.characters / work.seconds
                 for model, work in self._work.items()
                 if work.seconds > 0 and work.characters > 0
             }
+
+    def batches(self, full: Callable[[str], int]) -> Mapping[str, float]:
+        """Characters that a full batch holds, of the same models. full: its tokens."""
+        with self._lock:
+            known = [(model, work.characters / work.tokens) for model, work in self._work.items() if work.tokens > 0]
+        return {model: full(model) * of_a_token for model, of_a_token in known if of_a_token > 0}

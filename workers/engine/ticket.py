@@ -36,6 +36,10 @@ class Ticket:
         self.key = key
         self.job = job
         self.priority = priority
+        self.trace: Any = None
+        """What whoever watches batches knows the shard by (`store/traces.py`)."""
+        self.began: float | None = None
+        """When its first batch began, by the inbox's clock; None: nothing of it has come out of one yet."""
         self._inbox = inbox
         self._credit = credit
         self._out = 0
@@ -85,9 +89,9 @@ class Ticket:
             self._out -= waiting.item.length * waiting.item.rows
         return collected
 
-    def decided(self, characters: float) -> None:
-        """The engine has worked off so many characters of a document."""
-        self._inbox.speeds.decided(self._served, characters)
+    def answered(self, characters: float) -> None:
+        """The engine has run what so many characters of a document became."""
+        self._inbox.speeds.answered(self._served, characters)
 
     def forget(self) -> None:
         """Nothing is out any more: what was dropped gives its credit back, and what came in late is not waited for."""
@@ -96,8 +100,10 @@ class Ticket:
                 self._answers.get_nowait()
         self._out = 0
 
-    def answer(self, results: list[Waiting]) -> None:
-        """The engine's answer."""
+    def answer(self, results: list[Waiting], began: float | None = None) -> None:
+        """The engine's answer, of a batch that began then; None: it was known already."""
+        if self.began is None:
+            self.began = began
         self._answers.put(results)
 
     def stop(self, reason: Exception) -> None:

@@ -21,15 +21,18 @@ from workers.engine.ticket import Ticket
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""Between two looks at what is told at once: a model's first speed, since the shards that are cut of it are small until
-it is known, and that the process drains, since what is released for it would wait for others."""
+"""Between two looks at what is told at once: a model's first speed and one that has changed much, since shards are cut
+by it, and that the process drains, since what is released for it would wait for others."""
+
+MUCH = 1.5
+"""A factor by which a speed, or what fills a batch, has changed much."""
 
 
 class Keeper:
     """Renews every third of a lease's time, and sends the worker's heartbeat.
 
     `overdue()`: while true, nothing is renewed: a hung engine must not keep its shards. `resident()`, `load()`,
-    `speeds()`, `failed()`, `filled()`, `draining()`: what the heartbeat tells.
+    `speeds()`, `failed()`, `filled()`, `draining()`, `batches()`: what the heartbeat tells.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Keeper:
         failed: Callable[[], list[str]] = list,
         filled: Callable[[], tuple[int, int]] = lambda: (0, 0),
         draining: Callable[[], bool] = lambda: False,
+        batches: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -50,12 +54,13 @@ class Keeper:
         self._resident = resident
         self._load = load
         self._speeds = speeds
-        self._told: set[str] = set()
-        """Models whose speed the ledger knows from this process."""
+        self._told: list[Mapping[str, float]] = []
+        """The speeds, and what fills the batches, that the ledger knows from this process."""
         self._failed = failed
         self._filled = filled
         self._draining = draining
         self._told_draining = False
+        self._batches = batches
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Lease, Ticket]] = {}
         self._renewed: dict[str, Callable[[float], None]] = {}
@@ -112,18 +117,23 @@ class Keeper:
 
     def report(self) -> None:
         """Tell the registry how things are."""
-        speeds, draining = self._speeds(), self._draining()
-        told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining)
+        speeds, draining, batches = self._speeds(), self._draining(), self._batches()
+        told = (self._resident(), self._load(), speeds, self._failed(), self._filled(), draining, batches)
         if self._store.write(workers.heartbeat, self._worker.id, *told):
-            self._told, self._told_draining = set(speeds), draining
+            self._told, self._told_draining = [speeds, batches], draining
         else:
             # The row begins without speeds, as of one that takes shards: the next look tells what is so.
             self._store.write(workers.register, self._worker)
-            self._told, self._told_draining = set(), False
+            self._told, self._told_draining = [], False
 
     def _has_news(self) -> bool:
         """Whether there is something to tell that does not wait for the next heartbeat."""
-        return not self._speeds().keys() <= self._told or self._draining() != self._told_draining
+        speeds, batches = self._told or ({}, {})
+        return (
+            _differ(self._speeds(), speeds)
+            or _differ(self._batches(), batches)
+            or self._draining() != self._told_draining
+        )
 
     def _run(self) -> None:
         pause = min(self._store.settings.lease_seconds, self._store.settings.worker_timeout_seconds) / 3
@@ -137,3 +147,10 @@ class Keeper:
             except (TextmillError, SQLAlchemyError) as error:
                 log.warning("leases could not be renewed, trying again: %s", brief(error))
                 due = time.monotonic() + min(1.0, pause)
+
+
+def _differ(now: Mapping[str, float], told: Mapping[str, float]) -> bool:
+    """Whether a number is new, or has changed much."""
+    return any(
+        model not in told or not told[model] / MUCH <= number <= told[model] * MUCH for model, number in now.items()
+    )

@@ -11,6 +11,7 @@ from store.dispatcher import Dispatcher
 from store.hints import Ended
 from store.leases import Lease, Text
 from store.session import Store
+from store.traces import Traces
 from workers import metrics
 from workers.shards.patience import Patience
 
@@ -24,8 +25,16 @@ class Ledger:
     raises Unavailable.
     """
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, lease: Lease, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        lease: Lease,
+        patience: Patience | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         self._store = store
+        self._traces = traces or Traces()
         self._dispatcher = dispatcher
         self._patience = patience or Patience()
         self._held_until = 0.0
@@ -50,13 +59,15 @@ class Ledger:
         """Note that a document is about to run in single file; the attempt's number, from 1."""
         return self._persist(lambda: self._store.write(leases.attempt, self.lease, position))
 
-    def settle(self, outcomes: Sequence[DocumentOutcome], close: bool) -> None:
-        """Commit outcomes; `close` when the shard is finished."""
-        settled = self._persist(lambda: self._settle(outcomes, close))
+    def settle(self, outcomes: Sequence[DocumentOutcome], close: bool, began: float | None = None) -> None:
+        """Commit outcomes; `close` when the shard is finished. began: when its first batch did, by the monotonic clock;
+        None: none was needed."""
+        with self._traces.settle(self.lease, len(outcomes), close):
+            settled = self._persist(lambda: self._settle(outcomes, close))
         if settled.ended:
             self._dispatcher.hint([Ended(self.lease.job, self.lease.key_id)])
         self._dispatcher.publish(settled.released)
-        self._count(outcomes)
+        self._count(outcomes, began)
         if close:
             seconds = time.monotonic() - self._claimed_at
             metrics.SHARD_SECONDS.labels(self.lease.task, self.lease.model).observe(seconds)
@@ -75,9 +86,16 @@ class Ledger:
         self.renewed(began)
         return settled
 
-    def _count(self, outcomes: Sequence[DocumentOutcome]) -> None:
+    def _count(self, outcomes: Sequence[DocumentOutcome], began: float | None) -> None:
+        lease = self.lease
         for outcome, documents in Counter(one.error_code or "succeeded" for one in outcomes).items():
-            metrics.ENDED.labels(self.lease.task, self.lease.model, outcome).inc(documents)
+            metrics.ENDED.labels(lease.task, lease.model, outcome).inc(documents)
+        if lease.queued_seconds is not None and began is not None:
+            waited = lease.queued_seconds + began - self._claimed_at
+            metrics.WAIT.observe((lease.task, lease.model), max(0.0, waited), len(outcomes))
+        if lease.age_seconds is not None:
+            age = lease.age_seconds + time.monotonic() - self._claimed_at
+            metrics.AGE.observe((lease.task, lease.model), age, len(outcomes))
 
     def _persist(self, call: Callable[[], T]) -> T:
         return self._patience.persist(call, until=lambda: self._held_until)

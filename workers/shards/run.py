@@ -59,23 +59,25 @@ class Pace(Protocol):
 class _Document:
     """A document between its first preparation and its outcome."""
 
-    __slots__ = ("characters", "decided", "items", "missing", "outputs", "position", "prepared", "shared", "tokens")
+    __slots__ = ("characters", "decided", "missing", "of_a_token", "outputs", "position", "prepared", "tokens")
 
     def __init__(self, position: int, characters: int) -> None:
         self.position = position
         self.characters = characters
         self.decided = False
-        self.items = self.shared = 0
-        """How many items it had in all rounds, and how many had an equal one's answer."""
+        self.of_a_token = 0.0
+        """Characters that a token of its items stands for: those of the first round are the text."""
         self.tokens = 0
         """Tokens of the text: those of the first round."""
 
     def begin(self, prepared: Prepared) -> None:
         self.prepared = prepared
         self.missing = len(prepared.items)
-        self.items += self.missing
         self.outputs: list[Any] = [None] * self.missing
+        is_first = not self.tokens
         self.tokens = self.tokens or prepared.input_tokens
+        lengths = sum(item.length for item in prepared.items) if is_first else 0
+        self.of_a_token = self.characters / lengths if lengths else 0.0
 
 
 class ShardRun:
@@ -250,8 +252,9 @@ class ShardRun:
             self._decide(document, waiting.result, attempt)
             return
         document.outputs[place] = waiting.result
-        document.shared += waiting.shared
         document.missing -= 1
+        if not waiting.shared:  # the model would seem so fast that too much is released of what comes next
+            self.ticket.answered(document.of_a_token * waiting.item.length)
         if not document.missing:
             self._assemble(document, attempt)
 
@@ -274,8 +277,6 @@ class ShardRun:
         position = document.position
         del self._open[position]
         if isinstance(verdict, Outcome):
-            # Not what was shared: the model would seem so fast that too much is released of what comes next.
-            self.ticket.decided(document.characters * (1 - document.shared / (document.items or 1)))
             self._done.append(succeeded(position, verdict, self._runner, attempt))
             return
         if isinstance(verdict, ModelError | ModelUnavailable):
@@ -309,7 +310,7 @@ class ShardRun:
         return max(0.0, self._settled_at + self._pace.settle_seconds - time.monotonic()) if self._done else None
 
     def _settle(self, close: bool) -> None:
-        self._ledger.settle(self._done, close)
+        self._ledger.settle(self._done, close, self.ticket.began)
         failed_now = sum(outcome.error_code is not None for outcome in self._done)
         self._failed += failed_now
         self._succeeded += len(self._done) - failed_now

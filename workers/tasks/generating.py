@@ -5,6 +5,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from textmill.errors import DocumentTooLong
@@ -31,7 +32,10 @@ class Route:
         self.frame = frame
         self._prefix = prefix
         around = len(frame.prefix) + len(frame.suffix)
-        self.capacity = window - around - (len(codec.encode(prefix)) if prefix else 0)
+        asking = len(codec.encode(prefix)) if prefix else 0
+        self.before = len(frame.prefix) + asking
+        """Tokens of an item before those of the text."""
+        self.capacity = window - around - asking
         """Tokens of the text itself that fit into one item."""
         self._most = window - around
 
@@ -60,12 +64,12 @@ class Route:
 
 
 class GeneratingPlan(ABC):
-    """A job's route and settings. refuse_long: a text that does not fit into one item fails."""
+    """A job's route and settings. options: canonical ones; a text that does not fit into one item may have to fail."""
 
-    def __init__(self, route: Route, settings: GenerationSettings, refuse_long: bool) -> None:
+    def __init__(self, route: Route, settings: GenerationSettings, options: Mapping[str, Any]) -> None:
         self.route = route
         self.settings = settings
-        self.refuse_long = refuse_long
+        self.refuse_long = options.get("long_documents") == "error"
 
     @abstractmethod
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
@@ -126,7 +130,9 @@ class GeneratingRule(ABC):
             found = self._routes[pair] = (route, defaults)
         route, defaults = found
         settings = settings_of(defaults, options, self._model.limit, route.frame)
-        return self.plan(route, settings, options.get("long_documents") == "error"), settings
+        if options.get("faithful"):
+            settings = replace(settings, faithful=route.before)
+        return self.plan(route, settings, options), settings
 
     def run(self, items: Sequence[Item]) -> Sequence[Generated]:
         """One generation for all items; their group is its settings."""

@@ -52,6 +52,7 @@ class NerRule:
             strategy=options.get("aggregation_strategy", "simple"),
             labels=frozenset(labels) if labels is not None else None,
             min_score=options.get("min_score", 0.0),
+            names_only=options.get("names_only", False),
             refuse_long=options.get("long_documents") == "error",
         )
 
@@ -114,6 +115,7 @@ class NerPlan:
     labels: frozenset[str] | None
     """The groups to report; None: all."""
     min_score: float
+    names_only: bool
     refuse_long: bool
 
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
@@ -122,7 +124,8 @@ class NerPlan:
 
     def assemble(self, prepared: Prepared, outputs: Sequence[Scores]) -> Outcome:
         """See `workers.runner.Plan`."""
-        found = self.rule.entities(prepared, outputs, self.strategy, only=self.labels, min_score=self.min_score)
+        filters = {"only": self.labels, "min_score": self.min_score, "names_only": self.names_only}
+        found = self.rule.entities(prepared, outputs, self.strategy, **filters)
         return Outcome({"entities": found}, prepared.input_tokens, pieces=prepared.pieces)
 
 

@@ -1,10 +1,10 @@
-"""Summarization: once where a text fits, else map and reduce over its chunks."""
+"""Summarization: once where a text fits, else map and reduce, or choose, over its chunks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workers.kinds import Generated, Pair
+from workers.kinds import Generated, GenerationSettings, Pair
 from workers.runner import NO_FIELDS, Fields, Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule, Route
 from workers.text import reduce
@@ -26,6 +26,10 @@ class _Memo:
 class SummarizationPlan(GeneratingPlan):
     """A job's way."""
 
+    def __init__(self, route: Route, settings: GenerationSettings, options: Mapping[str, Any]) -> None:
+        super().__init__(route, settings, options)
+        self._chooses = options.get("reduce") == "choose"
+
     def prepare(self, text: str, fields: Fields = NO_FIELDS) -> Prepared:
         """The first round. Raises DocumentTooLong."""
         ids = self.route.encode(text)
@@ -46,6 +50,8 @@ class SummarizationPlan(GeneratingPlan):
             return Outcome(
                 {"summary_text": texts[0]}, prepared.input_tokens, len(outputs[0].ids), prepared.pieces, truncated
             )
+        if self._chooses:
+            return self._chosen(prepared, texts, outputs)
         text = " ".join([part for part in texts if part])
         ids = route.encode(text)
         tokens = route.tokens(ids)
@@ -54,6 +60,12 @@ class SummarizationPlan(GeneratingPlan):
             ids, truncated = _chunks(route, text, route.capacity)[0], True
         following = replace(memo, tokens=tokens, truncated=truncated)
         return self._round(following, text, ids, prepared.input_tokens, prepared.pieces)
+
+    def _chosen(self, prepared: Prepared, texts: Sequence[str], outputs: Sequence[Generated]) -> Outcome:
+        chunks = [self.route.codec.read(item.payload[self.route.before :]) for item in prepared.items]
+        best = reduce.central(texts, chunks)
+        tokens, truncated = len(outputs[best].ids), outputs[best].hit_limit
+        return Outcome({"summary_text": texts[best]}, prepared.input_tokens, tokens, prepared.pieces, truncated)
 
     def _round(self, memo: _Memo, text: str, ids: list[int], input_tokens: int, pieces: int) -> Prepared:
         """What to run for this text: nothing, one summary, or one for each chunk."""
@@ -67,7 +79,8 @@ class SummarizationPlan(GeneratingPlan):
         for chunk in _chunks(route, text, route.capacity):
             chunk_tokens = route.tokens(chunk)
             longest = reduce.map_max_length(chunk_tokens, route.capacity, settings.max_length)
-            items.append(route.item(chunk, settings.with_lengths(0, longest)))
+            # One that is to be the summary is made as that is; the others are to shrink the text.
+            items.append(route.item(chunk, settings if self._chooses else settings.with_lengths(0, longest)))
         return Prepared(items, replace(memo, map_round=memo.map_round + 1), input_tokens, pieces + len(items))
 
 

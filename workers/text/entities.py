@@ -3,8 +3,11 @@
 All five strategies (none, simple, first, average, max) run once over the whole document. What differs from the
 pipeline, on purpose: `word` is the document's own text, spans are trimmed of white space, never empty and never
 overlap (byte-level tokenizers give two tokens the same character), and a label takes part in grouping by its own name.
+Where names alone are asked for, `as_name` says what of a span is one.
 """
 
+import re
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -50,12 +53,14 @@ def extract(
     strategy: Strategy = "simple",
     only: Collection[str] | None = None,
     min_score: float = 0.0,
+    names_only: bool = False,
 ) -> list[dict[str, Any]]:
     """The document's entities, in order: `{"entity_group", "score", "word", "start", "end"}`.
 
     offsets: (start, end) of each token in code points. word_starts: the indices of the tokens that begin a word,
     ascending. scores: (tokens, labels), each row a probability distribution. only: the groups to report (without B- and
-    I-); None reports all. min_score: entities below it are left out.
+    I-); None reports all. min_score: entities below it are left out. names_only: of each, what is a name (`as_name`);
+    not with the strategy "none", whose tokens are parts of words.
     """
     if not len(scores):
         return []
@@ -75,7 +80,43 @@ def extract(
         )
     else:
         found = _groups(hits, chosen.tolist(), best, spans, labels)
-    return list(_clean(text, found, only, min_score))
+    return list(_clean(text, found, only, min_score, names_only and strategy != "none"))
+
+
+def as_name(text: str, start: int, end: int) -> tuple[int, int]:
+    """The part of text[start:end] that may be a name; an empty one at `end` where none may.
+
+    A name has a letter ("8" and "." are none), and begins and ends with a letter or a digit, accents included. At its
+    end may stand, besides: the dot of an abbreviation ("U.N.", "John F.", "Acme Inc."), the marks of "C++" and "C#",
+    and a bracket that is opened inside ("Congo (Kinshasa)").
+    """
+    while start < end and not text[start].isalnum():
+        start += 1
+    while start < end and not _may_end(text, start, end):
+        end -= 1
+    return (start, end) if any(map(str.isalpha, text[start:end])) else (end, end)
+
+
+# Without its dot such a word reads as cut off; after any other word a dot ends the sentence.
+_ABBREVIATED = re.compile(
+    r"(?:^|[\s(])(?:[^\W\d_]|(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}|inc|ltd|corp|co|bros|jr|sr|st|mt|ft|dr|prof|esq)\.$",
+    re.IGNORECASE,
+)
+_CLOSES = {")": "(", "]": "[", "}": "{"}
+
+
+def _may_end(text: str, start: int, end: int) -> bool:
+    """Whether a name that begins at `start` may have its end there."""
+    last = text[end - 1]
+    if last.isalnum() or unicodedata.category(last).startswith("M"):
+        return True
+    if last == ".":
+        return _ABBREVIATED.search(text[max(start, end - 40) : end]) is not None
+    if last in "+#":
+        core = text[start:end].rstrip("+#")
+        return core[-1:].isalpha() and len(text[start:end]) - len(core) <= 2
+    opening = _CLOSES.get(last)
+    return opening is not None and text.count(opening, start, end) >= text.count(last, start, end)
 
 
 def _words(
@@ -126,6 +167,7 @@ def _clean(
     found: Iterator[tuple[str, str, float, int, int]],
     only: Collection[str] | None,
     min_score: float,
+    names_only: bool,
 ) -> Iterator[dict[str, Any]]:
     """Trimmed, not empty, not overlapping; then the producer's filters."""
     reached = 0
@@ -137,5 +179,10 @@ def _clean(
         start += len(text[start:end]) - len(text[start:end].lstrip())
         end = start + len(word)
         reached = end
+        if names_only:
+            start, end = as_name(text, start, end)
+            if start == end:
+                continue
+            word = text[start:end]
         if score >= min_score and (only is None or group in only):
             yield {"entity_group": name, "score": score, "word": word, "start": start, "end": end}

@@ -1,7 +1,8 @@
-"""Summarization's text rules: where a long text is cut into chunks, and when summarizing summaries ends.
+"""Summarization's text rules: where a long text is cut into chunks, and what becomes of the chunks' summaries.
 
-What fits is summarized once. Longer text is mapped: each chunk gets a summary of its own, and the summaries together
-are the next text. Every round must shrink the text by a fifth, so that it ends; the number of rounds is capped too.
+What fits is summarized once. Longer text is mapped: each chunk gets a summary of its own. Either the summaries together
+are the next text: every round must shrink the text by a fifth, so that it ends; the number of rounds is capped too. Or
+one of them is the summary (`central`).
 """
 
 import math
@@ -12,7 +13,7 @@ from itertools import accumulate
 from typing import Literal
 
 from textmill.errors import ReduceDidNotConverge
-from workers.text import sentences
+from workers.text import faithful, sentences
 from workers.text.cuts import best_cut
 
 MUST_SHRINK_TO = 0.8
@@ -23,6 +24,9 @@ MAX_ROUNDS = 6
 
 _PARAGRAPH_END = re.compile(r"(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)\s*")
 _LINE_END = re.compile(r"[\r\n]+")
+FIRST_COUNTS = 2
+"""How much the summary of a text's first part weighs beside the others."""
+
 _LEAST_FILL = 0.6
 """A chunk ends at a paragraph where one ends between this part of its fair share and the window; else at a sentence."""
 
@@ -87,3 +91,28 @@ def next_round(number: int, before: int, after: int, window: int, max_rounds: in
     if after <= window:
         return "summarize"
     return "cut" if number >= max_rounds else "map"
+
+
+def central(summaries: Sequence[str], chunks: Sequence[str]) -> int:
+    """The number of the summary that has most in common with all chunks, the earliest of equals. What the first has
+    counts twice: texts say at their start what they are about, and a detail of the middle may be in all words else.
+
+    As sentences in TextRank (Mihalcea and Tarau 2004): words in common over the logarithms of how many either has, so
+    that neither one word of everywhere nor the longest of all wins. Its graph has one step here, from chunks to
+    summaries: more of them drew to the middle of what the summaries have in common among each other, which is how a
+    model words things, and not what the text is about.
+    """
+    told = [_content(summary) for summary in summaries]
+    parts = [_content(chunk) for chunk in chunks]
+    scores = [math.fsum(_likeness(words, part) for part in parts) for words in told]
+    scores[0] *= FIRST_COUNTS
+    return scores.index(max(scores))
+
+
+def _content(text: str) -> frozenset[str]:
+    return frozenset(faithful.words(text.casefold())) - faithful.FUNCTION_WORDS
+
+
+def _likeness(words: frozenset[str], others: frozenset[str]) -> float:
+    common = len(words & others)
+    return common / (math.log(1 + len(words)) + math.log(1 + len(others))) if common else 0.0

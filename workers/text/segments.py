@@ -93,7 +93,7 @@ def fit(text: str, limit: int, starts: Callable[[str], Sequence[int]]) -> list[S
             last = tokens[limit] if len(tokens) > limit else len(window)
             first = tokens[min(limit, len(tokens)) // 2] if tokens else 0
             cut = best_cut(window, first, last)
-        segments += _trimmed(window[:cut])
+        segments += trimmed(window[:cut])
         position += cut
         stretch = max(64, cut * 3 // 2)  # what the next piece is likely to take, and some more
     return segments
@@ -209,7 +209,8 @@ def _split_trimmed(text: str) -> Iterator[tuple[str, bool]]:
     yield text[start + len(core) :], False
 
 
-def _trimmed(text: str) -> list[Segment]:
+def trimmed(text: str) -> list[Segment]:
+    """A piece of a sentence, its white space at both ends apart; translated where it has letters."""
     return [Segment(piece, translate and _has_letters(piece)) for piece, translate in _split_trimmed(text) if piece]
 
 

@@ -15,11 +15,16 @@ def split(text: str, language: str | None = None) -> Iterator[str]:
     """The sentences of a paragraph, each with the white space after it; their concatenation is the paragraph.
 
     language: the text's code in any spelling ("en", "por", "pt_XX"); None or an unknown one means English rules.
+
+    A full stop that a letter or the like follows at once ends none: it is part of a name ("org.freedesktop.DBus").
     """
-    position = 0
+    start = position = 0
     code = languages.two_letters(language) if language else "en"
     for sentence in sentencex.segment(code, text.translate(_PLAIN_SPACES)):
-        yield text[position : position + len(sentence)]
         position += len(sentence)
+        following = text[position : position + 1]
+        if text[position - 1 : position] != "." or not (following.isalnum() or (following and following in "/\\_-")):
+            yield text[start:position]
+            start = position
     if position != len(text):
         raise AssertionError(f"sentences cover {position} of {len(text)} characters")

@@ -75,6 +75,12 @@ def test_a_shard_is_a_bite_of_a_second() -> None:
     assert bite(None, StoreSettings(shard_characters=10)) == 10
 
 
+def test_a_shard_fills_a_batch_however_slow_its_worker_seems() -> None:
+    assert bite(300, StoreSettings(), batch=8_000) == 8_000
+    assert bite(9_000, StoreSettings(), batch=8_000) == 9_000
+    assert bite(300, StoreSettings(), batch=1e9) == 131_072
+
+
 ONE = Server(frozenset({"m", "n", "o"}), 8, {"m": 1000})
 
 
@@ -91,6 +97,9 @@ ONE = Server(frozenset({"m", "n", "o"}), 8, {"m": 1000})
         ([ONE, Server(frozenset({"m"}), 1)], {}, 18000, 6, 4, 10),  # it told no speed: that of the others
         ([Server(frozenset({"m"}), 1, {"m": 10})], {}, 60, 2, 2, 2),  # one runs, one waits
         ([Server(frozenset({"m"}), 1000, {"m": 10})], {}, 60, 600, 2, 1000),
+        ([Server(frozenset({"m"}), 8, {"m": 10}, {"m": 300})], {}, 2400, 4, 2, 8),  # eight batches
+        ([Server(frozenset({"m", "n"}), 8, {"m": 10}, {"m": 300})], {"n": 3}, 1200, 2, 2, 5),
+        ([ONE, Server(frozenset({"m"}), 8, {"m": 2000}, {"m": 300})], {}, 18000, 9, 4, 16),
     ],
 )  # fmt: skip
 def test_the_window(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.unit.runners import bound
-from workers.runner import NO_FIELDS, ModelRunner, Outcome
+from workers.runner import NO_FIELDS, Item, ModelRunner, Outcome
 
 
 def outcomes(
@@ -23,6 +23,27 @@ def outcomes(
     found = [plan.assemble(document, [next(outputs) for _ in document.items]) for document in documents]
     assert all(isinstance(outcome, Outcome) for outcome in found)
     return found  # type: ignore[return-value]
+
+
+def to_the_end(runner: ModelRunner, texts: Sequence[str], **options: Any) -> list[Outcome]:
+    """The documents' outcomes, round by round, all items of a round that are of one group in one batch."""
+    plan = bound(runner, **options)
+    found: dict[int, Outcome] = {}
+    rounds = {number: plan.prepare(text) for number, text in enumerate(texts)}
+    while rounds:
+        groups: dict[Any, list[Item]] = {}
+        for prepared in rounds.values():
+            for item in prepared.items:
+                groups.setdefault(item.group, []).append(item)
+        answers = {group: iter(runner.run(items)) for group, items in groups.items()}
+        for number, prepared in list(rounds.items()):
+            result = plan.assemble(prepared, [next(answers[item.group]) for item in prepared.items])
+            if isinstance(result, Outcome):
+                found[number] = result
+                del rounds[number]
+            else:
+                rounds[number] = result
+    return [found[number] for number in range(len(texts))]
 
 
 def outputs(

@@ -73,6 +73,19 @@ def test_longer_text_is_mapped_then_reduced(bart: ModelRunner) -> None:
     assert result.output_tokens <= 12
 
 
+def test_one_of_the_summaries_of_a_long_texts_parts_is_chosen(bart: ModelRunner) -> None:
+    plan = bound(bart, reduce="choose", min_length=4, max_length=12)
+    prepared = plan.prepare("\n\n".join(" ".join(CORPUS) for _ in range(8)))
+    assert len({item.group for item in prepared.items}) == 1, "each is made as the summary of a text is"
+    summaries = ["it rained", "the river and the bridge in Berlin", *["x"] * (len(prepared.items) - 2)]
+    codec = model_of(bart).codec
+    outcome = plan.assemble(prepared, [Generated(codec.encode(text), text == "x") for text in summaries])
+    assert isinstance(outcome, Outcome)
+    assert outcome.output == {"summary_text": summaries[1]}
+    assert (outcome.pieces, outcome.truncated) == (len(prepared.items), False)
+    assert outcome.output_tokens == len(codec.encode(summaries[1]))
+
+
 def test_rounds_that_do_not_shrink_end_with_an_error(bart: ModelRunner) -> None:
     plan = bound(bart)
     prepared = plan.prepare(" ".join(CORPUS * 4))

@@ -1,5 +1,6 @@
 """Aggregation rules that transformers' pipeline does not have; equality with it is tested with the runner."""
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.text.documents import documents
-from workers.text.entities import Labels, Strategy, extract
+from workers.text.entities import Labels, Strategy, as_name, extract
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 LABELS = Labels.of(NAMES)
@@ -48,6 +49,47 @@ def test_words_are_the_text_trimmed_and_never_overlap(case: Any, strategy: Strat
         assert 0 < entity["score"] <= 1.000001
         assert entity["entity_group"] in (NAMES[1:] if strategy == "none" else ("PER", "LOC"))
         reached = entity["end"]
+
+
+@given(byte_level(), st.sampled_from(STRATEGIES[1:]))
+def test_names_have_a_letter_and_no_punctuation_around_them(case: Any, strategy: Strategy) -> None:
+    """What is reported is the found entities, in order, each without its ends, and those without letters left out."""
+    text, offsets, starts, rows = case
+    whole = extract(text, offsets, starts, rows, LABELS, strategy)
+    names = extract(text, offsets, starts, rows, LABELS, strategy, names_only=True)
+    for name in names:
+        word = name["word"]
+        assert text[name["start"] : name["end"]] == word
+        assert any(map(str.isalpha, word))
+        assert word[0].isalnum()
+        assert word[-1].isalnum() or unicodedata.category(word[-1])[0] == "M" or word[-1] in ".+#)]}"
+        assert as_name(text, name["start"], name["end"]) == (name["start"], name["end"]), "nothing is left to trim"
+    lettered = [entity for entity in whole if any(map(str.isalpha, entity["word"]))]
+    assert [(n["entity_group"], n["score"]) for n in names] == [(e["entity_group"], e["score"]) for e in lettered]
+    for name, entity in zip(names, lettered, strict=True):
+        assert entity["start"] <= name["start"] < name["end"] <= entity["end"]
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        ("(Lisbon),", "Lisbon"), ("8", ""), (".", ""), ("1984", ""), ("...", ""), ("``Acme Corp.''", "Acme Corp."),
+        ("the U.N.", "the U.N."), ("John F. Kennedy.", "John F. Kennedy"), ("Lisbon.", "Lisbon"), ("C++,", "C++"),
+        ("C#.", "C#"), ("Congo (Kinshasa)", "Congo (Kinshasa)"), ("Kinshasa)", "Kinshasa"),
+        ("–Bele\u0301\u201d", "Bele\u0301"), ("example.org.", "example.org"), ("x86-64", "x86-64"),
+        ("O'Neill's", "O'Neill's"), ("3M", "3M"), ("+++", ""),
+    ],
+)  # fmt: skip
+def test_what_of_a_span_is_a_name(found: str, name: str) -> None:
+    text = f"in {found} there"
+    start, end = as_name(text, 3, 3 + len(found))
+    assert text[start:end] == name
+
+
+def test_tokens_by_themselves_are_no_names() -> None:
+    rows = scores("B-PER", "I-PER")
+    found = extract("Rui.", [(0, 3), (3, 4)], [0, 1], rows, LABELS, "none", names_only=True)
+    assert [e["word"] for e in found] == ["Rui", "."]
 
 
 TEXT = "Ana Luísa met Rui in Porto"

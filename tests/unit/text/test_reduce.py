@@ -87,3 +87,28 @@ def test_summaries_of_chunks_shrink_the_text(chunk: int, max_length: int) -> Non
     length = reduce.map_max_length(chunk, window, max_length)
     assert 2 <= length <= max(2, max_length)
     assert length <= max(2, chunk * 2 / 5)
+
+
+def test_the_central_summary_is_about_most_parts() -> None:
+    chunks = [
+        "The river floods the valley every spring, and bridges fall.",
+        "A bridge over the river is built of stone; the river is deep.",
+        "The cook eats soup.",
+        "The bridge, and the river again.",
+    ]
+    summaries = ["soup for the cook", "bridge over the river", "the the of"]
+    assert reduce.central(summaries, chunks) == 1
+    assert reduce.central(summaries[::-1], chunks[::-1]) == 1
+    assert reduce.central(["", "the of", ""], chunks) == 0, "the earliest of equals"
+    assert reduce.central(["soup", "stone"], chunks) == 0
+    assert reduce.central(["valley", "the river"], chunks) == 1, "three of four, and one of the first"
+
+
+@given(st.lists(st.tuples(documents, documents), min_size=1, max_size=6))
+def test_one_of_the_summaries_is_central_however_often_the_parts_come(
+    pairs: list[tuple[str, str]],
+) -> None:
+    summaries, chunks = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    best = reduce.central(summaries, chunks)
+    assert 0 <= best < len(summaries)
+    assert reduce.central(summaries, [*chunks, *chunks]) == best

@@ -60,6 +60,10 @@ def test_every_separator_list_mark_and_indentation_is_copied(text: str) -> None:
     ("text", "expected"),
     [
         ("One. Two.", ["One.", "Two."]),
+        (
+            "Ask org.freedesktop.DBus. Run ./configure in .ssh.",
+            ["Ask org.freedesktop.DBus.", "Run ./configure in .ssh."],
+        ),
         ("A line that\ngoes on here.", ["A line that\ngoes on here."]),
         ("A line that\r\ngoes on here.", ["A line that\r\ngoes on here."]),
         ("A paragraph\n\nAnother", ["A paragraph", "Another"]),

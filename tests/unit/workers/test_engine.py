@@ -153,23 +153,26 @@ def test_what_a_batch_takes_is_expected_of_the_next() -> None:
     assert budgets.expected("m", 4_000) == pytest.approx(2)
 
 
-def test_speeds_are_characters_of_decided_documents_for_a_second() -> None:
+def test_speeds_are_characters_of_answered_text_for_a_second() -> None:
     speeds = Speeds()
-    speeds.ran("runs", 2)
+    speeds.ran("runs", 2, 100)
     assert speeds() == {}
-    speeds.decided("runs", 600)
-    speeds.decided("never ran", 100)
+    speeds.answered("runs", 600)
+    speeds.answered("never ran", 100)
     assert speeds() == {"runs": 300}
+    assert speeds.batches({"runs": 2_048}.__getitem__) == {"runs": 2_048 * 6}
     for _ in range(100):
-        speeds.ran("runs", 1)
-        speeds.decided("runs", 50)
+        speeds.ran("runs", 1, 10)
+        speeds.answered("runs", 50)
     assert speeds()["runs"] == pytest.approx(50, rel=0.1)
+    assert speeds.batches({"runs": 2_048}.__getitem__)["runs"] == pytest.approx(2_048 * 5, rel=0.1)
 
 
 def test_shards_and_the_engine_tell_the_speeds(house: House) -> None:
     house.run("text")
-    house.inbox.ticket("echo", 10).decided(4)
+    house.inbox.ticket("echo", 10).answered(4)
     assert house.inbox.speeds()["echo"] > 0
+    assert house.inbox.speeds.batches(lambda _: 100)["echo"] > 0
 
 
 def test_the_deadline_has_a_bound_however_long_a_batch_took() -> None:

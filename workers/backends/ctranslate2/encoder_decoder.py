@@ -1,53 +1,34 @@
 """Generation by `ctranslate2.Translator`."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import ctranslate2
+from transformers import GenerationConfig
 
 from workers.backends.ctranslate2 import options
-from workers.backends.ctranslate2.weights import Converted
+from workers.backends.ctranslate2.faithful import mended
+from workers.backends.ctranslate2.generating import CTranslate2Generating, Rules
 from workers.checkpoint import generation
 from workers.checkpoint.files import EncoderDecoderFiles
-from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec, NotOffered
+from workers.kinds import Generated, GenerationSettings, Kind
 
 
-class CTranslate2EncoderDecoder(EncoderDecoderFiles):
-    """One encoder-decoder model on one device. Making it converts the checkpoint where that was not done before.
+class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
+    """One encoder-decoder model on one device."""
 
-    Raises NotOffered for a model that CTranslate2 cannot run, and ModelUnavailable.
-    """
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec)
-        if (reason := options.foreign(self._base)) is not None:
-            raise NotOffered(reason)
-        self._only_alike = spec.backend == "auto"
-        """Whoever names the backend wants its answers where they are not transformers' to the letter, too."""
-        self._converted = Converted(self._checkpoint, self._config, Kind.GENERATION, spec)
-        self.dtype = self._converted.dtype
-        self._names: list[str] = []
+    kind = Kind.GENERATION
+    rules: ClassVar[Rules] = options
+    runs = ctranslate2.Translator
 
     def check(self, settings: GenerationSettings) -> None:
-        """Raises NotOffered where it cannot search by the settings, or where its answers might be others than
-        transformers' and it was not asked for by name."""
-        config = generation.applied(self._base, settings)
-        reason = options.beyond(config) or (options.unlike(config) if self._only_alike else None)
-        if reason is not None:
-            raise NotOffered(reason)
+        """What it is to be faithful to is prepared, too."""
+        super().check(settings)
+        self.prepare(settings)
 
-    def load(self) -> None:
-        """Raises ModelUnavailable."""
-        self._converted.load(ctranslate2.Translator)
-        # Tokens are called by their numbers (`specs.py`). Looked up, since a batch has tens of thousands.
-        self._names = [str(token) for token in range(self._config.vocab_size)]
-
-    def unload(self) -> None:
-        """Give the memory back."""
-        self._converted.unload()
-
-    def memory_bytes(self) -> int:
-        """Of the weights."""
-        return self._converted.memory_bytes()
+    def _unlike(self, config: GenerationConfig, settings: GenerationSettings) -> str | None:
+        return options.unlike(config, settings.faithful is not None)
 
     def generate(self, rows: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generated]:
         """One generation for all rows, sorted and thinned out by CTranslate2 itself."""
@@ -56,7 +37,29 @@ class CTranslate2EncoderDecoder(EncoderDecoderFiles):
         start = options.start(config)
         assert start is not None  # `foreign` has seen to it
         first = [str(token) for token in (start, *options.prefix(config))]
-        answers = translator.translate_batch(
-            [[names[token] for token in row] for row in rows], [first] * len(rows), **options.search(config)
-        )
-        return [generation.finished([start, *map(int, answer.hypotheses[0])], config) for answer in answers]
+        wordings = self.wordings(rows, settings)
+        arguments = options.search(config) | ({"num_hypotheses": config.num_beams} if wordings else {})
+
+        def search(rows: Sequence[Sequence[int]], **changed: Any) -> list[list[Generated]]:
+            """Each row's answers, best first."""
+            named = [[names[token] for token in row] for row in rows]
+            results = translator.translate_batch(named, [first] * len(rows), **(arguments | changed))
+            return [
+                [generation.finished([start, *map(int, tokens)], config) for tokens in result.hypotheses]
+                for result in results
+            ]
+
+        answers = search(rows)
+        if not wordings:
+            return [best for best, *_ in answers]
+
+        def again(row: Sequence[int], forbidden: Sequence[Sequence[int]]) -> list[Generated]:
+            silent = [*arguments["suppress_sequences"], *([names[token] for token in each] for each in forbidden)]
+            shortest = max(arguments["min_decoding_length"], 1)
+            [found] = search([row], suppress_sequences=silent, min_decoding_length=shortest)
+            return found
+
+        return [
+            mended(found, wording, options.end(config), len(names), functools.partial(again, row))
+            for found, wording, row in zip(answers, wordings, rows, strict=True)
+        ]

@@ -77,8 +77,9 @@ def beyond(config: GenerationConfig) -> str | None:
     return foreign(config)
 
 
-def unlike(config: GenerationConfig) -> str | None:
-    """Why CTranslate2 may answer otherwise than `generate()` by these settings; None: it does not."""
+def unlike(config: GenerationConfig, is_faithful: bool = False) -> str | None:
+    """Why CTranslate2 may answer otherwise than `generate()` by these settings; None: it does not. is_faithful: only
+    some words may be said."""
     silent = set(suppressed(config))
     ngrams = config.no_repeat_ngram_size or 0
     if (ngrams == 1 and start(config) not in silent) or (ngrams and start(config) not in silent | {end(config)}):
@@ -89,7 +90,7 @@ def unlike(config: GenerationConfig) -> str | None:
         return "several beams end as with early_stopping true"
     if config.forced_bos_token_id is not None or config.forced_eos_token_id is not None:
         return "several beams treat forced tokens otherwise"
-    if (ngrams or (config.min_length or 0) > 1 or silent) and not config.renormalize_logits:
+    if (ngrams or (config.min_length or 0) > 1 or silent or is_faithful) and not config.renormalize_logits:
         return "several beams share out the probability of what may not be said (renormalize_logits)"
     return None
 

@@ -1,15 +1,18 @@
 """Generation by any `AutoModelForSeq2SeqLM`."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from workers import metrics
 from workers.backends.torch import search
+from workers.backends.torch.faithful import MaskProcessor, Masks
 from workers.backends.torch.weights import Weights, padded
 from workers.checkpoint import generation
 from workers.checkpoint.files import EncoderDecoderFiles
+from workers.checkpoint.wording import trimmed
 from workers.kinds import Generated, GenerationSettings, Kind, ModelSpec
 
 
@@ -25,7 +28,8 @@ class TorchEncoderDecoder(EncoderDecoderFiles):
         self._pad = self._tokenizer.pad_token_id if pad is None else pad
 
     def check(self, settings: GenerationSettings) -> None:
-        """It generates by all that transformers knows."""
+        """It generates by all that transformers knows, and faithfully."""
+        self.prepare(settings)
 
     def load(self) -> None:
         """Raises ModelUnavailable."""
@@ -45,10 +49,20 @@ class TorchEncoderDecoder(EncoderDecoderFiles):
         """One generation for all rows, by our own search where it knows the settings."""
         config = generation.applied(self._base, settings)
         ids, mask = padded(rows, self._pad, self._weights.device)
-        own = search.search if search.supports(config) else None
+        wordings = self.wordings(rows, settings)
+        masks = Masks(wordings) if wordings else None
+        own = functools.partial(search.search, masks=masks) if search.supports(config) else None
+        processors = LogitsProcessorList()
         if own is None:
             metrics.FOREIGN_SEARCHES.labels(self._name).inc(len(rows))
+            if masks is not None:
+                processors.append(MaskProcessor(masks, config.num_beams))
         generated = self._weights.model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=config, custom_generate=own
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
+            logits_processor=processors,
+            custom_generate=own,
         )
-        return [generation.finished(row, config) for row in generated.tolist()]
+        found = [generation.finished(row, config) for row in generated.tolist()]
+        return trimmed(found, wordings) if wordings else found

@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
+from workers.backends.torch.faithful import Masks, settled
+
 IMPOSSIBLE = -1e9
 """Added to scores that must not be chosen; transformers' own number."""
 
@@ -57,21 +59,31 @@ def search(
     logits_processor: Any,
     stopping_criteria: Any,
     generation_config: Any,
+    masks: Masks | None = None,
     **model_kwargs: Any,
 ) -> Tensor:
     """For `generate(custom_generate=search)`: input_ids (items x beams, start) -> ids (items, max_length).
 
     A row is the start, the tokens, the end, and padding; without an end it is full. `stopping_criteria` says no more
-    than the configuration does (`supports`): the end token and the length.
+    than the configuration does (`supports`): the end token and the length. masks: what may be said of each item.
     """
     kind = Beams if generation_config.num_beams > 1 else Greedy
-    return kind(model, input_ids, logits_processor, generation_config, model_kwargs).run()
+    return kind(model, input_ids, logits_processor, generation_config, model_kwargs, masks).run()
 
 
 class Search(ABC):
     """The items that are still in the batch, and the answers of those that have left."""
 
-    def __init__(self, model: Any, input_ids: Tensor, processors: Any, config: Any, inputs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        processors: Any,
+        config: Any,
+        inputs: dict[str, Any],
+        masks: Masks | None = None,
+    ) -> None:
+        self.masks = masks
         self.model, self.processors, self.config, self.inputs = model, processors, config, inputs
         self.beams: int = config.num_beams
         self.capacity: int = config.max_length
@@ -111,8 +123,11 @@ class Search(ABC):
 
     def _process(self, rows: Tensor, scores: Tensor) -> Tensor:
         """The scores, (rows, vocabulary), after what the settings want of them; rows: the tokens so far."""
+        if self.masks is not None:
+            items = self.members.repeat_interleave(self.beams).tolist()
+            scores = self.masks.open(items, rows, scores)
         processed: Tensor = self.processors(rows, scores)
-        return processed
+        return processed if self.masks is None else settled(scores, processed)
 
     def _reorder(self, rows: Tensor) -> None:
         """Each row of the caches is that of another row now. The beams of an item share what is of its text."""

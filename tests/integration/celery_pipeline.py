@@ -1,0 +1,65 @@
+"""Somebody's Celery app that uses Textmill: what `celery -A tests.integration.celery_pipeline worker` serves.
+
+What its tasks are given they note in the app's Redis. `DIES` there: a process of the pool dies once, at the moment at
+which a job is complete on the server, and nothing of it has been said to the broker yet.
+"""
+
+import os
+import signal
+from typing import Any
+
+import httpx
+import redis
+from celery import Celery
+
+from textmill import Client
+from textmill.contrib.celery import register
+
+NOTES = "notes"
+DIES = "dies"
+
+app = Celery("pipeline")
+app.conf.broker_url = app.conf.result_backend = os.environ.get("PIPELINE_BROKER")  # a test sets it by itself
+
+
+def own_redis() -> redis.Redis:
+    return redis.Redis.from_url(str(app.conf.broker_url))
+
+
+class Mortal(httpx.HTTPTransport):
+    """A connection that takes its process along."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if request.url.path.endswith("/close") and own_redis().getdel(DIES):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+
+def mortal(**settings: Any) -> Client:
+    return Client(transport=Mortal(), **settings)
+
+
+mill = register(app, mortal, first_seconds=0.05, longest_seconds=0.2)
+
+
+@app.task
+def make_texts(*texts: str) -> list[Any]:
+    return [[f"d{number}", text] for number, text in enumerate(texts)]
+
+
+@app.task
+def submit_all(*texts: str) -> str:
+    with Client() as client:
+        return client.submit("summarization", texts, model="echo").id
+
+
+@app.task
+def note(what: Any) -> Any:
+    own_redis().rpush(NOTES, str(what))
+    return what
+
+
+@app.task
+def note_error(request: Any, error: Exception, _trace: Any) -> None:
+    own_redis().rpush(NOTES, f"{type(error).__name__}: {error}")
