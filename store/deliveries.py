@@ -42,7 +42,7 @@ class Claimed(NamedTuple):
     url: str
     payload: str
     tries: int
-    """Made since it was due for the first time, or asked for again."""
+    """Claimed since it was due for the first time, or asked for again: with this one, and those that came to no end."""
     token: str
 
 
@@ -127,7 +127,9 @@ def claim(tx: Connection, seconds: float) -> Claimed | None:
     if delivery_id is None:
         return None
     token = uuid.uuid4().hex
-    taken = sa.update(deliveries).where(deliveries.c.id == delivery_id).values(token=token, due_at=db_time(seconds))
+    # Counted here and not when it is noted: one whose every attempt ends its process is tried no longer than others.
+    mine = {"token": token, "due_at": db_time(seconds), "tries": deliveries.c.tries + 1}
+    taken = sa.update(deliveries).where(deliveries.c.id == delivery_id).values(**mine)
     job = sa.select(jobs.c.uuid).where(jobs.c.id == deliveries.c.job_id).scalar_subquery()
     told: list[sa.ColumnElement[Any]] = [deliveries.c[name] for name in Claimed._fields if name in deliveries.c]
     row = tx.execute(taken.returning(*told, job.label("job"))).one()._mapping
@@ -140,13 +142,12 @@ def note(tx: Connection, claimed: Claimed, attempt: Attempt, again_seconds: floa
     Raises LeaseLost where somebody else has it by now.
     """
     state: DeliveryState = "delivered" if attempt.outcome == "delivered" else "failed"
-    values: dict[str, Any] = {"token": None, "tries": deliveries.c.tries + 1, "attempts": deliveries.c.attempts + 1}
+    values: dict[str, Any] = {"token": None, "attempts": deliveries.c.attempts + 1}
     if again_seconds is None:
         values |= {"state": state, "due_at": None, "ended_at": db_time()}
     else:
         values |= {"due_at": db_time(again_seconds)}
-    mine = sa.and_(deliveries.c.id == claimed.id, deliveries.c.token == claimed.token)
-    noted = sa.update(deliveries).where(mine).values(**values).returning(deliveries.c.attempts)
+    noted = sa.update(deliveries).where(_held(claimed)).values(**values).returning(deliveries.c.attempts)
     number = tx.execute(noted).scalar()
     if number is None:
         raise LeaseLost("another process sends it, or its job was deleted")
@@ -154,6 +155,16 @@ def note(tx: Connection, claimed: Claimed, attempt: Attempt, again_seconds: floa
     tx.execute(sa.insert(delivery_attempts).values(**row))
     old = sa.and_(delivery_attempts.c.delivery_id == claimed.id, delivery_attempts.c.number <= number - LOGGED)
     tx.execute(sa.delete(delivery_attempts).where(old))
+
+
+def put_back(tx: Connection, claimed: Claimed) -> None:
+    """Nothing was sent: it is due at once, and counts one less. Nothing happens where somebody else has it by now."""
+    again = {"token": None, "due_at": db_time(), "tries": deliveries.c.tries - 1}
+    tx.execute(sa.update(deliveries).where(_held(claimed)).values(**again))
+
+
+def _held(claimed: Claimed) -> sa.ColumnElement[bool]:
+    return sa.and_(deliveries.c.id == claimed.id, deliveries.c.token == claimed.token)
 
 
 def _now() -> sa.ScalarSelect[datetime]:

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from store import dispatch, line, sharding, tallies, traces
+from store import deliveries, dispatch, line, sharding, tallies, traces
 from store.dispatch import Released
 from store.endings import end_if_finished
 from store.faults import TransactionOutrun
 from store.line import Newcomer
-from store.tables import DECIDED, FAILED, RUNNING, documents, jobs, results, retries
+from store.tables import DECIDED, FAILED, RUNNING, UNTOLD, documents, jobs, results, retries
 from store.views import owned, view
 from textmill.errors import JobNotEnded, JobNotFound, NothingToRetry
 from textmill.wire import ENDED_STATES, Job
@@ -69,6 +69,8 @@ def retry(tx: Connection, key_id: int, job_id: str, codes: Collection[str] | Non
     still_ended = sa.and_(mine, jobs.c.state.in_(ENDED_STATES), *unchanged)
     if tx.execute(sa.select(jobs.c.id).where(still_ended).with_for_update()).scalar() is None:
         raise TransactionOutrun  # by another retry, or a deletion
+    if tx.execute(sa.select(jobs.c.id).where(jobs.c.id == row.id, UNTOLD)).scalar() is not None:
+        deliveries.announce(tx, row.id)  # before the sweep has seen it; it will not any more
     again: dict[str, Any] = {
         "state": "queued",
         "cancelled": 0,

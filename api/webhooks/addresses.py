@@ -87,12 +87,13 @@ def checked(given: str, networks: Networks) -> str:
     url = _parsed(given)
     if url.scheme != "https" and not (url.scheme == "http" and networks):
         raise InvalidWebhook("webhook: the address has to begin with https://")
-    if not url.host.strip(".") or (url.port is not None and not 0 < url.port <= LARGEST_PORT):
+    host = url.raw_host.decode("ascii")  # `url.host` raises where the name is no IDN, though servers may have it
+    if not host.strip(".") or (url.port is not None and not 0 < url.port <= LARGEST_PORT):
         raise InvalidWebhook("webhook: the address names no host, or no port that there is")
     if url.userinfo or url.fragment:
         raise InvalidWebhook("webhook: the address may have neither user nor password nor a fragment")
     try:
-        address = ip_address(url.host)
+        address = ip_address(host)
     except ValueError:
         return str(url)
     if not permitted(address, networks):

@@ -8,8 +8,11 @@ its own affair. No proxy of the environment is used: it would resolve the name i
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -89,9 +92,11 @@ class _Ways(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         last: Exception | None = None
-        for address in self._looked_at(host, port)[:MOST_ADDRESSES]:
+        addresses = self._looked_at(host, port)[:MOST_ADDRESSES]
+        for tried, address in enumerate(addresses):
+            seconds = self.left() / (len(addresses) - tried)  # one that swallows packets leaves the others their share
             try:
-                return _Timed(self._tcp.connect_tcp(str(address), port, self.left()), self.left)
+                return _Timed(self._tcp.connect_tcp(str(address), port, seconds), self.left)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
         assert last is not None, "there is an address, or Forbidden was raised"
@@ -99,7 +104,7 @@ class _Ways(httpcore.NetworkBackend):
 
     def _looked_at(self, host: str, port: int) -> list[Address]:
         try:
-            found = list(dict.fromkeys(self._resolve(host, port)))
+            found = list(dict.fromkeys(self._resolved(host, port)))
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"no addresses of this name: {error}") from error
         good = [address for address in found if permitted(address, self._networks)]
@@ -110,6 +115,22 @@ class _Ways(httpcore.NetworkBackend):
             if not good:
                 raise Forbidden("public addresses are sent to by https:// alone")
         return good
+
+    def _resolved(self, host: str, port: int) -> list[Address]:
+        """In a thread, which is left to itself when the time is over: the system's resolver cannot be told an end."""
+        answer: Future[list[Address]] = Future()
+
+        def look() -> None:
+            try:
+                answer.set_result(self._resolve(host, port))
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is raised where the answer is waited for
+                answer.set_exception(error)
+
+        threading.Thread(target=look, name="webhooks look-up", daemon=True).start()
+        try:
+            return answer.result(self.left())
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout("the look-up of the name took too long") from error
 
     def left(self) -> float:
         """Seconds. Raises ReadTimeout where there are none."""
@@ -154,6 +175,15 @@ def _drop(body: Iterable[bytes]) -> None:
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
     for name, value in headers:
-        if name.lower() == b"retry-after" and value.isdigit() and len(value) < 8:
-            return float(value)
+        if name.lower() == b"retry-after":
+            return float(value) if value.isdigit() and len(value) < 8 else _until(value)
     return None
+
+
+def _until(date: bytes) -> float | None:
+    """Seconds until an HTTP date; None where it is none. Its two obsolete forms no server sends."""
+    try:
+        when = datetime.strptime(date.decode("ascii"), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -37,6 +37,15 @@ BUSY = (429, 503)
 
 DETAIL_CHARACTERS = 200
 
+LOOK_SECONDS = 0.1
+"""Between two looks at the database that found nothing: every job's end is heard, with a webhook or without."""
+
+RACES = 5
+"""Looks at once where other processes took what was due."""
+
+CUT_SHORT = 3
+"""Attempts beyond the schedule of which nobody said what came: one that ends its process each time is given up."""
+
 
 class Sender:
     """The threads, and what one of them does with a delivery."""
@@ -78,8 +87,11 @@ class Sender:
         while not self._stopping:
             with self._looking:  # one of them looks, so that idle threads ask nothing of the database
                 found = self._wait()
-            if found is not None:
-                self._deliver(*found)
+            try:
+                if found is not None:
+                    self._deliver(*found)
+            except Exception:  # whatever it is: the thread goes on with others, and this one is due again in its time
+                log.exception("a webhook failed")
 
     def _wait(self) -> tuple[Claimed, float] | None:
         """A delivery, and by when it has to be done; None: the process stops."""
@@ -93,19 +105,24 @@ class Sender:
                 if not away:
                     log.warning("webhooks are put off: %s", brief(error))
                 away = True
-            except (TextmillError, SQLAlchemyError):
+            except Exception:  # whatever it is: the next look may succeed
                 log.exception("looking for webhooks failed")
+            looked = time.monotonic()
             self._wake.wait(self._settings.webhook_poll_seconds)
+            time.sleep(max(0.0, looked + LOOK_SECONDS - time.monotonic()))
             self._wake.clear()
         return None
 
     def _claim(self) -> tuple[Claimed, float] | None:
-        if not self._store.read(deliveries.due):
-            return None
-        # From before the claim: whoever has it next comes after its end.
-        deadline = time.monotonic() + self._settings.webhook_seconds
-        claimed = self._store.write(deliveries.claim, self._held_seconds)
-        return None if claimed is None else (claimed, deadline)
+        for _ in range(RACES):
+            if not self._store.read(deliveries.due):
+                return None
+            # From before the claim: whoever has it next comes after its end.
+            deadline = time.monotonic() + self._settings.webhook_seconds
+            claimed = self._store.write(deliveries.claim, self._held_seconds)
+            if claimed is not None:
+                return claimed, deadline
+        return None
 
     def work(self) -> bool:
         """Send the delivery that is next. False: none is due."""
@@ -117,6 +134,9 @@ class Sender:
 
     def _deliver(self, claimed: Claimed, deadline: float) -> None:
         try:
+            if time.monotonic() >= deadline:  # the database took that long
+                self._store.write(deliveries.put_back, claimed)
+                return
             attempt, asked = self._attempt(claimed, deadline)
             again = self._again(claimed, attempt, asked)
             self._store.write(deliveries.note, claimed, attempt, again)
@@ -135,10 +155,12 @@ class Sender:
         start = time.monotonic()
 
         def made(outcome: Outcome, status: int | None = None, detail: str | None = None) -> Attempt:
-            # It may quote what a receiver sent: in characters that every database stores.
+            # In characters that every database stores.
             shown = None if detail is None else ascii(detail)[1:-1][:DETAIL_CHARACTERS]
             return Attempt(outcome, round(time.monotonic() - start, 3), status, shown)
 
+        if claimed.tries > 1 + len(self._settings.webhook_retries) + CUT_SHORT:
+            return made("timeout", detail="what came of the last attempts nobody said"), None
         if not secrets:
             return made("unsigned", detail="the key has no secret: POST /v1/webhooks/secrets"), None
         body = claimed.payload.encode()
@@ -149,7 +171,10 @@ class Sender:
             return made("forbidden", detail=str(error)), None
         except httpcore.TimeoutException:
             return made("timeout"), None
-        except (httpcore.NetworkError, httpcore.ProtocolError, ValueError) as error:
+        except httpcore.ProtocolError as error:
+            # Without its text, which quotes what a server of any kind has said.
+            return made("unreachable", detail=type(error).__name__), None
+        except (httpcore.NetworkError, ValueError) as error:
             # ValueError: a name that no certificate can have, such as one that begins with a dot.
             return made("unreachable", detail=f"{type(error).__name__}: {error}"), None
         return made(_outcome(answer), answer.status), answer.retry_after_seconds if answer.status in BUSY else None
@@ -157,10 +182,10 @@ class Sender:
     def _again(self, claimed: Claimed, attempt: Attempt, asked: float | None) -> float | None:
         """Seconds until the next attempt; None: there is none."""
         pauses = self._settings.webhook_retries
-        if attempt.outcome == "delivered" or attempt.status == GONE or claimed.tries >= len(pauses):
+        if attempt.outcome == "delivered" or attempt.status == GONE or claimed.tries > len(pauses):
             return None
         # Somewhat at random: deliveries that failed together do not come back together.
-        pause = pauses[claimed.tries] * random.uniform(1, 1.1)  # nosec B311 # no secret
+        pause = pauses[claimed.tries - 1] * random.uniform(1, 1.1)  # nosec B311 # no secret
         return max(pause, min(asked or 0.0, max(pauses)))
 
     def _say(self, claimed: Claimed, attempt: Attempt, again: float | None) -> None:

@@ -1,7 +1,8 @@
 """Somebody's Celery app that uses Textmill: what `celery -A tests.integration.celery_pipeline worker` serves.
 
 What its tasks are given they note in the app's Redis. `DIES` there: a process of the pool dies once, at the moment at
-which a job is complete on the server, and nothing of it has been said to the broker yet.
+which a job is complete on the server, and nothing of it has been said to the broker yet. `REFUSES`: the broker refuses
+the next message of a retry, once.
 """
 
 import os
@@ -11,14 +12,26 @@ from typing import Any
 import httpx
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from textmill import Client
 from textmill.contrib.celery import register
 
 NOTES = "notes"
 DIES = "dies"
+REFUSES = "refuses"
 
-app = Celery("pipeline")
+
+class Pipeline(Celery):
+    """Of whose messages one may be refused, as by a Redis that is full."""
+
+    def send_task(self, *args: Any, retries: int = 0, **options: Any) -> Any:
+        if retries and own_redis().getdel(REFUSES):
+            raise OperationalError("OOM command not allowed")
+        return super().send_task(*args, retries=retries, **options)
+
+
+app = Pipeline("pipeline")
 app.conf.broker_url = app.conf.result_backend = os.environ.get("PIPELINE_BROKER")  # a test sets it by itself
 
 

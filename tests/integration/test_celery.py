@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from store.session import Store, migrate
 from store.settings import StoreSettings
 from tests.conftest import ValkeyProcess, free_port
 from tests.integration import celery_pipeline
-from tests.integration.celery_pipeline import DIES, NOTES, make_texts, mill, note, note_error, submit_all
+from tests.integration.celery_pipeline import DIES, NOTES, REFUSES, make_texts, mill, note, note_error, submit_all
 from tests.integration.serving import serving, work
 from tests.integration.test_api_cli import Worker
 from tests.worker_process import HEALTHY, PATIENCE, ROOT, running, wait_until
@@ -197,10 +198,14 @@ def test_a_crash_makes_no_second_job_and_loses_none(pipeline: Pipeline) -> None:
     assert pipeline.redis.get(DIES) is None
     # Now the whole worker, at a moment at which the message is with it: not on the way, where Redis may lose it.
     pipeline.signal(signal.SIGSTOP)
-    while not all(any(waits in body for body in pipeline.messages()) for _ in range(5)):
+    for _ in range(20 * PATIENCE):
+        if all(any(waits in body for body in pipeline.messages()) for _ in range(5)):
+            break
         pipeline.signal(signal.SIGCONT)
+        time.sleep(0.05)
         pipeline.signal(signal.SIGSTOP)
     pipeline.kill_worker()
+    pipeline.redis.delete("unacked_mutex")  # it may have been about to give back what was not acknowledged
     for tag in pipeline.redis.zrange("unacked_index", 0, -1):
         pipeline.redis.zadd("unacked_index", {tag: 0})  # as if the visibility timeout were over
     pipeline.start_worker()
@@ -208,6 +213,16 @@ def test_a_crash_makes_no_second_job_and_loses_none(pipeline: Pipeline) -> None:
     pipeline.until_noted(job)
     assert set(pipeline.notes()) == {job}
     assert [found.id for found in pipeline.jobs_of(task)] == [job]
+
+
+def test_a_broker_that_refuses_a_message_ends_no_chain(pipeline: Pipeline) -> None:
+    pipeline.redis.set(REFUSES, "1")
+    result = chain(make_texts.s("a"), mill.run.s("summarization", **ECHO), note.s()).delay()
+    wait_until(lambda: pipeline.redis.get(REFUSES) is None, f"the task looks again\n{pipeline.said}")
+    job = pipeline.until_submitted(result.parent.id)
+    work(pipeline.store)
+    pipeline.until_noted(job)
+    assert [found.id for found in pipeline.jobs_of(result.parent.id)] == [job]
 
 
 def test_a_server_that_is_away_is_waited_for(pipeline: Pipeline) -> None:

@@ -42,6 +42,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def api(store: Store) -> Iterator[Running]:
     quick = {"webhook_networks": "127.0.0.1/32", "webhook_retries": "0,0", "webhook_poll_seconds": 0.02}
+    quick |= {"webhook_seconds": PATIENCE}
     with serving(store, **quick) as running:
         yield running
 
@@ -202,9 +203,13 @@ def test_a_run_has_a_webhook_too(api: Running, tmp_path: Path) -> None:
             cwd=tmp_path,
             env={**os.environ, "TEXTMILL_URL": api.url, "TEXTMILL_API_KEY": api.secret, "PYTHONPATH": str(ROOT)},
         )
-        until(lambda: work(api.store) > 0)
-        assert run.wait(PATIENCE) == 0
-        assert receiver.take().body
+        try:
+            until(lambda: work(api.store) > 0)
+            assert run.wait(PATIENCE) == 0
+            assert receiver.take().body
+        finally:
+            run.kill()
+            run.wait(PATIENCE)
 
 
 def test_a_process_that_is_killed_while_it_sends_loses_nothing(store: Store) -> None:
@@ -223,6 +228,7 @@ def test_a_process_that_is_killed_while_it_sends_loses_nothing(store: Store) -> 
                 process.communicate(timeout=PATIENCE)
                 change(store, table, table.c.uuid == first.id, due_at=db_time(-1))  # as if its time were over
                 quick = {"webhook_networks": "127.0.0.1/32", "webhook_poll_seconds": 0.02}
+                quick |= {"webhook_seconds": PATIENCE}
                 with serving(store, secret=key.strip(), **quick) as other:
                     second = receiver.take()
                     with Client(other.url, key) as again:
@@ -265,7 +271,9 @@ def test_the_receiver_of_the_examples(api: Running, mill: Client) -> None:
             work(api.store)
             assert process.stdout.readline().split() == [job.id, "completed", "1", "of", "1"]
             assert settled(job.deliveries).attempts[-1].status == 204
-            forged = httpx.post(url, content=b"{}", headers={"webhook-id": "msg_1", "webhook-timestamp": "1"})
+            forged = httpx.post(
+                url, content=b"{}", headers={"webhook-id": "msg_1", "webhook-timestamp": "1"}, timeout=PATIENCE
+            )
             assert forged.status_code == 400
         finally:
             process.kill()

@@ -68,6 +68,8 @@ def test_what_is_refused_at_the_door(given: str) -> None:
         ("https://example.org", "https://example.org"),
         ("https://example.org:8443/a?token=b", "https://example.org:8443/a?token=b"),
         ("https://bücher.example/ä", "https://xn--bcher-kva.example/%C3%A4"),
+        ("https://xn--a/", "https://xn--a/"),
+        ("https://xn--i-7iq.ws/", "https://xn--i-7iq.ws/"),
         ("https://8.8.8.8/", "https://8.8.8.8/"),
         ("https://[2606:4700::1111]/", "https://[2606:4700::1111]/"),
     ],

@@ -5,10 +5,12 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from celery import Celery, Task
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from textmill.client import Client, Job
 from textmill.errors import InvalidRequest, JobClosed, JobFailed, TextmillError
@@ -102,11 +104,16 @@ class _Following:
     def again(self, task: "Task[..., str]") -> Iterator[None]:
         """What may pass (a server that restarts, a limit that is reached) is tried again by a new message."""
         try:
-            yield
-        except TextmillError as error:
-            if not error.retry or _alone(task):
-                raise
-            raise task.retry(countdown=self._pause(task), exc=error) from error
+            try:
+                yield
+            except TextmillError as error:
+                if not error.retry or _alone(task):
+                    raise
+                raise task.retry(countdown=self._pause(task), exc=error) from error
+        except Reject as refused:
+            # By the broker, of the new message. Celery would drop the old one as well, and with it the chain.
+            time.sleep(self._first)  # it comes back at once
+            raise Reject(refused.reason, requeue=True) from refused
 
     def submitted(self, task: "Task[..., str]", documents: object, name: str, asked: Mapping[str, Any]) -> str:
         """The id of the job of this Celery task, with all its documents. The same task has the same job, however often
@@ -122,11 +129,15 @@ class _Following:
         if job.info.open:
             try:
                 job.upload([tuple(one) if isinstance(one, list) else one for one in documents])  # JSON has no tuples
+                job.close()
             except TextmillError as error:
                 if not error.retry:
                     job.cancel()
                 raise
-            job.close()
+            except SoftTimeLimitExceeded:  # no message follows, so nobody goes on with it
+                with contextlib.suppress(TextmillError):
+                    job.cancel()
+                raise
         elif job.counts.total != len(documents):
             raise JobClosed(f"job {job.id} took {job.counts.total} of {len(documents)} documents, and was closed then")
         return job.id

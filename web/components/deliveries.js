@@ -19,6 +19,7 @@ class Deliveries extends HTMLElement {
     const now = JSON.stringify([job.webhook, job.finished_at]);
     if (this.hidden || now === this.drawn) return;
     this.drawn = this.seen = now;
+    this.shown = null;
     this.path = encodeURIComponent(job.id);
     this.trouble = h("div");
     this.list = h("ul.codes");
@@ -28,18 +29,37 @@ class Deliveries extends HTMLElement {
 
   /** Looks, and looks again when the next attempt is due: until none is, or the job runs again. */
   async follow(now) {
-    try {
-      while (this.seen === now) {
+    let failed = false;
+    while (this.seen === now) {
+      let due = [0];
+      try {
         const { deliveries } = await get(`/v1/jobs/${this.path}/deliveries`, {}, this.signal);
         if (this.seen !== now) return;
-        put(this.list, deliveries.slice(0, SHOWN).map((delivery) => this.line(delivery)));
-        const due = deliveries.filter(({ state }) => state === "pending").map((delivery) => new Date(delivery.next_attempt_at) - Date.now());
-        if (due.length === 0) return;
-        await pause(Math.max(EVERY, Math.min(...due)), this.signal);
+        if (failed) put(this.trouble);
+        failed = false;
+        this.show(deliveries.slice(0, SHOWN));
+        due = deliveries.filter(({ state }) => state === "pending").map((delivery) => new Date(delivery.next_attempt_at) - Date.now());
+      } catch (error) {
+        if (this.signal.aborted || this.seen !== now) return;
+        put(this.trouble, complaint(error));
+        if (error.status < 500) return; // it will not be otherwise
+        failed = true;
       }
-    } catch (error) {
-      if (!this.signal.aborted) put(this.trouble, complaint(error));
+      if (due.length === 0) return;
+      try {
+        await pause(Math.max(EVERY, Math.min(...due)), this.signal);
+      } catch {
+        return; // the view was left
+      }
     }
+  }
+
+  /** Drawn only when they have changed: who is about to press a button finds it where it was. */
+  show(deliveries) {
+    const now = JSON.stringify(deliveries);
+    if (now === this.shown) return;
+    this.shown = now;
+    put(this.list, deliveries.map((delivery) => this.line(delivery)));
   }
 
   line({ id, type, state, attempts, created_at, next_attempt_at }) {

@@ -173,11 +173,22 @@ class List {
 
   /** Asks for the first page again and again. Rows stay where they are: they may have the focus. */
   async lookAgain(signal) {
-    for (;;) {
+    for (let failed = false; ; ) {
       await pause(EVERY, signal);
       const { chosen } = this;
-      const { jobs, next_cursor } = await get("/v1/jobs", { ...asQuery(chosen), limit: PAGE }, signal);
+      let page;
+      try {
+        page = await get("/v1/jobs", { ...asQuery(chosen), limit: PAGE }, signal);
+      } catch (error) {
+        if (signal.aborted || error.status < 500) throw error;
+        put(this.trouble, complaint(error)); // it may pass: the next look says more
+        failed = true;
+        continue;
+      }
+      if (failed) put(this.trouble);
+      failed = false;
       if (chosen !== this.chosen) continue;
+      const { jobs, next_cursor } = page;
       for (const job of jobs) this.heard(job);
       const found = new Set(jobs.map(({ id }) => id));
       const oldest = next_cursor === null ? -Infinity : Date.parse(jobs.at(-1)?.created_at);
