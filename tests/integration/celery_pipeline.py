@@ -2,7 +2,7 @@
 
 What its tasks are given they note in the app's Redis. `DIES` there: a process of the pool dies once, at the moment at
 which a job is complete on the server, and nothing of it has been said to the broker yet. `REFUSES`: the broker refuses
-the next message of a retry, once.
+the next message of a retry, once. `HURRIES`: the soft time limit of a task comes at the upload of its documents.
 """
 
 import os
@@ -20,6 +20,7 @@ from textmill.contrib.celery import register
 NOTES = "notes"
 DIES = "dies"
 REFUSES = "refuses"
+HURRIES = "hurries"
 
 
 class Pipeline(Celery):
@@ -43,6 +44,8 @@ class Mortal(httpx.HTTPTransport):
     """A connection that takes its process along."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/documents") and own_redis().getdel(HURRIES):
+            os.kill(os.getpid(), signal.SIGUSR1)  # as the pool does
         answer = super().handle_request(request)
         if request.url.path.endswith("/close") and own_redis().getdel(DIES):
             os.kill(os.getpid(), signal.SIGKILL)

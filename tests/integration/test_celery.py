@@ -14,13 +14,24 @@ from pathlib import Path
 import pytest
 import redis
 from celery import chain, chord
+from celery.exceptions import SoftTimeLimitExceeded
 
 from store import catalogue, keys
 from store.session import Store, migrate
 from store.settings import StoreSettings
 from tests.conftest import ValkeyProcess, free_port
 from tests.integration import celery_pipeline
-from tests.integration.celery_pipeline import DIES, NOTES, REFUSES, make_texts, mill, note, note_error, submit_all
+from tests.integration.celery_pipeline import (
+    DIES,
+    HURRIES,
+    NOTES,
+    REFUSES,
+    make_texts,
+    mill,
+    note,
+    note_error,
+    submit_all,
+)
 from tests.integration.serving import serving, work
 from tests.integration.test_api_cli import Worker
 from tests.worker_process import HEALTHY, PATIENCE, ROOT, running, wait_until
@@ -181,6 +192,11 @@ def test_what_is_refused_is_raised_and_leaves_no_open_job(pipeline: Pipeline) ->
     with pytest.raises(InvalidRequest, match="cannot be stored"):
         wrong.parent.get(timeout=PATIENCE)
     assert [job.state for job in pipeline.jobs_of(wrong.parent.id)] == ["cancelled"]
+    pipeline.redis.set(HURRIES, "1")
+    late = chain(make_texts.s("fine"), mill.run.s("summarization", **ECHO), note.s()).delay()
+    with pytest.raises(SoftTimeLimitExceeded):
+        late.parent.get(timeout=PATIENCE)
+    assert [job.state for job in pipeline.jobs_of(late.parent.id)] == ["cancelled"]
     no_list = chain(note.s("a text"), mill.run.s("summarization", **ECHO)).delay()
     with pytest.raises(InvalidRequest, match="a list of documents, and not a str"):
         no_list.get(timeout=PATIENCE)

@@ -143,8 +143,8 @@ def test_an_end_that_a_process_of_the_previous_release_brought_about_is_told(
     store.write(jobs.cancel, key_id, retried.id)
     store.write(lambda tx: tx.execute(sa.delete(table)))
     for job in (old, retried):
-        ended = {"state": "cancelled", "finished_at": db_time(), "webhook_owed": True}
-        change(store, jobs_table, jobs_table.c.uuid == job.id, **ended)
+        by_old = {"state": "cancelled", "finished_at": db_time(), "webhook_owed": True}
+        change(store, jobs_table, jobs_table.c.uuid == job.id, **by_old)
     store.write(jobs.retry, key_id, retried.id, None)
     while store.write(deliveries.adopt):
         pass

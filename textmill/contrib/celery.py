@@ -113,7 +113,7 @@ class _Following:
         except Reject as refused:
             # By the broker, of the new message. Celery would drop the old one as well, and with it the chain.
             time.sleep(self._first)  # it comes back at once
-            raise Reject(refused.reason, requeue=True) from refused
+            raise Reject(refused.args[0], requeue=True) from refused
 
     def submitted(self, task: "Task[..., str]", documents: object, name: str, asked: Mapping[str, Any]) -> str:
         """The id of the job of this Celery task, with all its documents. The same task has the same job, however often
