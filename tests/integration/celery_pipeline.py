@@ -2,7 +2,8 @@
 
 What its tasks are given they note in the app's Redis. `DIES` there: a process of the pool dies once, at the moment at
 which a job is complete on the server, and nothing of it has been said to the broker yet. `REFUSES`: the broker refuses
-the next message of a retry, once. `HURRIES`: the soft time limit of a task comes at the upload of its documents.
+as many messages of a retry as are in this list. `HURRIES`: the soft time limit of a
+task comes at the upload of its documents.
 """
 
 import os
@@ -27,7 +28,7 @@ class Pipeline(Celery):
     """Of whose messages one may be refused, as by a Redis that is full."""
 
     def send_task(self, *args: Any, retries: int = 0, **options: Any) -> Any:
-        if retries and own_redis().getdel(REFUSES):
+        if retries and own_redis().lpop(REFUSES):
             raise OperationalError("OOM command not allowed")
         return super().send_task(*args, retries=retries, **options)
 

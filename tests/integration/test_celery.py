@@ -36,6 +36,7 @@ from tests.integration.serving import serving, work
 from tests.integration.test_api_cli import Worker
 from tests.worker_process import HEALTHY, PATIENCE, ROOT, running, wait_until
 from textmill import Client, wire
+from textmill.contrib.celery import TRIES
 from textmill.errors import InvalidRequest, JobFailed
 
 ECHO = {"model": "echo"}
@@ -231,10 +232,11 @@ def test_a_crash_makes_no_second_job_and_loses_none(pipeline: Pipeline) -> None:
     assert [found.id for found in pipeline.jobs_of(task)] == [job]
 
 
-def test_a_broker_that_refuses_a_message_ends_no_chain(pipeline: Pipeline) -> None:
-    pipeline.redis.set(REFUSES, "1")
+@pytest.mark.parametrize("refusals", [1, TRIES], ids=["passing", "longer than the slot is held"])
+def test_a_broker_that_refuses_messages_ends_no_chain(pipeline: Pipeline, refusals: int) -> None:
+    pipeline.redis.rpush(REFUSES, *["1"] * refusals)
     result = chain(make_texts.s("a"), mill.run.s("summarization", **ECHO), note.s()).delay()
-    wait_until(lambda: pipeline.redis.get(REFUSES) is None, f"the task looks again\n{pipeline.said}")
+    wait_until(lambda: pipeline.redis.llen(REFUSES) == 0, f"the task looks again\n{pipeline.said}")
     job = pipeline.until_submitted(result.parent.id)
     work(pipeline.store)
     pipeline.until_noted(job)

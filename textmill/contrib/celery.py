@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 2.0
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 60.0
 
+TRIES = 6
+"""Of a message that the broker refuses, in the slot: for about a minute. Then it gets the one of before back."""
+
 
 class Tasks(NamedTuple):
     """What `register` adds to an app."""
@@ -104,16 +107,11 @@ class _Following:
     def again(self, task: "Task[..., str]") -> Iterator[None]:
         """What may pass (a server that restarts, a limit that is reached) is tried again by a new message."""
         try:
-            try:
-                yield
-            except TextmillError as error:
-                if not error.retry or _alone(task):
-                    raise
-                raise task.retry(countdown=self._pause(task), exc=error) from error
-        except Reject as refused:
-            # By the broker, of the new message. Celery would drop the old one as well, and with it the chain.
-            time.sleep(self._first)  # it comes back at once
-            raise Reject(refused.args[0], requeue=True) from refused
+            yield
+        except TextmillError as error:
+            if not error.retry or _alone(task):
+                raise
+            raise self._next(task, exc=error) from error
 
     def submitted(self, task: "Task[..., str]", documents: object, name: str, asked: Mapping[str, Any]) -> str:
         """The id of the job of this Celery task, with all its documents. The same task has the same job, however often
@@ -152,8 +150,21 @@ class _Following:
             job.wait()
         if not job.ended:
             # A countdown: the message lies with the worker until then, and the slot is somebody else's.
-            raise task.retry(countdown=self._pause(task), **changed)
+            raise self._next(task, **changed)
         return _judged(job, max_failed)
+
+    def _next(self, task: "Task[..., str]", **changed: Any) -> Exception:
+        """What to raise when the new message is out. A broker may refuse it (full, failing over): Celery would drop the
+        old one as well then, and with it the chain. Giving it back at once is no way out: a Redis that is full refuses
+        that, too, and the worker ends of it.
+        """
+        for number in range(TRIES):
+            try:
+                return task.retry(countdown=self._pause(task), throw=False, **changed)
+            except Reject as error:
+                refused = error
+                time.sleep(min(self._longest, self._first * 2.0**number))
+        return Reject(refused.args[0], requeue=True)
 
     def _pause(self, task: "Task[..., str]") -> float:
         return min(self._longest, self._first * 2.0 ** min(task.request.retries, 30))
