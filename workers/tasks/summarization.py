@@ -71,7 +71,8 @@ class SummarizationPlan(GeneratingPlan):
         source = codec.read(item.payload[self.route.before :]).strip()
         first = next(sentences.split(source, self.route.source_lang), "").strip()
         ids = codec.encode(first)
-        most = max(1, item.group.max_length - 2)
+        settings: Any = item.group
+        most = max(1, settings.max_length - 2)
         return first if len(ids) <= most else codec.read(ids[:most]).strip()
 
     def _is_cut(self, output: Generated) -> bool:
