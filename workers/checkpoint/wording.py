@@ -23,8 +23,8 @@ from workers.text import faithful
 Ids = NDArray[np.int64]
 
 SPELLINGS = 100_000
-"""Words whose spellings a vocabulary remembers: those of the texts of several batches, with all of their forms. One takes
-2 kB; texts that are at work have their own."""
+"""Words whose spellings a vocabulary remembers: those of the texts of several batches, in all of their forms. One
+takes 2 kB; texts that are at work have their own."""
 
 
 OTHER = " "
