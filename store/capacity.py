@@ -14,6 +14,9 @@ from store.session import db_time, settings_of
 from store.settings import StoreSettings
 from store.tables import LEASED, OUT, STAYS, jobs, shards, speeds, workers
 
+MOST_BATCH_BITES, MOST_BATCH_WINDOWS = 8, 4
+"""A batch that takes longer by the speed that is known counts for so many times a shard's seconds, and a window's."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -46,12 +49,14 @@ def bite(speed: float | None, settings: StoreSettings, batch: float = 0) -> int:
     """Characters in one shard of a model with this speed (characters a second of one worker; None: not known), of which
     so many fill a batch (0: not known).
 
-    Never less than a batch, however slow: who runs batches that are not full seems slow, and smaller shards would leave
-    even less to fill them with, for as long as the job runs.
+    Not less than a batch: who runs batches that are not full seems slow by a factor, and smaller shards would leave
+    even less to fill them with, for as long as the job runs. But at most `MOST_BATCH_BITES` times the seconds, as where
+    a batch takes a slow processor a minute.
     """
     if speed is None:
         return min(settings.first_shard_characters, settings.shard_characters)
-    return min(max(1, int(speed * settings.shard_seconds), int(batch)), settings.shard_characters)
+    of_time = speed * settings.shard_seconds
+    return min(max(1, int(of_time), int(min(batch, MOST_BATCH_BITES * of_time))), settings.shard_characters)
 
 
 def window(model: str, speed: float | None, servers: Sequence[Server], out: Out, settings: StoreSettings) -> Window:
@@ -63,7 +68,7 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     if not mine:
         return found
     usual = size / settings.shard_seconds if speed is None else speed
-    # Batches must be filled, however slow they are: see `bite`.
+    # Batches must be filled, slow as they are: see `bite`.
     full = settings.release_batches / settings.release_seconds
     # A process with one slot runs one shard, and one waits for it.
     slots = sum(max(2, server.slots) for server in mine)
@@ -76,9 +81,9 @@ def window(model: str, speed: float | None, servers: Sequence[Server], out: Out,
     found.shards = max(allowed, found.least) if busy <= {model} else allowed
     is_alone = busy <= {model} and len(out.keys) <= 1
     seconds = settings.release_alone_seconds if is_alone else settings.release_seconds
-    found.characters = seconds * sum(
-        max(server.speeds.get(model, usual), full * server.batches.get(model, 0)) for server in mine
-    )
+    for server in mine:
+        speed = server.speeds.get(model, usual)
+        found.characters += seconds * max(speed, min(full * server.batches.get(model, 0), MOST_BATCH_WINDOWS * speed))
     found.out_characters = out.counted(found.characters)
     return found
 
@@ -99,8 +104,9 @@ def read_bite(tx: Connection, model: str) -> int:
 
 
 def batch(model: str, servers: Sequence[Server]) -> float:
-    """Characters that fill a batch of the model in each of the live workers; 0 where none knows."""
-    return min((server.batches[model] for server in servers if model in server.batches), default=0)
+    """Characters that fill a batch of the model in each of the live workers that serve it; 0 where none knows."""
+    known = (server.batches[model] for server in servers if model in server.models and model in server.batches)
+    return min(known, default=0)
 
 
 def live(tx: Connection) -> list[Server]:

@@ -48,7 +48,8 @@ class StoreSettings(BaseSettings):
 
     shard_seconds: float = Field(default=1, gt=0)
     """A shard is a bite of about so many seconds of one worker process, by the speed it has shown with the model, and
-    never less than what fills a batch. A shard is what one Celery message, one lease and one lost worker are about."""
+    not less than what fills a batch, up to eight times the seconds. A shard is what one Celery message, one lease and
+    one lost worker are about."""
 
     shard_characters: int = Field(default=131_072, ge=1)
     """Characters of text in one shard, at most, however fast workers are. A longer document is a shard of its own."""
@@ -75,7 +76,8 @@ class StoreSettings(BaseSettings):
 
     release_batches: float = Field(default=4, ge=0)
     """But at least so many full batches of each live worker process, and more by the same factor while only one key has
-    something out: batches that nothing fills make a slow worker slower still. 0: time alone decides."""
+    something out, up to four times the seconds: batches that nothing fills make a slow worker slower still. 0: time
+    alone decides."""
 
     slot_reserve: float = Field(default=0.4, ge=0, lt=1)
     """Share of the live task slots that no job fills: in them a newcomer's first shard starts at once."""

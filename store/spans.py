@@ -72,14 +72,17 @@ class Spans(Traces):
     def request(
         self, method: str, path: str, scheme: str, headers: Mapping[str, str]
     ) -> Iterator[Callable[[str | None, int | None], None]]:
-        """In the trace of the client, where it says one. The query is left out: producers search for what is theirs."""
+        """In the trace of the client, where it says one. The query is left out, and the path where a route is known:
+        producers' searches and names of documents are theirs."""
         known = method if method in METHODS else "_OTHER"
-        attributes = {"http.request.method": known, "url.path": path, "url.scheme": scheme}
+        attributes = {"http.request.method": known, "url.scheme": scheme}
         name = known if known in METHODS else "HTTP"
         span = self._tracer.start_span(name, _w3c.extract(headers), SpanKind.SERVER, attributes)
 
         def ended(route: str | None, status: int | None) -> None:
-            if route is not None:
+            if route is None:
+                span.set_attribute("url.path", path)
+            else:
                 span.update_name(f"{name} {route}")
                 span.set_attribute("http.route", route)
             if status is not None:

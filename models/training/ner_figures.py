@@ -113,7 +113,8 @@ def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
     chunks = sorted(test, key=lambda c: hashlib.md5(c["text"].encode()).digest())
     labelled = [c | {"part": part_of(c)} for c in chunks + list(ner_names.sentences(unseen, True, EXACT, seed=3))]
     taken = Counter[str]()
-    kept = [c for c in labelled if taken.update([c["part"]]) or taken[c["part"]] <= (EXACT if c["part"] == "templates" else TAUGHT)]
+    most = {"templates": EXACT}
+    kept = [c for c in labelled if taken.update([c["part"]]) or taken[c["part"]] <= most.get(c["part"], TAUGHT)]
     data = "".join(json.dumps(c, ensure_ascii=False) + "\n" for c in kept).encode()
     TEST.write_bytes(bz2.compress(data))
 

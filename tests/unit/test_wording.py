@@ -87,6 +87,18 @@ def test_a_word_may_be_spelled_in_any_way_but_not_begun_without_an_end() -> None
     assert following(" wre", "ck", " wre", "ck") == {"", " lib", " library", "."}, "not a third time"
 
 
+def test_in_scripts_without_spaces_each_character_is_a_word() -> None:
+    vocabulary = ["", "", "我们", "的", "a", " a", "他", "。"]
+    wording = Wording(Pieces(vocabulary, [END]), "我的们a。")
+    assert wording.following(wording.state([])).tolist() == [2, 3, 4, 5, 7], "nor may a text of nothing end"
+    for said in ([2], [3], [2, 3], [3, 4], [2, 7]):
+        assert END in wording.following(wording.state(said)), said
+        assert wording.trimmed(said) == said
+    assert wording.against([2, 3, 5, 2, END]) == []
+    assert wording.against([2, 6, END])
+    assert faithful.words("我用C++ 们") == ["我", "用", "C", "们"]
+
+
 def test_signs_that_the_text_does_not_have() -> None:
     vocabulary = ["", "", " c", "++", "-", "."]
     with_sign = Wording(Pieces(vocabulary, [END]), "C++ code")

@@ -20,8 +20,9 @@ class NerOptions(TaskOptions):
     min_score: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     """Only entities with at least this score are reported."""
     names_only: bool | None = None
-    """An entity has a letter, and no punctuation at its ends ("8" and "." are none). The dot of an abbreviation, the
-    marks of C++ and C#, and a bracket that is opened inside stay. Not with the strategy `none`."""
+    """An entity has a letter, and no punctuation at its ends ("8" and "." are none: names that are numbers are lost).
+    The dot of an abbreviation, the one before .NET, the marks of C++ and C#, and a bracket that is opened inside stay.
+    Not with the strategy `none`."""
 
 
 class Entity(Wire):

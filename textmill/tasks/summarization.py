@@ -12,7 +12,9 @@ class SummarizationOptions(GenerationOptions):
 
     faithful: bool | None = None
     """Summaries are made of words of the text, in other inflections too, and of English function words, none of them
-    three times in a row. For texts in English: of another language only the text's words are left."""
+    three times in a row. For texts in English: of another language only the text's words are left, of scripts
+    without spaces between words its characters. Where nothing faithful is said, the summary is the text's first
+    sentence, and told to be truncated."""
     reduce: Literal["generate", "choose"] | None = None
     """What becomes of a text that is too long: the summaries of its parts are summarized (`generate`), or the one that
     has most in common with all parts is the summary (`choose`), for models that know paragraphs and no lists of

@@ -23,8 +23,8 @@ class TranslationOptions(GenerationOptions):
     """Language to translate to, likewise."""
     copy_identifiers: bool | None = None
     """Identifiers come out as they went in: addresses, paths, file names, versions, options, variables, calls, code
-    between backticks, names in braces or with digits, underscores or capitals inside. A sentence that is nothing else
-    is copied."""
+    between backticks, names in braces or with digits, underscores or capitals inside; all of ASCII, and no decimals
+    ("3.5"), times or ordinals. A sentence that is nothing else is copied."""
 
 
 class TranslationOutput(Wire):

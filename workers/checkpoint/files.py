@@ -53,7 +53,9 @@ class EncoderDecoderFiles(CheckpointFiles):
     @cached_property
     def _pieces(self) -> Pieces:
         ends = self._base.eos_token_id
-        return Pieces(self.codec.surfaces(), ends if isinstance(ends, list) else [] if ends is None else [ends])
+        # A tokenizer may have more tokens than its model can say.
+        surfaces = self.codec.surfaces()[: getattr(self._config, "vocab_size", None)]
+        return Pieces(surfaces, ends if isinstance(ends, list) else [] if ends is None else [ends])
 
 
 class EncoderFiles(CheckpointFiles):

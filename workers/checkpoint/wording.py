@@ -22,12 +22,13 @@ from workers.text import faithful
 
 Ids = NDArray[np.int64]
 
-SPELLINGS = 20_000
-"""Words whose spellings a vocabulary remembers: the words of the texts that a worker has at a time, and many more."""
+SPELLINGS = 100_000
+"""Words whose spellings a vocabulary remembers: those of the texts of several batches, in all of their forms. One
+takes 2 kB; texts that are at work have their own."""
 
 
 OTHER = " "
-"""Stands for a word that is none of a text's."""
+"""Stands for a word that is none of those that letters make."""
 
 
 class State(NamedTuple):
@@ -48,8 +49,10 @@ class Move(NamedTuple):
 
     ends: bool
     signs: str
-    """What it has that is part of no word; spaces left out."""
+    """What it has that is part of no word, or a word by itself; spaces left out."""
     letters: str
+    alone: bool = False
+    """Whether some of the signs are words by themselves."""
 
 
 class Spelling(NamedTuple):
@@ -122,7 +125,8 @@ class Wording:
         self._signs = faithful.PUNCTUATION | faithful.signs(text)
         self._allowed = faithful.allowed(text)
         spellings = ((word, pieces.spelling(word)) for word in sorted(self._allowed))
-        self._words = [word for word, spelling in spellings if spelling.opening or spelling.signed or spelling.joined]
+        self._spellings = {word: one for word, one in spellings if one.opening or one.signed or one.joined}
+        self._words = list(self._spellings)
         self._outside: dict[str, frozenset[int]] = {}
         self._states: dict[tuple[int, ...], State] = {(): State()}
         self._next: dict[tuple[str, str, str, int, bool], Ids] = {}
@@ -145,6 +149,8 @@ class Wording:
         word, last, before = state.word, state.last, state.before
         if move.ends and word:
             word, last, before = "", word.casefold(), last
+        if move.alone:
+            last, before = OTHER, ""
         return State(word + move.letters, last, before, token, token == state.token)
 
     def following(self, state: State) -> Ids:
@@ -178,14 +184,14 @@ class Wording:
             if not whole.startswith(word):
                 break
             if not third or whole.casefold() != third:
-                spelling = self._pieces.spelling(whole)
+                spelling = self._spellings[whole]
                 yield from self._pieces.onward(whole, len(word), spelling.good) if word else spelling.joined
 
     def _between(self, third: str) -> frozenset[int]:
         """Tokens that end a word: signs, and what begins any word but `third`."""
         if (found := self._outside.get(third)) is not None:
             return found
-        spellings = [self._pieces.spelling(word) for word in self._words if word.casefold() != third]
+        spellings = [spelling for word, spelling in self._spellings.items() if word.casefold() != third]
         signed = [token for one in spellings for token, signs in one.signed if self._signs.issuperset(signs)]
         tokens = frozenset(self._sign_tokens).union(signed, *(one.opening for one in spellings))
         return self._outside.setdefault(third, tokens)
@@ -193,7 +199,7 @@ class Wording:
     @cached_property
     def sayable(self) -> frozenset[int]:
         """All tokens that may follow something, ends included."""
-        inside = (self._pieces.spelling(word).inside for word in self._words)
+        inside = (spelling.inside for spelling in self._spellings.values())
         return self._pieces.ends.union(self._between(""), *inside)
 
     def against(self, ids: Sequence[int]) -> list[list[int]]:
@@ -259,7 +265,7 @@ def _move(surface: str) -> Move | None:
     signs, letters = surface[:start], surface[start:]
     if not surface or "\ufffd" in surface or any(map(faithful.in_word, signs)):
         return None
-    return Move(bool(signs), "".join(signs.split()), letters)
+    return Move(bool(signs), "".join(signs.split()), letters, any(map(faithful.is_word, signs)))
 
 
 def trimmed(found: Sequence[Generated], wordings: Sequence[Wording]) -> list[Generated]:

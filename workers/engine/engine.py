@@ -213,7 +213,7 @@ class _Run:
             lambda: self._pass(items), self._runner.backend.fault, lambda fault: self._log(fault, items)
         )
         seconds = time.monotonic() - started
-        engine.inbox.speeds.ran(self._runner.spec.name, seconds, tokens)
+        engine.inbox.speeds.ran(self._runner.spec.name, model, seconds, tokens)
         if failure is not None:
             if failure.fault is Fault.FATAL:
                 engine._exit(EXIT_FATAL)

@@ -8,10 +8,11 @@ HALF_LIFE = 10.0
 
 
 class _Work:
-    __slots__ = ("characters", "seconds", "tokens")
+    __slots__ = ("characters", "runner", "seconds", "tokens")
 
     def __init__(self) -> None:
         self.characters = self.seconds = self.tokens = 0.0
+        self.runner = ""
 
 
 class Speeds:
@@ -21,10 +22,11 @@ class Speeds:
         self._lock = threading.Lock()
         self._work: dict[str, _Work] = {}
 
-    def ran(self, model: str, seconds: float, tokens: int) -> None:
-        """The engine ran the model for so long, on so many tokens (of all rows, without padding)."""
+    def ran(self, model: str, runner: str, seconds: float, tokens: int) -> None:
+        """The engine ran the model for so long, on so many tokens (of all rows, without padding), by this runner."""
         with self._lock:
             work = self._work.setdefault(model, _Work())
+            work.runner = runner
             faded = 0.5 ** (seconds / HALF_LIFE)
             work.characters *= faded
             work.seconds = work.seconds * faded + seconds
@@ -49,7 +51,11 @@ class Speeds:
             }
 
     def batches(self, full: Callable[[str], int]) -> Mapping[str, float]:
-        """Characters that a full batch holds, of the same models. full: its tokens."""
+        """Characters that a full batch holds, of the same models. full: its tokens, by the runner that ran last."""
         with self._lock:
-            known = [(model, work.characters / work.tokens) for model, work in self._work.items() if work.tokens > 0]
-        return {model: full(model) * of_a_token for model, of_a_token in known if of_a_token > 0}
+            known = [
+                (model, work.runner, work.characters / work.tokens)
+                for model, work in self._work.items()
+                if work.tokens > 0
+            ]
+        return {model: full(runner) * of_a_token for model, runner, of_a_token in known if of_a_token > 0}

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workers.kinds import Generated, GenerationSettings, Pair
-from workers.runner import NO_FIELDS, Fields, Outcome, Prepared
+from workers.runner import NO_FIELDS, Fields, Item, Outcome, Prepared
 from workers.tasks.generating import GeneratingPlan, GeneratingRule, Route
-from workers.text import reduce
+from workers.text import reduce, sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class SummarizationPlan(GeneratingPlan):
         route = self.route
         if memo.ready is not None:
             return Outcome({"summary_text": memo.ready}, prepared.input_tokens, 0, prepared.pieces, memo.truncated)
-        texts = [route.codec.decode(output.ids).strip() for output in outputs]
+        texts = [self._said(item, output) for item, output in zip(prepared.items, outputs, strict=True)]
         if not memo.map_round:
-            truncated = memo.truncated or outputs[0].hit_limit
+            truncated = memo.truncated or self._is_cut(outputs[0])
             return Outcome(
                 {"summary_text": texts[0]}, prepared.input_tokens, len(outputs[0].ids), prepared.pieces, truncated
             )
@@ -61,10 +61,27 @@ class SummarizationPlan(GeneratingPlan):
         following = replace(memo, tokens=tokens, truncated=truncated)
         return self._round(following, text, ids, prepared.input_tokens, prepared.pieces)
 
+    def _said(self, item: Item, output: Generated) -> str:
+        """What the model says of an item. Where nothing of that was faithful, the item's first sentence, or as many
+        tokens of it as the model might have said: an empty summary would pass for an answer."""
+        codec = self.route.codec
+        said = codec.decode(output.ids).strip()
+        if said or self.settings.faithful is None:
+            return said
+        source = codec.read(item.payload[self.route.before :]).strip()
+        first = next(sentences.split(source, self.route.source_lang), "").strip()
+        ids = codec.encode(first)
+        settings: Any = item.group
+        most = max(1, settings.max_length - 2)
+        return first if len(ids) <= most else codec.read(ids[:most]).strip()
+
+    def _is_cut(self, output: Generated) -> bool:
+        return output.hit_limit or (self.settings.faithful is not None and not output.ids)
+
     def _chosen(self, prepared: Prepared, texts: Sequence[str], outputs: Sequence[Generated]) -> Outcome:
         chunks = [self.route.codec.read(item.payload[self.route.before :]) for item in prepared.items]
         best = reduce.central(texts, chunks)
-        tokens, truncated = len(outputs[best].ids), outputs[best].hit_limit
+        tokens, truncated = len(outputs[best].ids), self._is_cut(outputs[best])
         return Outcome({"summary_text": texts[best]}, prepared.input_tokens, tokens, prepared.pieces, truncated)
 
     def _round(self, memo: _Memo, text: str, ids: list[int], input_tokens: int, pieces: int) -> Prepared:

@@ -45,7 +45,7 @@ class _Memo:
     """Translations by sentence."""
     output_tokens: int = 0
     truncated: bool = False
-    """So far, of the rounds before."""
+    """Whether the length limit cut one of these translations."""
 
 
 class TranslationPlan(GeneratingPlan):
@@ -109,6 +109,7 @@ class TranslationPlan(GeneratingPlan):
         done = dict(memo.done)
         following: list[_Try] = []
         items: list[Item] = []
+        truncated = memo.truncated
         for attempt in memo.tries:
             sentence = memo.sentences[attempt.sentence]
             said = "".join([translated[part] if isinstance(part, int) else part for part in attempt.parts])
@@ -117,8 +118,8 @@ class TranslationPlan(GeneratingPlan):
                 following.append(self._again(attempt, sentence, items))
             else:
                 done[attempt.sentence] = kept
+                truncated |= any(outputs[part].hit_limit for part in attempt.parts if isinstance(part, int))
         tokens = memo.output_tokens + sum([len(output.ids) for output in outputs])
-        truncated = memo.truncated or any(output.hit_limit for output in outputs)
         if following:
             memo = replace(memo, tries=following, done=done, output_tokens=tokens, truncated=truncated)
             return Prepared(items, memo, prepared.input_tokens, prepared.pieces)

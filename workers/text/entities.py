@@ -86,11 +86,12 @@ def extract(
 def as_name(text: str, start: int, end: int) -> tuple[int, int]:
     """The part of text[start:end] that may be a name; an empty one at `end` where none may.
 
-    A name has a letter ("8" and "." are none), and begins and ends with a letter or a digit, accents included. At its
-    end may stand, besides: the dot of an abbreviation ("U.N.", "John F.", "Acme Inc."), the marks of "C++" and "C#",
-    and a bracket that is opened inside ("Congo (Kinshasa)").
+    A name has a letter ("8" and "." are none), and begins and ends with a letter or a digit, accents included. Before
+    its first capital letter may stand a dot (".NET"). At its end may stand, besides: the dot of an abbreviation
+    ("U.N.", "John F.", "Acme Inc."), the marks of "C++" and "C#", and a bracket that is opened inside
+    ("Congo (Kinshasa)").
     """
-    while start < end and not text[start].isalnum():
+    while start < end and not text[start].isalnum() and not _DOTTED.match(text, start, end):
         start += 1
     while start < end and not _may_end(text, start, end):
         end -= 1
@@ -102,6 +103,7 @@ _ABBREVIATED = re.compile(
     r"(?:^|[\s(])(?:[^\W\d_]|(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}|inc|ltd|corp|co|bros|jr|sr|st|mt|ft|dr|prof|esq)\.$",
     re.IGNORECASE,
 )
+_DOTTED = re.compile(r"(?<![\w.])\.(?=[A-Z])")
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 
 

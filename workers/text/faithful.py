@@ -1,11 +1,13 @@
 """What a faithful summary may be made of: words of its text, in other inflections too, and English function words.
 
 A word is a run of letters, digits and the accents on them, written as in the text, in small letters, or with a capital
-at its start. Signs between words are free where they are ordinary punctuation, others only where the text has them
-("C" does not become "C++").
+at its start. In scripts without spaces between words (Chinese, Japanese, Thai) each character is one by itself. Signs
+between words are free where they are ordinary punctuation, others only where the text has them ("C" does not become
+"C++").
 """
 
 import functools
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -32,17 +34,34 @@ ENDINGS = ("s", "es", "ed", "d", "ing")
 """Of English inflection: a word with one of them may stand for the word without, and the other way round."""
 
 
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3031-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""The characters of scripts without spaces between words, as a regular expression's class has them."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+
+
 class _Spaces(dict[int, int | str]):
-    """What is part of no word becomes a space (`str.translate`)."""
+    """What is part of no word becomes a space (`str.translate`), what is one by itself stands between spaces."""
 
     def __missing__(self, code: int) -> int | str:
         sign = chr(code)
-        self[code] = code if in_word(sign) else " "
+        self[code] = code if in_word(sign) else f" {sign} " if is_word(sign) else " "
         return self[code]
 
 
 def in_word(sign: str) -> bool:
-    """Whether the character is part of a word."""
+    """Whether the character is part of a word that others may be part of, too."""
+    return _is_letter(sign) and _UNSPACED.match(sign) is None
+
+
+def is_word(sign: str) -> bool:
+    """Whether the character is a word by itself, since its script has no spaces between words."""
+    return _UNSPACED.match(sign) is not None and _is_letter(sign)
+
+
+def _is_letter(sign: str) -> bool:
     return sign.isalnum() or unicodedata.category(sign).startswith("M")
 
 
@@ -55,7 +74,7 @@ def words(text: str) -> list[str]:
 
 
 def signs(text: str) -> frozenset[str]:
-    """The characters of a text that are part of no word."""
+    """The characters of a text that are part of no word, or one by themselves."""
     return frozenset(sign for sign in set(text) if not in_word(sign))
 
 

@@ -1,21 +1,24 @@
 """What of a sentence is no language and has to come out of a translation as it went in.
 
 Identifiers are told by their shape alone: addresses, code between backticks, names in braces, paths, file names,
-versions, options, variables, calls, qualified and compound names (`snake_case`, `camelCase`, `x86-64`, `PDP-10`). A
-word that looks like any other ("grep") is none, but in a list of such (`is_listing`).
+versions, options, variables, calls, qualified and compound names (`snake_case`, `camelCase`, `x86-64`, `PDP-10`), all
+of ASCII: in other scripts the same shapes are clauses, ordinals and abbreviations. Decimals ("3.5") and times are none,
+as languages write them differently. A word that looks like any other ("grep") is none, but in a list of such
+(`is_listing`).
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from workers.text.faithful import FUNCTION_WORDS
+from workers.text.faithful import FUNCTION_WORDS, UNSPACED
 
 Span = tuple[int, int]
 
 # Not `quoted' as of old, whose marks begin and end next to a space.
 _CODE = r"`[^`\s](?:[^`\n]*[^`\s])?`"
-_WORD = re.compile(rf"{_CODE}|[^\s`]+|`")
+# Cut where a script stands that has no spaces, or whose particles stick to names; and at its punctuation.
+_WORD = re.compile(rf"{_CODE}|[^\s`{UNSPACED}\u3000-\u303f\uac00-\ud7af\uff00-\uffef]+|`")
 LONGEST = 300
 """Characters of a word that is looked at: a longer one is data, and some shapes take the square of them."""
 
@@ -36,16 +39,28 @@ _WHOLE = re.compile(
     | \w+ : \d [\w.]*
     | \.? \w [\w+-]* (?: \. [\w+-]+ )+ /? | \. \w [\w+-]* /?
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_COMPOUND = re.compile(r"\w*_\w*|\w*[a-z][A-Z]\w*|\w*[^\W\d]\w*\d\w*|\d+[^\W\d]\w*")
+_COMPOUND = re.compile(r"\w*_\w*|\w*[a-z][A-Z]\w*|\w*[^\W\d]\w*\d\w*|\d+[^\W\d]\w*", re.ASCII)
 _PREFIXES = frozenset({"non", "pre", "post", "anti", "multi", "sub", "un", "re", "co", "ex"})
-_COUNTED = re.compile(r"\d+(?:st|nd|rd|th|s|k|m|x|am|pm)?", re.IGNORECASE)
-_PROSE = re.compile(r"(?:[a-z]\.)+[a-z]?|[a-z]{2,}\.[A-Z][a-z]+|--?|(?i:vs|etc|no|ca)\.?")
-"""Abbreviations, and a sentence that begins right after a dot."""
+_COUNTED = re.compile(
+    r"\d+(?:st|nd|rd|th|s|k|m|x|h|am|pm|ers?|ern|e[ns]?|[rn]?de|re|eme|s?te[nrs]?|[ao]s?)?", re.IGNORECASE
+)
+"""Numbers, ordinals and decades, in several languages."""
+_PROSE = re.compile(
+    r"""
+    (?:[a-z]\.)+[a-z]? | --? | (?i:vs|etc|no|ca)\.?    # abbreviations, dashes
+    | [A-Za-z]?[a-z]+\.[A-Z][a-z]+                     # a sentence that begins right after a dot
+    | \d{1,5}[.,]\d+ | \d+(?::\d+)+                   # decimals, times
+    | \d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)? | \d{1,2}([./])\d{1,2}\1\d{2,4}
+    | [A-Z]?[a-z]+(?:/[A-Z]?[a-z]+)+                   # one or another
+    """,
+    re.VERBOSE,
+)
+_SPOKEN = re.compile(r"-[A-Z][a-z]*")
 _LISTED = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
-_NO_WORD = re.compile(r"[^aeiouy]*|[^aeiouy]{3,}.*|.*[\d_].*")
-_SHORTEST_LIST = 3
+_NO_WORD = re.compile(r"[^aeiouy\d_]{2,}|.*(?:[a-z_].*\d|\d.*[a-z_]|_).*")
+_SHORTEST_LIST, _SHORTEST_SPACED = 3, 5
 
 
 def find(sentence: str) -> list[Span]:
@@ -68,7 +83,10 @@ def _found(sentence: str) -> Iterator[Span]:
         word = sentence[start:end]
         if _PROSE.fullmatch(word.lower()) or _PROSE.fullmatch(word):
             continue
-        if _WHOLE.fullmatch(word) and any(map(str.isalnum, word)):
+        if not sentence[:start].strip() and _SPOKEN.fullmatch(word):
+            continue  # "-Hello", as dialogues have it
+        is_known = word.isascii() or "://" in word
+        if is_known and _WHOLE.fullmatch(word) and any(map(str.isalnum, word)):
             yield start, end
         else:
             yield from _compound(word, start)
@@ -97,7 +115,7 @@ def _compound(word: str, start: int) -> Iterator[Span]:
     for part in parts:
         at += len(part)
         number = part.isdecimal() and at > len(part) and not word[:1].isdecimal()
-        if number or (_COMPOUND.fullmatch(part) and not _COUNTED.fullmatch(part)):
+        if word[:at].isascii() and (number or (_COMPOUND.fullmatch(part) and not _COUNTED.fullmatch(part))):
             end = at
         at += 1
     if end:
@@ -105,13 +123,16 @@ def _compound(word: str, start: int) -> Iterator[Span]:
 
 
 def is_listing(sentence: str) -> bool:
-    """Whether a sentence is a mere list of names: words in small letters, none of them a function word, and of which a
-    quarter at least cannot be words: "openssl pcntl pcre random"."""
-    words = [word for word in re.split(r"[\s,;]+", sentence.strip().rstrip(".")) if word]
-    if len(words) < _SHORTEST_LIST or not all(_LISTED.fullmatch(word) for word in words):
+    """Whether a sentence is a mere list of names: words in small letters, none of them a function word, and enough of
+    them such as no language has ("pcntl", "sqlite3"): a quarter where commas stand between all of them, else half, of
+    five at least. Letters alone do not tell: "fast http client library" is to be translated."""
+    text = sentence.strip().rstrip(".")
+    words = [word for word in re.split(r"[\s,;]+", text) if word]
+    is_separated = len(re.findall(r"[,;]+", text)) >= len(words) - 1
+    if len(words) < (_SHORTEST_LIST if is_separated else _SHORTEST_SPACED) or not all(map(_LISTED.fullmatch, words)):
         return False
-    strange = sum(_NO_WORD.fullmatch(word) is not None for word in words)
-    return FUNCTION_WORDS.isdisjoint(words) and 4 * strange >= len(words)
+    strange = sum(_NO_WORD.fullmatch(word) is not None and not _COUNTED.fullmatch(word) for word in words)
+    return FUNCTION_WORDS.isdisjoint(words) and (4 if is_separated else 2) * strange >= len(words)
 
 
 def is_all(sentence: str, spans: Sequence[Span]) -> bool:
@@ -133,9 +154,14 @@ def lost(sentence: str, spans: Sequence[Span], translation: str) -> bool:
 
 def _count(identifier: str, text: str) -> int:
     """How often it stands there by itself, and not as a part of a word."""
-    before = r"(?<!\w)" if identifier[:1].isalnum() else ""
-    after = r"(?!\w)" if identifier[-1:].isalnum() else ""
-    return len(re.findall(before + re.escape(identifier) + after, text))
+    return len(re.findall(_alone(identifier), text))
+
+
+def _alone(name: str) -> str:
+    """A pattern. Letters of other scripts may be at its sides: Chinese has no spaces, Korean particles behind names."""
+    before = r"(?<![A-Za-z0-9_])" if name[:1].isalnum() else ""
+    after = r"(?![A-Za-z0-9_])" if name[-1:].isalnum() else ""
+    return before + re.escape(name) + after
 
 
 def stand_ins(sentence: str, spans: Sequence[Span], form: str) -> tuple[str, list[str]]:
@@ -157,4 +183,4 @@ def put_back(translation: str, names: Sequence[str], identifiers: Sequence[str])
     if any(_count(name, translation) != 1 for name in names):
         return None
     by_name = dict(zip(names, identifiers, strict=True))
-    return re.sub(r"\w+", lambda match: by_name.get(match.group(), match.group()), translation)
+    return re.sub("|".join(map(_alone, names)), lambda match: by_name[match.group()], translation)

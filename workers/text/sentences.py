@@ -16,14 +16,16 @@ def split(text: str, language: str | None = None) -> Iterator[str]:
 
     language: the text's code in any spelling ("en", "por", "pt_XX"); None or an unknown one means English rules.
 
-    A full stop that a letter or the like follows at once ends none: it is part of a name ("org.freedesktop.DBus").
+    A full stop that an ASCII letter or the like follows at once ends none: it is part of a name
+    ("org.freedesktop.DBus").
     """
     start = position = 0
     code = languages.two_letters(language) if language else "en"
     for sentence in sentencex.segment(code, text.translate(_PLAIN_SPACES)):
         position += len(sentence)
         following = text[position : position + 1]
-        if text[position - 1 : position] != "." or not (following.isalnum() or (following and following in "/\\_-")):
+        goes_on = following.isascii() and (following.isalnum() or (following and following in "/\\_-"))
+        if text[position - 1 : position] != "." or not goes_on:
             yield text[start:position]
             start = position
     if position != len(text):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from store import policy
-from store.capacity import Out, Server, bite, window
+from store.capacity import Out, Server, batch, bite, window
 from store.policy import SHARES, Lane, Pending, Turn, Window
 from store.settings import StoreSettings
 from tests.unit.store.mill import Account, Job, Lists, Mill
@@ -75,10 +75,17 @@ def test_a_shard_is_a_bite_of_a_second() -> None:
     assert bite(None, StoreSettings(shard_characters=10)) == 10
 
 
-def test_a_shard_fills_a_batch_however_slow_its_worker_seems() -> None:
-    assert bite(300, StoreSettings(), batch=8_000) == 8_000
+def test_a_shard_fills_a_batch_though_its_worker_seems_slow() -> None:
+    assert bite(1_000, StoreSettings(), batch=8_000) == 8_000
+    assert bite(300, StoreSettings(), batch=8_000) == 8 * 300
     assert bite(9_000, StoreSettings(), batch=8_000) == 9_000
-    assert bite(300, StoreSettings(), batch=1e9) == 131_072
+    assert bite(1e5, StoreSettings(), batch=1e9) == 131_072
+
+
+def test_the_batch_is_that_of_workers_that_serve_the_model() -> None:
+    serves, does_not = (Server(frozenset(models), 8, {}, {"m": full}) for models, full in (("m", 500), ("n", 300)))
+    assert batch("m", [serves, does_not]) == 500
+    assert batch("m", [does_not]) == 0
 
 
 ONE = Server(frozenset({"m", "n", "o"}), 8, {"m": 1000})
@@ -97,8 +104,9 @@ ONE = Server(frozenset({"m", "n", "o"}), 8, {"m": 1000})
         ([ONE, Server(frozenset({"m"}), 1)], {}, 18000, 6, 4, 10),  # it told no speed: that of the others
         ([Server(frozenset({"m"}), 1, {"m": 10})], {}, 60, 2, 2, 2),  # one runs, one waits
         ([Server(frozenset({"m"}), 1000, {"m": 10})], {}, 60, 600, 2, 1000),
-        ([Server(frozenset({"m"}), 8, {"m": 10}, {"m": 300})], {}, 2400, 4, 2, 8),  # eight batches
-        ([Server(frozenset({"m", "n"}), 8, {"m": 10}, {"m": 300})], {"n": 3}, 1200, 2, 2, 5),
+        ([Server(frozenset({"m"}), 8, {"m": 100}, {"m": 150})], {}, 1200, 4, 2, 8),  # eight batches
+        ([Server(frozenset({"m", "n"}), 8, {"m": 100}, {"m": 150})], {"n": 3}, 600, 2, 2, 5),
+        ([Server(frozenset({"m"}), 8, {"m": 10}, {"m": 300})], {}, 240, 4, 2, 8),  # four times the seconds
         ([ONE, Server(frozenset({"m"}), 8, {"m": 2000}, {"m": 300})], {}, 18000, 9, 4, 16),
     ],
 )  # fmt: skip

@@ -51,7 +51,7 @@ def test_without_the_option_it_does(marian: ModelRunner) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["libssl3", "`a b`, /etc/hosts\n\n- x_1 (2.0.1)", "openssl pcntl pcre random", "{PDP-10}: www.example.com/a"],
+    ["libssl3", "`a b`, /etc/hosts\n\n- x_1 (2.0.1)", "openssl, pcntl, pcre, random", "{PDP-10}: www.example.com/a"],
 )
 def test_a_document_of_nothing_else_costs_no_model(marian: ModelRunner, text: str) -> None:
     plan = bound(marian, copy_identifiers=True)
@@ -65,33 +65,43 @@ def test_a_document_of_nothing_else_costs_no_model(marian: ModelRunner, text: st
 
 def test_what_the_model_keeps_is_taken_as_it_is(marian: ModelRunner) -> None:
     plan = bound(marian, copy_identifiers=True)
-    outcome = plan.assemble(prepared := plan.prepare("It is 3.14 now."), answer(marian, prepared, ["hora 3.14"]))
+    outcome = plan.assemble(prepared := plan.prepare("It is 3.1.4 now."), answer(marian, prepared, ["hora 3.1.4"]))
     assert isinstance(outcome, Outcome)
-    assert outcome.output == {"translation_text": "hora 3.14"}
+    assert outcome.output == {"translation_text": "hora 3.1.4"}
 
 
 def test_else_by_stand_ins_and_else_around_it(marian: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three rounds, of a document of two sentences of which one needs them."""
     monkeypatch.setattr("workers.tasks.translation.STAND_IN", "S{}")  # the tiny vocabulary has no X
     plan = bound(marian, copy_identifiers=True)
-    first = plan.prepare("It rained. The river is 3.14 now.")
+    first = plan.prepare("It rained. The river is 3.1.4 now.")
     assert len(first.items) == 2
-    second = plan.assemble(first, answer(marian, first, ["o", "3 14"]))
+    second = plan.assemble(first, answer(marian, first, ["o", "3 1 4"]))
     assert isinstance(second, Prepared)
     assert len(second.items) == 1
     assert model_of(marian).codec.read(second.items[0].payload).split()[3] == "S1"
 
     outcome = plan.assemble(second, answer(marian, second, ["hora S1 o"]))
     assert isinstance(outcome, Outcome)
-    assert outcome.output == {"translation_text": "o hora 3.14 o"}
+    assert outcome.output == {"translation_text": "o hora 3.1.4 o"}
 
     third = plan.assemble(second, answer(marian, second, ["hora"]))
     assert isinstance(third, Prepared)
     assert len(third.items) == 2
     last = plan.assemble(third, answer(marian, third, ["rio", "hora"]))
     assert isinstance(last, Outcome)
-    assert last.output == {"translation_text": "o rio 3.14 hora"}
+    assert last.output == {"translation_text": "o rio 3.1.4 hora"}
     assert (last.pieces, last.input_tokens) == (first.pieces, first.input_tokens)
+
+
+def test_what_was_cut_in_a_try_that_is_thrown_away_does_not_count(marian: ModelRunner) -> None:
+    plan = bound(marian, copy_identifiers=True)
+    first = plan.prepare("The river is 3.1.4 now.")
+    second = plan.assemble(first, [Generated(model_of(marian).codec.encode("o"), True)])
+    assert isinstance(second, Prepared)
+    while isinstance(second, Prepared):
+        second = plan.assemble(second, answer(marian, second, ["hora"] * len(second.items)))
+    assert not second.truncated
 
 
 def test_the_bundled_model_loses_none_of_the_technical_sentences() -> None:

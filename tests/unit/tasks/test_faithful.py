@@ -8,9 +8,10 @@ import pytest
 
 from tests.unit import models_from_config
 from tests.unit.models_from_config import CORPUS
-from tests.unit.runners import loaded
+from tests.unit.runners import bound, loaded
 from tests.unit.tasks.running import outcomes
-from workers.runner import ModelRunner, Outcome
+from workers.kinds import Generated
+from workers.runner import ModelRunner, Outcome, Prepared
 from workers.text import faithful
 
 FAMILIES = ("bart", "marian", "t5", "pegasus")
@@ -81,10 +82,35 @@ def test_ctranslate2_keeps_the_rule(folder: Path, name: str) -> None:
     keep_the_rule(TEXTS, summaries(outcomes(runner, TEXTS, faithful=True, **SETTINGS[name])))
 
 
-def test_greedy_ctranslate2_finds_what_torch_finds(folder: Path, by_torch: ModelRunner) -> None:
+def test_without_time_ctranslate2_says_what_of_its_first_answers_is_faithful(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.backends.ctranslate2.faithful.LEAST_SECONDS", 0)
+    monkeypatch.setattr("workers.backends.ctranslate2.faithful.TIMES", 0)
+    runner = loaded(folder, "summarization", backend="ctranslate2")
+    found = outcomes(runner, TEXTS, faithful=True, **SETTINGS["beams"])
+    assert any(outcome.truncated for outcome in found)
+    assert all(summaries(found))
+
+
+def test_where_nothing_faithful_is_said_the_first_sentence_is_the_summary(by_torch: ModelRunner) -> None:
+    plan = bound(by_torch, faithful=True, max_length=24)
+    for text, summary in (("It rained. The river rose.", "It rained."), ("rain " * 40, None)):
+        outcome: Prepared | Outcome = plan.prepare(text)
+        while isinstance(outcome, Prepared):
+            outcome = plan.assemble(outcome, [Generated([], False)] * len(outcome.items))
+        assert outcome.truncated
+        told = str(outcome.output["summary_text"])
+        assert told == summary if summary else 0 < len(told) < len(text)
+
+
+def test_greedy_ctranslate2_finds_what_torch_finds(
+    folder: Path, by_torch: ModelRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where its searches come to an end by themselves (`TRIES`): else what it has is cut, and told to be."""
     if folder.name == "t5":
         pytest.skip("this one begins most words without a space, and what is forbidden of them is forbidden inside too")
+    monkeypatch.setattr("workers.backends.ctranslate2.faithful.LEAST_SECONDS", 1e6)
     runner = loaded(folder, "summarization", backend="ctranslate2")
     options = {"faithful": True, "max_length": 12, "no_repeat_ngram_size": 0}
     pairs = zip(outcomes(runner, TEXTS, **options), outcomes(by_torch, TEXTS, **options), strict=True)

@@ -77,7 +77,8 @@ def test_names_have_a_letter_and_no_punctuation_around_them(case: Any, strategy:
         ("the U.N.", "the U.N."), ("John F. Kennedy.", "John F. Kennedy"), ("Lisbon.", "Lisbon"), ("C++,", "C++"),
         ("C#.", "C#"), ("Congo (Kinshasa)", "Congo (Kinshasa)"), ("Kinshasa)", "Kinshasa"),
         ("–Bele\u0301\u201d", "Bele\u0301"), ("example.org.", "example.org"), ("x86-64", "x86-64"),
-        ("O'Neill's", "O'Neill's"), ("3M", "3M"), ("+++", ""),
+        ("O'Neill's", "O'Neill's"), ("3M", "3M"), ("+++", ""), (".NET", ".NET"), ("(.NET).", ".NET"),
+        ("...NET", "NET"), (". Rui", "Rui"),
     ],
 )  # fmt: skip
 def test_what_of_a_span_is_a_name(found: str, name: str) -> None:

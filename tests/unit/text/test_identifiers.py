@@ -21,16 +21,33 @@ def found(sentence: str) -> list[str]:
         ("Use `diff' and the `patch' of non-amd64.", ["amd64"]),
         ("UTF-8-encoded, x86-based, 32-bit, 2nd, 1990s", ["UTF-8", "x86"]),
         ("A read-only, multi-threaded and/or TCP/IP server, i.e. one of Debian's U.S. mirrors -- free.", []),
-        ("openssl pcntl pcre random", ["openssl", "pcntl", "pcre", "random"]),
+        ("openssl pcntl pcre random", []),
+        ("tk pcntl sqlite3 html random", ["tk", "pcntl", "sqlite3", "html", "random"]),
         ("openssl, pcntl, pcre.", ["openssl", "pcntl", "pcre"]),
         ("this is plain prose", []),
         ("red green blue", []),
         ("the end.Next one", []),
+        ("使用foo_bar库，v1.2的 foo_bar를 https://a.org/b。", ["foo_bar", "v1.2", "foo_bar", "https://a.org/b"]),
+        ("Set -Wall for 10.0.0.1, 3.11.2 and src/a.py", ["-Wall", "10.0.0.1", "3.11.2", "src/a.py"]),
         ("", []),
     ],
 )  # fmt: skip
 def test_told_by_their_shape(sentence: str, expected: list[str]) -> None:
     assert found(sentence) == expected
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "fast http client library", "simple string splitting library", "lightweight xml parser",
+        "string manipulation functions", "three strong men", "przed domem stoi drzewo", "von 10 bis 20 uhr 30",
+        "我们使用了版本1.2的软件", "第3季度销售额增长", "今天/明天/后天", "2024년", "2024م", "т.е", "ГОСТ-2012",
+        "1980er Jahre", "le 2e jour", "3.5 at 10:30, 1,234.56 on 27.11.2026", "Read/write/execute", "in Berlin.The",
+        "-Hello",
+    ],
+)  # fmt: skip
+def test_language_is_translated(sentence: str) -> None:
+    assert found(sentence) == []
 
 
 @given(documents)
@@ -61,12 +78,20 @@ def test_a_stand_in_has_to_be_there_once() -> None:
     assert identifiers.put_back("X4, X2 e X3", names, values) == "c_d, X1 e a_b"
     assert identifiers.put_back("X2 e X3", names, values) is None
     assert identifiers.put_back("X2, X2, X3 e X4", names, values) is None
+    assert identifiers.put_back("用X4和X2를X3", names, values) == "用c_d和X1를a_b"
     assert identifiers.put_back("X2, X34, X3 e X4", names, values) == "X1, X34, a_b e c_d"
 
 
 @pytest.mark.parametrize(
     ("said", "is_lost"),
-    [("a_b e a_b", False), ("a_b", True), ("xa_b a_b", True), ("a_b, (a_b), a_b", False), ("", True)],
+    [
+        ("a_b e a_b", False),
+        ("a_b", True),
+        ("xa_b a_b", True),
+        ("a_b, (a_b), a_b", False),
+        ("用a_b和a_b를", False),
+        ("", True),
+    ],
 )
 def test_what_is_lost(said: str, is_lost: bool) -> None:
     text = "a_b or a_b"

@@ -64,6 +64,7 @@ def test_every_separator_list_mark_and_indentation_is_copied(text: str) -> None:
             "Ask org.freedesktop.DBus. Run ./configure in .ssh.",
             ["Ask org.freedesktop.DBus.", "Run ./configure in .ssh."],
         ),
+        ("Pronto.Ótimo dia.", ["Pronto.", "Ótimo dia."]),
         ("A line that\ngoes on here.", ["A line that\ngoes on here."]),
         ("A line that\r\ngoes on here.", ["A line that\r\ngoes on here."]),
         ("A paragraph\n\nAnother", ["A paragraph", "Another"]),

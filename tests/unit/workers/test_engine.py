@@ -155,17 +155,17 @@ def test_what_a_batch_takes_is_expected_of_the_next() -> None:
 
 def test_speeds_are_characters_of_answered_text_for_a_second() -> None:
     speeds = Speeds()
-    speeds.ran("runs", 2, 100)
+    speeds.ran("runs", "runs by torch", 2, 100)
     assert speeds() == {}
     speeds.answered("runs", 600)
     speeds.answered("never ran", 100)
     assert speeds() == {"runs": 300}
-    assert speeds.batches({"runs": 2_048}.__getitem__) == {"runs": 2_048 * 6}
+    assert speeds.batches({"runs by torch": 2_048}.__getitem__) == {"runs": 2_048 * 6}
     for _ in range(100):
-        speeds.ran("runs", 1, 10)
+        speeds.ran("runs", "runs by torch", 1, 10)
         speeds.answered("runs", 50)
     assert speeds()["runs"] == pytest.approx(50, rel=0.1)
-    assert speeds.batches({"runs": 2_048}.__getitem__)["runs"] == pytest.approx(2_048 * 5, rel=0.1)
+    assert speeds.batches({"runs by torch": 2_048}.__getitem__)["runs"] == pytest.approx(2_048 * 5, rel=0.1)
 
 
 def test_shards_and_the_engine_tell_the_speeds(house: House) -> None:

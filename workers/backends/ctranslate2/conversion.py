@@ -35,7 +35,7 @@ HEAD = "head.safetensors"
 
 @dataclass(frozen=True)
 class Conversion:
-    """One checkpoint in one number format. cache: the folder of all conversions."""
+    """One checkpoint of one kind in one number format. cache: the folder of all conversions."""
 
     name: str
     """The model's in the catalogue, so that people find it."""
@@ -48,8 +48,9 @@ class Conversion:
     @property
     def folder(self) -> Path:
         """Where it is, once it was made."""
+        # Kinds of one checkpoint differ in what stands over its encoder.
         made_by = f"{version('ctranslate2')}.{LAYOUT}"
-        return self.cache / f"{self.name}-{self.revision}-{self.number_format}-{made_by}"
+        return self.cache / f"{self.name}-{self.revision}-{self.kind.name.lower()}-{self.number_format}-{made_by}"
 
     def ready(self) -> Path:
         """The folder, made if it has to be.

@@ -1,6 +1,7 @@
 """Generation by `ctranslate2.Translator`."""
 
 import functools
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import ctranslate2
 from transformers import GenerationConfig
 
 from workers.backends.ctranslate2 import options
-from workers.backends.ctranslate2.faithful import mended
+from workers.backends.ctranslate2.faithful import mended, until
 from workers.backends.ctranslate2.generating import CTranslate2Generating, Rules
 from workers.checkpoint import generation
 from workers.checkpoint.files import EncoderDecoderFiles
@@ -49,6 +50,7 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
                 for result in results
             ]
 
+        started = time.monotonic()
         answers = search(rows)
         if not wordings:
             return [best for best, *_ in answers]
@@ -59,7 +61,8 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
             [found] = search([row], suppress_sequences=silent, min_decoding_length=shortest)
             return found
 
+        latest = until(started)
         return [
-            mended(found, wording, options.end(config), len(names), functools.partial(again, row))
+            mended(found, wording, options.end(config), len(names), functools.partial(again, row), latest)
             for found, wording, row in zip(answers, wordings, rows, strict=True)
         ]

@@ -10,6 +10,7 @@ Rejected: torch for all such jobs (docs/models.md has what that costs); all forb
 thousand for a text; one step a call with `return_logits_vocab`, which reads the text again for each token.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -17,14 +18,29 @@ from workers.checkpoint.wording import Wording
 from workers.kinds import Generated
 
 TRIES = 24
-"""Searches of one text, before what its last answer begins with is taken, as far as it is faithful."""
+"""Searches of one text, before what its last answers begin with is taken, as far as it is faithful."""
+
+LEAST_SECONDS, TIMES = 5.0, 2
+"""How long all such searches of a batch may take: so long, or so many times as long as the free search took. They run
+within the batch's deadline, and others wait for their end."""
 
 Search = Callable[[Sequence[Sequence[int]]], list[Generated]]
 """Sequences that may not be said -> the text's answers, best first."""
 
 
-def mended(answers: Sequence[Generated], wording: Wording, end: int, tokens: int, search: Search) -> Generated:
-    """A faithful answer to a text. answers: those of the free search, best first. tokens: of the vocabulary."""
+def until(started: float) -> float:
+    """When the searches of a batch have to be over whose free search began then, and ends now (`time.monotonic`)."""
+    now = time.monotonic()
+    return now + max(LEAST_SECONDS, TIMES * (now - started))
+
+
+def mended(
+    answers: Sequence[Generated], wording: Wording, end: int, tokens: int, search: Search, until: float
+) -> Generated:
+    """A faithful answer to a text, or the longest faithful beginning of one, where there is no time for more searches.
+
+    answers: those of the free search, best first. tokens: of the vocabulary.
+    """
     forbidden: dict[tuple[int, ...], None] = {}
     for _ in range(TRIES):
         for answer in answers:
@@ -32,6 +48,8 @@ def mended(answers: Sequence[Generated], wording: Wording, end: int, tokens: int
             if not wrong:
                 return replace(answer, ids=wording.trimmed(answer.ids))
             forbidden.update(dict.fromkeys(map(tuple, wrong)))
+        if time.monotonic() >= until:
+            break
         single = [(token,) for token in range(tokens) if token not in wording.sayable]
         answers = search([*single, *forbidden])
-    return Generated(wording.beginning(answers[0].ids), hit_limit=True)
+    return Generated(max((wording.beginning(answer.ids) for answer in answers), key=len), hit_limit=True)

@@ -31,6 +31,11 @@ class Masks:
         return masked
 
 
+STUCK = 100.0
+"""What a step costs, in logarithms of probabilities, where other settings left nothing that may be said: a beam that it
+befalls is no better for it."""
+
+
 class MaskProcessor(LogitsProcessor):
     """The same in transformers' own searches, whose rows stay in their places."""
 
@@ -42,7 +47,7 @@ class MaskProcessor(LogitsProcessor):
         """The scores of what may follow."""
         items = [row // self._beams for row in range(len(scores))]
         opened = self._masks.open(items, input_ids, torch.zeros_like(scores))
-        return settled(opened, scores + opened)
+        return settled(opened - STUCK, scores + opened)
 
 
 def settled(opened: Tensor, processed: Tensor) -> Tensor:
