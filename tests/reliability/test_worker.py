@@ -151,7 +151,7 @@ def test_a_document_without_items_after_one_that_kills_holds_nobody_up(
 
 @ONE_DATABASE
 def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, batch_deadline_seconds=5) as worker:
+    with running(store, tmp_path, batch_deadline_seconds=5, max_attempts=1) as worker:
         hangs = producer.submit(["[[echo:hang]]"])
         wait_until(lambda: "loaded" in worker.log, "the batch runs")
         waits = producer.submit(["innocent"], model="absent")  # of another model: never in one batch with it
@@ -163,7 +163,7 @@ def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, produce
 
 @ONE_DATABASE
 def test_shards_beside_a_task_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, progress_seconds=4) as worker:
+    with running(store, tmp_path, progress_seconds=4, max_attempts=1) as worker:
         hangs = producer.submit(["[[echo:prepare-hang]]"])
         wait_until(lambda: producer.get(hangs).state == "running", "it is at work")
         waits = producer.submit(["[[echo:sleep=8]]"])
