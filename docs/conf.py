@@ -4,6 +4,7 @@ The source is the whole tree, of which a few pages are taken: so their links, to
 are the same here and on the repository's own page, and none has to be written anew.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+os.environ["COLUMNS"] = "100"  # by which argparse wraps what `--help` says
 
 import reference  # noqa: E402
 import tables  # noqa: E402

@@ -49,20 +49,21 @@ class Commands(click.Group):
             self._fail(ctx, error, SOME_FAILED)
         except errors.TextmillError as error:
             self._fail(ctx, error, USAGE)
-        except BrokenPipeError:
+        except BrokenPipeError as error:
             # `textmill results ... | head`: nobody reads on. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._tell(error)
             ctx.exit(SOME_FAILED)
         except KeyboardInterrupt as error:
-            self._tell("interrupted", error)
+            self._tell(error, "interrupted")
             ctx.exit(INTERRUPTED)
 
     def _fail(self, ctx: click.Context, error: errors.TextmillError, code: int) -> None:
-        self._tell(f"{error.message} [{error.code}]", error)
+        self._tell(error, f"{error.message} [{error.code}]")
         ctx.exit(code)
 
-    def _tell(self, message: str, error: BaseException) -> None:
-        for line in (message, *getattr(error, "__notes__", ())):
+    def _tell(self, error: BaseException, *message: str) -> None:
+        for line in (*message, *getattr(error, "__notes__", ())):
             click.echo(f"textmill: {line}", err=True)
 
 

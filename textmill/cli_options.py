@@ -134,7 +134,9 @@ def job_of(client: "Client", given: str) -> "Job":
         return client.job(given)
     found = list(itertools.islice(client.jobs(id=given), 2))
     if not found:
-        raise errors.JobNotFound
+        raise errors.JobNotFound(
+            f"no job of this key has an id that begins with {given}; an operator names those of other keys by whole ids"
+        )
     if len(found) > 1:
         raise errors.InvalidRequest(f"more than one id begins with {given}: {found[0].id}, {found[1].id}, ...")
     return client.job(found[0].id)

@@ -1,5 +1,6 @@
 """`textmill run` and `textmill submit`. What takes time to import is imported by the command that needs it."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +27,7 @@ from textmill.cli_options import (
 
 if TYPE_CHECKING:
     from textmill.client import Client, Job
+    from textmill.notes import Place
 
 
 @click.command()
@@ -102,8 +104,17 @@ def run(
             error.add_note("the same command goes on from here")
             raise
         if json_:
-            click.echo(client.job(str(place.job_id)).info.model_dump_json())
+            click.echo(_at_end(client, place))
     sys.exit(ALL_SUCCEEDED if place.state == "completed" else SOME_FAILED)
+
+
+def _at_end(client: "Client", place: "Place") -> str:
+    try:
+        return client.job(str(place.job_id)).info.model_dump_json()
+    except errors.JobNotFound:
+        # Deleted, by hand or after its time: the part of it that the notes have.
+        known = place.model_dump(mode="json", include={"state", "finished_at"})
+        return json.dumps({"id": place.job_id, **known, "counts": place.outcomes, "errors": place.failures})
 
 
 def _run_once(task: str, files: tuple[str, ...], to: Any, progress: bool, given: dict[str, Any]) -> NoReturn:
@@ -119,7 +130,10 @@ def _run_once(task: str, files: tuple[str, ...], to: Any, progress: bool, given:
         shown = progress and not sys.stdout.isatty()
         try:
             job = print_results(job, form, sys.stdout, shown, lambda text: click.echo(text, err=True))
-        except (KeyboardInterrupt, errors.ServerUnreachable) as error:
+        except errors.JobNotFound as error:
+            error.add_note(f"job {job.id} was deleted meanwhile")
+            raise
+        except (KeyboardInterrupt, BrokenPipeError, errors.TextmillError) as error:
             error.add_note(f"job {job.id} goes on: textmill results {job.id}")
             raise
         sys.exit(exit_code(job))

@@ -36,8 +36,9 @@ class Running:
     def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
         self.data = folder / ".textmill"
         given = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL")}
-        # PYTHONPATH: it is started from another folder than the tree. Small shards: even a small job has many.
-        own = {"PYTHONPATH": str(ROOT), "TEXTMILL_SHARD_DOCUMENTS": "20"}
+        # PYTHONPATH: it is started from another folder than the tree. Small shards: even a small job has many. Whoever
+        # asks for an answer may be the first, whose model is still to be loaded.
+        own = {"PYTHONPATH": str(ROOT), "TEXTMILL_SHARD_DOCUMENTS": "20", "TEXTMILL_ASK_SECONDS": "600"}
         self.environment = {**given, **own, **(environment or {})}
         self.folder = folder
         self.output = folder / "output.txt"

@@ -29,7 +29,7 @@ def test_the_file_tells_where_everything_is(system: Running) -> None:
     assert set(state) == {
         "api_url", "api_key", "flower_url", "flower_user", "flower_password", "redis_url", "database_url", "pids",
     }  # fmt: skip
-    assert httpx.get(f"{state['api_url']}/health/ready").is_success
+    assert httpx.get(f"{state['api_url']}/health/ready", timeout=240).is_success
     assert f"{state['api_url']}/#key={state['api_key']}\n" in system.output.read_text()
     with redis.Redis.from_url(state["redis_url"]) as client:
         assert client.ping()
@@ -70,11 +70,11 @@ def test_flower_shows_a_task_by_names_and_no_text(system: Running) -> None:
     with system.client() as mill:
         job = mill.submit("ner", [text] * 3, model="echo")
         job.wait(timeout=SECONDS)
-    assert httpx.get(f"{state['flower_url']}/api/tasks").status_code == 401
+    assert httpx.get(f"{state['flower_url']}/api/tasks", timeout=240).status_code == 401
 
     def shown() -> dict[str, str] | None:
         auth = (state["flower_user"], state["flower_password"])
-        tasks = httpx.get(f"{state['flower_url']}/api/tasks", auth=auth).json()
+        tasks = httpx.get(f"{state['flower_url']}/api/tasks", auth=auth, timeout=240).json()
         return next((task for task in tasks.values() if job.id in task["args"]), None)
 
     task = eventually(shown, "Flower shows the job's task")
@@ -91,7 +91,7 @@ def test_a_second_system_in_the_same_folder_is_refused(system: Running) -> None:
     )  # fmt: skip
     assert second.returncode == 2
     assert "already runs" in second.stderr
-    assert httpx.get(f"{system.state()['api_url']}/health/ready").is_success
+    assert httpx.get(f"{system.state()['api_url']}/health/ready", timeout=240).is_success
 
 
 @pytest.mark.parametrize("part", ["worker", "api", "redis", "flower"])

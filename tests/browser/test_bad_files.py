@@ -82,7 +82,7 @@ def test_what_is_wrong_is_said_with_its_place_and_no_job_stays_open(visitor: Vis
     leave_out(page, "fine.txt")  # of all of them the only one that was taken
     for name, content, said in AT_ONCE:
         drop(page, {name: content})
-        expect(page.get_by_role("alert")).to_contain_text(said)
+        expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible()
         expect(page.get_by_role("button", name=f"Leave out {name}")).to_have_count(0)
     for name, content, said in SENT:
         drop(page, {name: content})

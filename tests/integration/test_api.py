@@ -237,7 +237,7 @@ def test_a_stopping_server_answers_those_who_wait(store: Store) -> None:
 def test_a_key_is_needed_and_sees_its_own_jobs_only(api: Running, http: httpx.Client) -> None:
     job = http.post("/v1/jobs", json=job_of(texts(1))).json()
     for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"}):
-        answer = httpx.post(f"{api.url}/v1/jobs", json=job_of(texts(1)), headers=header)
+        answer = httpx.post(f"{api.url}/v1/jobs", json=job_of(texts(1)), headers=header, timeout=240)
         problem(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"] == "Bearer"
     other = api.store.write(keys.create, "other")
@@ -601,19 +601,19 @@ def test_errors_of_the_router_are_problems_too(http: httpx.Client) -> None:
 def test_catalogue_workers_health_metrics_docs(api: Running, http: httpx.Client) -> None:
     assert [model["name"] for model in http.get("/v1/models").json()["models"]] == ["echo"]
     assert http.get("/v1/workers").json() == {"workers": []}
-    assert httpx.get(f"{api.url}/health/live").json() == {"status": "ok"}
-    assert httpx.get(f"{api.url}/health/ready").json() == {"database": True, "broker": True}
+    assert httpx.get(f"{api.url}/health/live", timeout=240).json() == {"status": "ok"}
+    assert httpx.get(f"{api.url}/health/ready", timeout=240).json() == {"database": True, "broker": True}
     http.post("/v1/jobs", json=job_of(texts(2)))
     http.get("/v1/jobs/some-id")
-    metrics = httpx.get(f"{api.url}/metrics").text
+    metrics = httpx.get(f"{api.url}/metrics", timeout=240).text
     assert "textmill_documents_accepted_total 2.0" in metrics
     assert 'textmill_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"} 1.0' in metrics
     assert 'textmill_shards_queued{model="echo"} 1.0' in metrics
     assert 'textmill_documents_waiting{model="echo"} 2.0' in metrics
     assert "# TYPE textmill_messages_published_total counter" in metrics
     assert "textmill_database_up 1.0" in metrics
-    assert httpx.get(f"{api.url}/docs").status_code == 200
-    schema = httpx.get(f"{api.url}/openapi.json").json()
+    assert httpx.get(f"{api.url}/docs", timeout=240).status_code == 200
+    schema = httpx.get(f"{api.url}/openapi.json", timeout=240).json()
     documents = schema["paths"]["/v1/jobs/{job_id}/documents"]["post"]["requestBody"]["content"]
     assert documents["application/x-ndjson"]["schema"]["$ref"] == "#/components/schemas/Document"
     assert {"JobRequest", "Document", "Problem", "Job", "Result"} <= set(schema["components"]["schemas"])

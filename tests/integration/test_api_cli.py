@@ -259,6 +259,7 @@ def test_a_job_is_named_by_the_beginning_of_its_id(api: Running) -> None:
     assert f"more than one id begins with {first}" in run(api, "cancel", first, code=2)
     for nobody in ("", "..", "nobody", "0" * 36):  # a variable of a shell that is not set, among others
         assert "job_not_found" in run(api, "cancel", nobody, code=2)
+    assert "an operator names those of other keys by whole ids" in run(api, "cancel", "0" * 8, code=2)
     assert ids[0] in run(api, "cancel", ids[0][:30])
     assert {line.split()[0] for line in run(api, "jobs").splitlines()[1:]} == {one[:8] for one in ids}
 
@@ -280,13 +281,30 @@ def test_results_on_the_standard_output(api: Running) -> None:
     assert "completed, 0 documents" in result.stderr
 
 
+def test_whose_results_nobody_reads_on_is_told_where_they_are(api: Running, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    process = start(api, "run", "summarization", "a.txt", "-m", "echo", "-o", "-", "-q")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with Worker(api.store), Client(api.url, api.secret) as mill, process.stderr:
+        said = process.stderr.read()
+        [job] = mill.jobs()
+        assert (process.wait(TIMEOUT), said) == (1, f"textmill: job {job.id} goes on: textmill results {job.id}\n")
+
+
 def test_what_runs_and_submits_say_to_programs(api: Running, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     submitted = json.loads(run(api, "submit", "summarization", "a.txt", "-m", "echo", "--json"))
     assert (submitted["state"], submitted["counts"]["total"]) == ("queued", 1)
     with Worker(api.store):
         ended = json.loads(run(api, "run", "summarization", "a.txt", "-m", "echo", "-o", "o.jsonl", "--json"))
+        run(api, "delete", ended["id"])
+        again = json.loads(run(api, "run", "summarization", "a.txt", "-m", "echo", "-o", "o.jsonl", "--json"))
     assert (ended["state"], ended["counts"]["succeeded"]) == ("completed", 1)
+    assert again == {
+        **{name: ended[name] for name in ("id", "state", "finished_at", "errors")}, "counts": {"succeeded": 1},
+    }  # fmt: skip
 
 
 def test_nobody_answers_is_3(api: Running) -> None:

@@ -10,6 +10,7 @@ from store import jobs, keys
 from store.session import Store
 from tests.integration.serving import Running, serving, work
 from tests.integration.test_api import job_of, problem, texts
+from tests.worker_process import wait_until
 from textmill import wire
 
 FEW = {"max_listeners": 3, "max_listeners_of_key": 2}
@@ -52,10 +53,8 @@ def listening(http: httpx.Client, path: str, last: str = "") -> Iterator[Stream]
 
 
 def until_listening(api: Running, count: int) -> None:
-    for _ in range(2_000):
-        if f"textmill_http_listening {count}.0" in httpx.get(f"{api.url}/metrics").text:
-            return
-    raise AssertionError(f"never were {count} listening")
+    said = f"textmill_http_listening {count}.0"
+    wait_until(lambda: said in httpx.get(f"{api.url}/metrics", timeout=240).text, said)
 
 
 def test_a_job_is_told_until_its_end_and_the_stream_goes_on_where_it_was(api: Running) -> None:

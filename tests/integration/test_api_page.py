@@ -31,7 +31,7 @@ def web(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def http(store: Store, web: Path) -> Iterator[httpx.Client]:
-    with serving(store, web=web) as api, httpx.Client(base_url=api.url) as client:
+    with serving(store, web=web) as api, httpx.Client(base_url=api.url, timeout=240) as client:
         yield client
 
 

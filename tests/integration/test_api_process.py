@@ -65,7 +65,7 @@ def test_it_serves_and_stops_at_once_although_somebody_waits(store: Store) -> No
         waiting = threading.Thread(target=wait)
         waiting.start()
         for _ in range(5_000):
-            if "textmill_http_waiting 1.0" in httpx.get(f"{mill.url}/metrics").text:
+            if "textmill_http_waiting 1.0" in httpx.get(f"{mill.url}/metrics", timeout=240).text:
                 break
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=240) == -signal.SIGTERM  # uvicorn ends as the signal says, after its shutdown

@@ -160,7 +160,9 @@ def test_neither_texts_nor_keys_are_logged_measured_or_told_in_errors(
             told.append(http.post("/v1/jobs", content=json.dumps(wrong), headers={"Content-Type": "application/json"}))
         told.append(http.post("/v1/jobs", content=json.dumps(good)[:-2].encode()))
         told.append(http.post(f"/v1/jobs/{job}/documents", json={"documents": [{"id": "a", "text": TEXT}]}))
-        told.append(httpx.get(f"{api.url}/v1/jobs", headers={"Authorization": f"Bearer {TEXT} {api.secret}"}))
+        told.append(
+            httpx.get(f"{api.url}/v1/jobs", headers={"Authorization": f"Bearer {TEXT} {api.secret}"}, timeout=240)
+        )
         work(api.store)
         assert http.get(f"/v1/jobs/{job}/results").json()["results"][0]["output"] == {"summary_text": TEXT}
         metrics = http.get("/metrics").text

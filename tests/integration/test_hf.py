@@ -115,7 +115,9 @@ def test_addresses(api: Running, path: str, status: int, code: str) -> None:
 
 
 def test_a_key_is_needed(api: Running) -> None:
-    answer = httpx.post(f"{api.url}/hf/echo/pipeline/ner", json={"inputs": "a"}, headers={"Authorization": "Bearer no"})
+    answer = httpx.post(
+        f"{api.url}/hf/echo/pipeline/ner", json={"inputs": "a"}, headers={"Authorization": "Bearer no"}, timeout=240
+    )
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 

@@ -1,6 +1,7 @@
 """Rule 4: how much is out, and that making room and filling it is one transaction that never waits."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -28,6 +29,12 @@ from tests.integration.ledger_steps import (
 )
 
 MakeStore = Callable[..., Store]
+
+
+@pytest.fixture
+def make_store(make_store: MakeStore) -> MakeStore:
+    """By which a worker lives on although it is heard of only once."""
+    return partial(make_store, worker_timeout_seconds=3600)
 
 
 def out(store: Store) -> int:
@@ -75,7 +82,7 @@ def test_what_is_out_is_some_seconds_of_what_the_live_workers_do(make_store: Mak
     _, released = submit(store, key_id, 30)
     assert [(r.first, r.last) for r in released][:2] == [(0, 0), (1, 1)], "a shard is a second of one worker"
     assert len(released) == 9, "three seconds of the two that serve the model"
-    change(store, workers_table, workers_table.c.id == "w2", heartbeat_at=db_time(-1000))
+    change(store, workers_table, workers_table.c.id == "w2", heartbeat_at=db_time(-4000))
     assert store.write(dispatch.release, MODEL) == []
     for shard in released[:7]:
         run(store, shard.shard_id)

@@ -172,7 +172,7 @@ def test_without_a_good_key_nothing_is_told_of_ids(api: Running, things: list[tu
     revoked = api.store.write(keys.create, "revoked")
     api.store.write(keys.revoke, revoked.id)
     for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {revoked.secret}"}):
-        with httpx.Client(base_url=api.url, headers=header) as nobody:
+        with httpx.Client(base_url=api.url, headers=header, timeout=240) as nobody:
             for method, path in calls(api):
                 if path not in OPEN:
                     kind, name = next((thing for thing in things if thing[0] in path), ("", ""))
@@ -183,7 +183,7 @@ def test_without_a_good_key_nothing_is_told_of_ids(api: Running, things: list[tu
 
 def test_what_is_open_or_shared_shows_no_job(api: Running, jobs: list[str]) -> None:
     stranger = api.store.write(keys.create, "stranger").secret
-    with api.http(stranger) as other, httpx.Client(base_url=api.url) as nobody:
+    with api.http(stranger) as other, httpx.Client(base_url=api.url, timeout=240) as nobody:
         asked = [other.get(filled(path)) for _, path in SHARED] + [nobody.get(filled(path)) for path in OPEN]
     for answer in asked:
         assert answer.status_code == 200, answer.url

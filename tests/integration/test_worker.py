@@ -106,11 +106,13 @@ def test_equal_work_is_done_once_and_everybody_gets_their_own_outcome(
         one, other = producer.submit(texts, "summarization"), producer.submit(texts, "translation")
         jobs = [(producer.wait(one), "summary_text"), (producer.wait(other), "translation_text")]
         address = f"http://127.0.0.1:{port}/metrics"
-        metrics = httpx.get(address).text
+        metrics = httpx.get(address, timeout=240).text
         for task in ("summarization", "translation"):
             for outcome, count in (("succeeded", 900), ("processing_failed", 100)):
                 line = f'textmill_documents_ended_total{{model="echo",outcome="{outcome}",task="{task}"}} {count}.0'
-                wait_until(lambda line=line: line in httpx.get(address).text, "counted right after the commit")
+                wait_until(
+                    lambda line=line: line in httpx.get(address, timeout=240).text, "counted right after the commit"
+                )
         assert worker.stop() == 0
     for job, field in jobs:
         rows = producer.results(job)

@@ -130,8 +130,9 @@ def test_a_document_that_takes_its_worker_down_fails_alone(
         assert (job.state, job.counts.succeeded, job.counts.failed) == ("completed_with_errors", 59, 1)
         failed = producer.results(job)[41]
         assert (failed.error_code, failed.attempts) == ("worker_lost", attempts)
-        # Twice with its neighbours, the rest alone.
-        assert worker.log.count(f"ended ({how})") == 2 + attempts, worker.log
+        # Twice with its neighbours, the rest alone; more where a machine that stands still is taken for a hang, too.
+        ended = worker.log.count(f"ended ({how})")
+        assert ended >= 2 + attempts if hangs else ended == 2 + attempts, worker.log
         assert worker.stop() == 0
 
 
@@ -150,7 +151,7 @@ def test_a_document_without_items_after_one_that_kills_holds_nobody_up(
 
 @ONE_DATABASE
 def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, batch_deadline_seconds=3) as worker:
+    with running(store, tmp_path, batch_deadline_seconds=5, max_attempts=1) as worker:
         hangs = producer.submit(["[[echo:hang]]"])
         wait_until(lambda: "loaded" in worker.log, "the batch runs")
         waits = producer.submit(["innocent"], model="absent")  # of another model: never in one batch with it
@@ -162,10 +163,10 @@ def test_shards_outside_a_batch_that_hangs_are_handed_back(store: Store, produce
 
 @ONE_DATABASE
 def test_shards_beside_a_task_that_hangs_are_handed_back(store: Store, producer: Producer, tmp_path: Path) -> None:
-    with running(store, tmp_path, progress_seconds=2) as worker:
+    with running(store, tmp_path, progress_seconds=4, max_attempts=1) as worker:
         hangs = producer.submit(["[[echo:prepare-hang]]"])
         wait_until(lambda: producer.get(hangs).state == "running", "it is at work")
-        waits = producer.submit(["[[echo:sleep=4]]"])
+        waits = producer.submit(["[[echo:sleep=8]]"])
         wait_until(lambda: "tasks hang (prepare)" in worker.log, "the hang is noticed")
         assert producer.wait(waits).state == "completed"
         assert losses(store)[1] == 0

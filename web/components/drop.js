@@ -13,6 +13,7 @@ class Drop extends HTMLElement {
   connectedCallback() {
     if (this.files) return; // the form comes back after an upload that was refused, with what was chosen
     this.files = [];
+    this.ready = Promise.resolve();
     const ids = [unique("files"), unique("lines")];
     this.input = h("input.unseen", { id: ids[0], type: "file", multiple: true, accept: ACCEPTED, onchange: () => this.take(this.input.files) });
     this.lines = h("textarea", { id: ids[1], rows: 5, name: "lines", dir: "auto", placeholder: "A text a line" });
@@ -35,10 +36,22 @@ class Drop extends HTMLElement {
     zone.classList.add("over");
   }
 
+  /** Changes what is chosen, one change after the other: each looks into its files. What is `chosen` waits for all of them. */
+  after(change) {
+    this.ready = this.ready.catch(() => {}).then(change).then(() => this.show());
+    return this.ready;
+  }
+
   /** Adds those that can be read; each of the others is named, with what to do about it. task: for the command that is told. */
-  async take(files) {
+  take(files) {
+    const given = Array.from(files); // now: the list is empty once its event is over
+    this.input.value = "";
+    return this.after(() => this.add(given));
+  }
+
+  async add(files) {
     const refused = [];
-    for (const file of Array.from(files)) {
+    for (const file of files) {
       try {
         refuseForeign(file, this.task?.());
         if (isTable(file)) await columnsOf(file);
@@ -48,16 +61,14 @@ class Drop extends HTMLElement {
         refused.push(error);
       }
     }
-    this.input.value = "";
     const more = refused.length > NAMED && h("p.quietly", {}, `and ${plural(refused.length - NAMED, "file")} more that cannot be read here.`);
     put(this.trouble, refused.slice(0, NAMED).map(complaint), more);
     announce(`${plural(this.files.length, "file")} chosen`);
-    await this.show();
   }
 
   async show() {
-    put(this.list, this.files.map((file, index) => h("li", {}, h("code", {}, file.name), h("span.quietly", {}, bytes(file.size)),
-      h("button.quiet", { type: "button", "aria-label": `Leave out ${file.name}`, onclick: () => this.leaveOut(index) }, "×"))));
+    put(this.list, this.files.map((file) => h("li", {}, h("code", {}, file.name), h("span.quietly", {}, bytes(file.size)),
+      h("button.quiet", { type: "button", "aria-label": `Leave out ${file.name}`, onclick: () => this.leaveOut(file) }, "×"))));
     const kinds = new Set(this.files.map(kindOf));
     const table = this.files.find(isTable);
     this.columns = table ? await this.columnChoice(table) : null;
@@ -74,13 +85,13 @@ class Drop extends HTMLElement {
     };
   }
 
-  leaveOut(index) {
-    this.files.splice(index, 1);
-    return this.show();
+  leaveOut(file) {
+    return this.after(() => (this.files = this.files.filter((other) => other !== file)));
   }
 
   /** What to send: {files, options for `documents`, size in bytes}. Throws BadFile where there is nothing. */
-  chosen() {
+  async chosen() {
+    await this.ready;
     if (this.files.length) {
       const columns = this.columns && { text: this.columns.text.input.value, id: this.columns.id.input.value };
       return { files: this.files, options: { perLine: this.perLine?.input.value === "1", columns }, size: this.files.reduce((sum, file) => sum + file.size, 0) };

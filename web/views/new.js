@@ -35,7 +35,8 @@ export async function show(outlet, { query, signal }) {
     event.preventDefault();
     put(trouble);
     try {
-      const { files, options, size } = drop.chosen();
+      const { files, options, size } = await drop.chosen();
+      if (current || signal.aborted) return; // meanwhile it was submitted by another click, or left
       const request = { ...what.request, priority: priority.value, metadata: noted(note.value) };
       const upload = new Upload(size);
       const sent = upload.run(request, documents(files, { ...options, ...what.documents }));
