@@ -16,7 +16,7 @@ export function oneText({ task, model, options, text }) {
       `export TEXTMILL_URL=${shell(server())} TEXTMILL_API_KEY=...`,
       `job=$(curl -s "$TEXTMILL_URL/v1/jobs" ${AUTH} \\`,
       `  -H 'Content-Type: application/json' -d ${shell(body)} | sed 's/^{"id":"\\([^"]*\\)".*/\\1/')`,
-      `curl -s "$TEXTMILL_URL/v1/jobs/$job?wait=30" ${AUTH} > /dev/null`,
+      `until curl -s "$TEXTMILL_URL/v1/jobs/$job?wait=30" ${AUTH} | grep -q '"finished_at":"'; do sleep 1; done`,
       `curl -s "$TEXTMILL_URL/v1/jobs/$job/results" ${AUTH}`,
     ].join("\n"),
     Python: [
@@ -37,7 +37,7 @@ export function existingJob(job) {
   return {
     curl: [
       `export TEXTMILL_URL=${shell(server())} TEXTMILL_API_KEY=...`,
-      `curl -s ${path}?wait=60" ${AUTH}`,
+      `until curl -s ${path}?wait=60" ${AUTH} | grep -q '"finished_at":"'; do sleep 1; done`,
       `curl -s ${path}/results.jsonl" ${AUTH} > results.jsonl`,
     ].join("\n"),
     Python: [
