@@ -118,7 +118,7 @@ def test_a_model_is_fetched_once_and_then_passes_the_check_without_the_hub(
     assert COMMIT in capsys.readouterr().out
     made = [path.name for path in (tmp_path / "made" / "ctranslate2").iterdir() if path.is_dir()]
     assert len(made) == 1, "the worker's conversion, that of the check alike"
-    assert made[0].startswith(f"tiny-{COMMIT}-float32-")
+    assert made[0].startswith(f"tiny-{COMMIT}-token_scores-float32-")
     assert not list((tmp_path / "cache").rglob("*.bin"))
     hub.files = {}
     assert main(["check", "tiny"]) == 0
