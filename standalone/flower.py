@@ -6,9 +6,11 @@ would bring the engine along. Here the app is made when the process starts.
 
 import os
 
+from kombu import Queue
 from kombu.utils.url import parse_url
 
-from store.queue import celery_app
+from store.catalogue import load
+from store.queue import celery_app, queue_name
 from store.settings import StoreSettings
 
 
@@ -19,10 +21,12 @@ def main() -> None:
     # By default 100,000 tasks, and it is loopback unless somebody means otherwise.
     os.environ.setdefault("FLOWER_MAX_TASKS", "10000")
     os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
-    url = StoreSettings().redis_url
-    app = celery_app(url)
+    settings = StoreSettings()
+    app = celery_app(settings.redis_url)
     # For its page of queues Flower makes a connection of its own, and there reads no options of TLS from the URL.
-    app.conf.broker_use_ssl = parse_url(url).get("ssl")
+    app.conf.broker_use_ssl = parse_url(settings.redis_url).get("ssl")
+    # That page asks the workers for their queues by remote control, which ours do not answer; then it shows these.
+    app.conf.task_queues = [Queue(queue_name(model)) for model in load(settings.catalogue).entries]
     app.start(["flower"])
 
 
