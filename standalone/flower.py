@@ -25,7 +25,7 @@ def main() -> None:
     app = celery_app(settings.redis_url)
     # For its page of queues Flower makes a connection of its own, and there reads no options of TLS from the URL.
     app.conf.broker_use_ssl = parse_url(settings.redis_url).get("ssl")
-    # That page asks the workers for their queues by remote control, which ours do not answer; then it shows these.
+    # Where that page knows no queues from the workers it shows these; without them, Celery's default one alone.
     app.conf.task_queues = [Queue(queue_name(model)) for model in load(settings.catalogue).entries]
     app.start(["flower"])
 

@@ -72,8 +72,11 @@ def test_flower_shows_a_task_by_names_and_no_text(system: Running) -> None:
         job.wait(timeout=SECONDS)
     assert httpx.get(f"{state['flower_url']}/api/tasks", timeout=240).status_code == 401
 
+    auth = (state["flower_user"], state["flower_password"])
+    queues = httpx.get(f"{state['flower_url']}/broker", auth=auth, timeout=240).text
+    assert "textmill.ner-en-small" in queues, "the models' queues, not Celery's default one alone"
+
     def shown() -> dict[str, str] | None:
-        auth = (state["flower_user"], state["flower_password"])
         tasks = httpx.get(f"{state['flower_url']}/api/tasks", auth=auth, timeout=240).json()
         return next((task for task in tasks.values() if job.id in task["args"]), None)
 
