@@ -12,6 +12,9 @@ ARGS ?=
 CHAOS_MINUTES ?= 5
 CHAOS_SEED ?=
 QUESTION ?=
+# A file of tests is one process's: what it starts for all its tests is started once. In the order of the tree, whose
+# longest files come first and whose unit tests fill what is left.
+TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup browser pgbouncer demo up test test-quick check audit format docs docs-site bench bench-queue bench-fairness chaos migrate wheel clean
@@ -27,7 +30,7 @@ up: $(VENV)/.ready  ## The whole system on this machine, kept running; prints th
 	$(BIN)/python -m standalone up $(ARGS)
 
 test: $(VENV)/.ready-dev browser pgbouncer  ## Every test, on SQLite and PostgreSQL, with real servers, processes and a browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) $(ARGS)
 
 test-quick: $(VENV)/.ready-dev  ## The unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
