@@ -71,6 +71,9 @@ def leased(store: Store, key_id: int, job_count: int, shards: int) -> list[Lease
 def settle_all(url: str, work: list[list[Lease]], ready: Barrier, ends: "multiprocessing.Queue[Any]") -> None:
     """One process of clients: a thread for each list of leases."""
     store = Store(url, StoreSettings(database_url=url, database_pool=len(work), database_patience_seconds=600))
+    # One after another: so many that are made at once take longer than a connection may, and are tried again together.
+    for connection in [store.engine.connect() for _ in work]:
+        connection.close()
 
     def client(mine: list[Lease]) -> None:
         for number, lease in enumerate(mine):
@@ -124,17 +127,18 @@ class Waits(threading.Thread):
 
 
 @contextmanager
-def database(fsync: bool, delay_ms: float) -> Iterator[sa.URL]:
-    """A PostgreSQL server with room for many sessions, and a migrated database."""
+def database(clients: int, fsync: bool, delay_ms: float) -> Iterator[sa.URL]:
+    """A PostgreSQL server with room for so many clients, and a migrated database."""
+    settings = {
+        "max_connections": str(clients + 20),
+        "fsync": "on" if fsync else "off",
+        "commit_delay": str(round(1000 * delay_ms)),
+        "commit_siblings": "0",
+    }
     with (
         tempfile.TemporaryDirectory(prefix="textmill-bench-") as name,
-        servers.postgres(Path(name) / "pg", "textmill") as server,
+        servers.postgres(Path(name) / "pg", "textmill", **settings) as server,
     ):
-        with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
-            for setting in (f"fsync = {'on' if fsync else 'off'}", f"commit_delay = {round(1000 * delay_ms)}"):
-                connection.exec_driver_sql(f"ALTER SYSTEM SET {setting}")
-            connection.exec_driver_sql("ALTER SYSTEM SET commit_siblings = 0")
-            connection.exec_driver_sql("SELECT pg_reload_conf()")
         url = server.set(database="textmill")
         migrate(url.render_as_string(hide_password=False))
         yield url
@@ -201,7 +205,7 @@ def main() -> int:
     )
     for clients in chosen.clients:
         for job_count in (1, clients):
-            with database(chosen.fsync, chosen.delay) as url:
+            with database(clients, chosen.fsync, chosen.delay) as url:
                 row = measure(url, clients, job_count, chosen.settles // clients)
             rows.append(row)
             waits = ", ".join(f"{name} {share:.0%}" for name, share in row["waits"].items())

@@ -26,8 +26,9 @@ RESTING = 0.15
 
 
 @contextlib.contextmanager
-def postgres(folder: Path, *databases: str) -> Iterator[sa.URL]:
-    """A PostgreSQL server with the settings that its packagers ship (fsync on), and empty databases of these names."""
+def postgres(folder: Path, *databases: str, **settings: str) -> Iterator[sa.URL]:
+    """A PostgreSQL server with the settings that its packagers ship (fsync on) but for these, and empty databases of
+    these names."""
     server = get_server(folder, cleanup_mode="delete")
     try:
         url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
@@ -35,7 +36,12 @@ def postgres(folder: Path, *databases: str) -> Iterator[sa.URL]:
         with engine.connect() as connection:
             for name in databases:
                 connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            for name, value in settings.items():
+                connection.exec_driver_sql(f"ALTER SYSTEM SET {name} = {value}")
         engine.dispose()
+        if settings:  # some are read at the start alone
+            server.stop()
+            server.ensure_postgres_running()
         yield url
     finally:
         server.cleanup()

@@ -231,7 +231,7 @@ def main() -> int:
     add("--limit", type=float, default=180, help="real seconds after which it ends in any case")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers are stopped then, too
-    with database(fsync=True, delay_ms=0) as url:
+    with database(clients=100, fsync=True, delay_ms=0) as url:
         row = measure(url, chosen)
     calls = row.pop("calls")
     print("| call | a simulated second | mean ms | share of the time |\n|---|---|---|---|")
