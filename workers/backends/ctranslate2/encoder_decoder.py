@@ -55,8 +55,9 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
         if not wordings:
             return [best for best, *_ in answers]
 
-        def again(row: Sequence[int], forbidden: Sequence[Sequence[int]]) -> list[Generated]:
-            silent = [*arguments["suppress_sequences"], *([names[token] for token in each] for each in forbidden)]
+        def again(row: Sequence[int], single: Sequence[int], several: Sequence[Sequence[int]]) -> list[Generated]:
+            silent = [*arguments["suppress_sequences"], *([names[token]] for token in single)]
+            silent += [[names[token] for token in each] for each in several]
             shortest = max(arguments["min_decoding_length"], 1)
             [found] = search([row], suppress_sequences=silent, min_decoding_length=shortest)
             return found
