@@ -8,6 +8,12 @@ word begins without a space (after a bracket), what may not follow its pieces ma
 
 Rejected: torch for all such jobs (docs/models.md has what that costs); all forbidden sequences at once, a hundred
 thousand for a text; one step a call with `return_logits_vocab`, which reads the text again for each token.
+
+Several texts a search. What is forbidden holds for all of a call, and what a beam is worth depends on what is
+forbidden (it is taken out before probabilities are normalized): a text's answer would depend on its neighbours'. Greedy
+it would not, but greedy answers in place of the beams' are worse: of 300 held-out descriptions, 68 were searched again,
+39 of them to what torch's beams find, at a ROUGE-L of 0.323; greedy 16, at 0.290. Nor sixteen beams, freely, for all
+that four have nothing for: they cost four fifths of what searching each by itself does.
 """
 
 import time
