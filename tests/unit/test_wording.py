@@ -42,6 +42,8 @@ def test_every_way_ends_and_keeps_the_rule(vocabulary: list[str], text: str, cha
         following = wording.following(wording.state(ids)).tolist()
         assert following, "there is always something to say"
         assert set(following) <= wording.sayable
+        one_by_one = Wording(pieces, text)
+        assert following == [t for t in range(len(vocabulary)) if one_by_one.may_follow(wording.state(ids), t)]
         ids.append(chance.choice(following))
         if ids[-1] == END:
             break
@@ -67,6 +69,9 @@ def test_what_is_forbidden_was_said_and_is_never_more_than_the_rule_forbids(
     forbidden = wording.against(said)
     breaks = any(t not in wording.following(wording.state(said[:n])) for n, t in enumerate(said))
     assert bool(forbidden) == breaks
+    where = wording.wrong_at(said)
+    assert (where is not None) == breaks
+    assert where is None or said[where] not in wording.following(wording.state(said[:where]))
     runs = {tuple(said[a:b]) for a in range(len(said)) for b in range(a + 1, len(said) + 1)}
     assert not forbidden or any(tuple(each) in runs for each in forbidden), "the same is not said again"
 

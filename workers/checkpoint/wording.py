@@ -98,17 +98,25 @@ class Pieces:
         self.spelling = lru_cache(maxsize=SPELLINGS)(self._spelling)
 
     def _spelling(self, word: str) -> Spelling:
-        good = [False] * len(word) + [True]
+        size, inner = len(word), self.inner
+        good = [False] * size + [True]
         inside: set[int] = set()
-        for at in range(len(word) - 1, -1, -1):
-            onward = list(self.onward(word, at, good))
-            good[at] = bool(onward)
-            inside.update(onward)
+        joined: list[int] = []
+        for at in range(size - 1, -1, -1):
+            # What `onward` gives, without its generator: a text has hundreds of words that are new.
+            pieces = [
+                tokens
+                for n in range(at + 1, min(size, at + self.longest) + 1)
+                if good[n] and (tokens := inner.get(word[at:n]))
+            ]
+            good[at] = bool(pieces)
+            joined = [token for tokens in pieces for token in tokens]
+            inside.update(joined)
         begun = [n for n in range(1, len(good)) if good[n]]
         found = [each for n in begun for each in self.opening.get(word[:n], ())]
         opening = frozenset(token for token, signs in found if not signs)
         signed = [(token, signs) for token, signs in found if signs]
-        return Spelling(good, opening, signed, list(self.onward(word, 0, good)), frozenset(inside))
+        return Spelling(good, opening, signed, joined, frozenset(inside))
 
     def onward(self, word: str, at: int, good: Sequence[bool]) -> Iterator[int]:
         """The tokens that go on with a word of which `at` letters are written."""
@@ -124,13 +132,21 @@ class Wording:
         self._pieces = pieces
         self._signs = faithful.PUNCTUATION | faithful.signs(text)
         self._allowed = faithful.allowed(text)
-        spellings = ((word, pieces.spelling(word)) for word in sorted(self._allowed))
-        self._spellings = {word: one for word, one in spellings if one.opening or one.signed or one.joined}
-        self._words = list(self._spellings)
+        self._words = sorted(self._allowed)
         self._outside: dict[str, frozenset[int]] = {}
         self._states: dict[tuple[int, ...], State] = {(): State()}
         self._next: dict[tuple[str, str, str, int, bool], Ids] = {}
-        self._sign_tokens = [token for token, signs in pieces.signs if self._signs.issuperset(signs)]
+
+    @cached_property
+    def _spellings(self) -> dict[str, Spelling]:
+        """Of the words that tokens can write, in their order. Not made before it is asked for: most of them are new to
+        the vocabulary, and a text of whose answers one is faithful needs those alone that begin as its words do."""
+        spellings = ((word, self._pieces.spelling(word)) for word in self._words)
+        return {word: one for word, one in spellings if one.opening or one.signed or one.joined}
+
+    @cached_property
+    def _spelled(self) -> list[str]:
+        return list(self._spellings)
 
     def state(self, ids: Sequence[int]) -> State:
         """How far these tokens have come, whether they may be said or not."""
@@ -169,6 +185,32 @@ class Wording:
             found = self._next[key] = np.array(sorted(tokens), dtype=np.int64)
         return found
 
+    def may_follow(self, state: State, token: int) -> bool:
+        """Whether `following` has the token: for those who ask for a few, and not for all that it has."""
+        if token in self._pieces.ends:
+            return self._may_stop(state) or token in self.following(state)
+        move = self._pieces.moves[token] if token < len(self._pieces.moves) else None
+        if move is None:
+            return False
+        third = _third(state.last, state.before)
+        if not move.ends:
+            return self._leads_to_a_word(state.word + move.letters, third)
+        if not self._may_end(state.word, third) or not self._signs.issuperset(move.signs):
+            return False
+        afterwards = _third(state.word.casefold(), state.last) if state.word else third
+        is_stuck = state.repeated and token == state.token
+        return not is_stuck and (not move.letters or self._leads_to_a_word(move.letters, afterwards))
+
+    def _leads_to_a_word(self, letters: str, third: str) -> bool:
+        """Whether tokens can write the rest of a word that begins with these letters and is not `third`."""
+        for at in range(bisect_left(self._words, letters), len(self._words)):
+            whole = self._words[at]
+            if not whole.startswith(letters):
+                break
+            if (not third or whole.casefold() != third) and self._pieces.spelling(whole).good[len(letters)]:
+                return True
+        return False
+
     def _may_end(self, word: str, third: str) -> bool:
         return not word or (word in self._allowed and word.casefold() != third)
 
@@ -179,8 +221,8 @@ class Wording:
 
     def _inside(self, word: str, third: str) -> Iterator[int]:
         """Tokens that go on with a word, or begin one where nothing has to end."""
-        for at in range(bisect_left(self._words, word), len(self._words)):
-            whole = self._words[at]
+        for at in range(bisect_left(self._spelled, word), len(self._spelled)):
+            whole = self._spelled[at]
             if not whole.startswith(word):
                 break
             if not third or whole.casefold() != third:
@@ -192,8 +234,9 @@ class Wording:
         if (found := self._outside.get(third)) is not None:
             return found
         spellings = [spelling for word, spelling in self._spellings.items() if word.casefold() != third]
+        among = [token for token, signs in self._pieces.signs if self._signs.issuperset(signs)]
         signed = [token for one in spellings for token, signs in one.signed if self._signs.issuperset(signs)]
-        tokens = frozenset(self._sign_tokens).union(signed, *(one.opening for one in spellings))
+        tokens = frozenset(among).union(signed, *(one.opening for one in spellings))
         return self._outside.setdefault(third, tokens)
 
     @cached_property
@@ -201,6 +244,13 @@ class Wording:
         """All tokens that may follow something, ends included."""
         inside = (spelling.inside for spelling in self._spellings.values())
         return self._pieces.ends.union(self._between(""), *inside)
+
+    def wrong_at(self, ids: Sequence[int]) -> int | None:
+        """The place of the first of these tokens, the text's end included, that may not stand there; None: all may."""
+        for place, token in enumerate(ids):
+            if token not in self._pieces.special and not self.may_follow(self.state(ids[:place]), token):
+                return place
+        return None
 
     def against(self, ids: Sequence[int]) -> list[list[int]]:
         """What must not be said, where these tokens, the text's end included, have something that may not: sequences,
@@ -214,7 +264,7 @@ class Wording:
         for place, token in enumerate(ids):
             if token in self._pieces.special:
                 continue
-            if token not in self.following(state):
+            if not self.may_follow(state, token):
                 return self._against(state, ids[:place], begins, token)
             move = self._pieces.moves[token]
             if move is not None and move.letters and (move.ends or not state.word):
@@ -239,10 +289,7 @@ class Wording:
 
     def beginning(self, ids: Sequence[int]) -> Sequence[int]:
         """The tokens up to the first that may not follow, and not in the middle of a word."""
-        for place, token in enumerate(ids):
-            if token not in self._pieces.special and token not in self.following(self.state(ids[:place])):
-                return self.trimmed(ids[:place])
-        return self.trimmed(ids)
+        return self.trimmed(ids[: self.wrong_at(ids)])
 
     def trimmed(self, ids: Sequence[int]) -> Sequence[int]:
         """The tokens without a last word that is not complete, or would be the same for the third time."""

@@ -62,6 +62,15 @@ def test_batched_equals_one_by_one(by_torch: ModelRunner) -> None:
         assert together == apart
 
 
+def test_ctranslate2_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.backends.ctranslate2.faithful.LEAST_SECONDS", 1e6)
+    runner = loaded(folder, "summarization", backend="ctranslate2")
+    for name in ("greedy", "early"):
+        options = {"faithful": True, **SETTINGS[name], "max_length": 10}
+        together, apart = (outcomes(runner, TEXTS[:4], way, **options) for way in (True, False))
+        assert together == apart
+
+
 def test_off_is_as_if_nothing_was_said(by_torch: ModelRunner) -> None:
     assert outcomes(by_torch, TEXTS, faithful=False) == outcomes(by_torch, TEXTS)
 

@@ -23,6 +23,11 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
     rules: ClassVar[Rules] = options
     runs = ctranslate2.Translator
 
+    @functools.cached_property
+    def _alone(self) -> list[list[str]]:
+        """Each token's name as a sequence of its own. Made once: thousands of lists keep Python's collector busy."""
+        return [[name] for name in self._names]
+
     def check(self, settings: GenerationSettings) -> None:
         """What it is to be faithful to is prepared, too."""
         super().check(settings)
@@ -55,8 +60,9 @@ class CTranslate2EncoderDecoder(CTranslate2Generating, EncoderDecoderFiles):
         if not wordings:
             return [best for best, *_ in answers]
 
-        def again(row: Sequence[int], forbidden: Sequence[Sequence[int]]) -> list[Generated]:
-            silent = [*arguments["suppress_sequences"], *([names[token] for token in each] for each in forbidden)]
+        def again(row: Sequence[int], single: Sequence[int], several: Sequence[Sequence[int]]) -> list[Generated]:
+            silent = [*arguments["suppress_sequences"], *map(self._alone.__getitem__, single)]
+            silent += [[names[token] for token in each] for each in several]
             shortest = max(arguments["min_decoding_length"], 1)
             [found] = search([row], suppress_sequences=silent, min_decoding_length=shortest)
             return found

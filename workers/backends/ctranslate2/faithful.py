@@ -8,6 +8,12 @@ word begins without a space (after a bracket), what may not follow its pieces ma
 
 Rejected: torch for all such jobs (docs/models.md has what that costs); all forbidden sequences at once, a hundred
 thousand for a text; one step a call with `return_logits_vocab`, which reads the text again for each token.
+
+Several texts a search. What is forbidden holds for all of a call, and what a beam is worth depends on what is
+forbidden (it is taken out before probabilities are normalized): a text's answer would depend on its neighbours'. Greedy
+it would not, but greedy answers in place of the beams' are worse: of 300 held-out descriptions, 68 were searched again,
+39 of them to what torch's beams find, at a ROUGE-L of 0.323; greedy 16, at 0.290. Nor sixteen beams, freely, for all
+that four have nothing for: they cost four fifths of what searching each by itself does.
 """
 
 import time
@@ -24,8 +30,8 @@ LEAST_SECONDS, TIMES = 5.0, 2
 """How long all such searches of a batch may take: so long, or so many times as long as the free search took. They run
 within the batch's deadline, and others wait for their end."""
 
-Search = Callable[[Sequence[Sequence[int]]], list[Generated]]
-"""Sequences that may not be said -> the text's answers, best first."""
+Search = Callable[[Sequence[int], Sequence[Sequence[int]]], list[Generated]]
+"""Tokens and sequences of them that may not be said -> the text's answers, best first."""
 
 
 def until(started: float) -> float:
@@ -42,14 +48,15 @@ def mended(
     answers: those of the free search, best first. tokens: of the vocabulary.
     """
     forbidden: dict[tuple[int, ...], None] = {}
+    single: list[int] = []
     for _ in range(TRIES):
-        for answer in answers:
-            wrong = wording.against(answer.ids if answer.hit_limit else [*answer.ids, end])
-            if not wrong:
+        said = [answer.ids if answer.hit_limit else [*answer.ids, end] for answer in answers]
+        for answer, ids in zip(answers, said, strict=True):
+            if wording.wrong_at(ids) is None:
                 return replace(answer, ids=wording.trimmed(answer.ids))
-            forbidden.update(dict.fromkeys(map(tuple, wrong)))
         if time.monotonic() >= until:
             break
-        single = [(token,) for token in range(tokens) if token not in wording.sayable]
-        answers = search([*single, *forbidden])
+        single = single or sorted(set(range(tokens)).difference(wording.sayable))
+        forbidden.update(dict.fromkeys(tuple(wrong) for ids in said for wrong in wording.against(ids)))
+        answers = search(single, list(forbidden))
     return Generated(max((wording.beginning(answer.ids) for answer in answers), key=len), hit_limit=True)
