@@ -4,7 +4,7 @@ prose          texts of packages                              ner_teacher  label
 ner_names      templated sentences, exact labels              ner_data     both, split and dealt out in lessons
 ner_sentences  sentences marked by hand                       ner_last     the last phase, which learns from them most
 ner_student    MiniLM cut down, its cased vocabulary          ner_loop     the loop of both phases
-ner_figures    the test parts and the figures
+ner_figures    the test parts and the figures                 ner_origins  names by origin and sex
 
 The first phase learns from the teacher and from templates, the last from what people marked; `--phase last` goes on
 from the weights in `--start` and can do without the teacher and its packages (`--rehearse 0`).

@@ -5,7 +5,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from transformers import pipeline
 
-from models.training import ner_names, ner_sentences, ner_teacher, prose
+from models.training import ner_names, ner_origins, ner_sentences, ner_teacher, prose
 from models.training.ner_student import LABELS, WINDOW, load
 from models.training.ner_teacher import Span
 
@@ -122,7 +122,8 @@ def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
 def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any]:
     """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part.
 
-    Beside those of the part `sentences`, which people marked, stand the teacher's, where its package is installed.
+    Beside those of the part `sentences`, which people marked, stand the teacher's, where its package is installed; and
+    the recall of people's names by their origin and sex.
     """
     chunks = [json.loads(line) for line in bz2.decompress(TEST.read_bytes()).decode().splitlines()]
     chunks = [chunk | {"part": "sentences"} for chunk in ner_sentences.read(kept_apart=True)] + chunks
@@ -131,9 +132,7 @@ def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any
         chunks = [c for c in chunks if taken.update([c["part"]]) or taken[c["part"]] <= limit]
     model, tokenizer = load(model_dir)
     pipe = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=32)
-    found = [
-        [(e["start"], e["end"], e["entity_group"]) for e in answer] for answer in pipe([c["text"] for c in chunks])
-    ]
+    found = entities(pipe, chunks)
     strategies = {}
     for strategy in ("simple", "first", "average", "max"):
         answer = {
@@ -142,7 +141,14 @@ def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any
         strategies[strategy] = answer == SENTENCE_ENTITIES
     marked = [(chunk, spans) for chunk, spans in zip(chunks, found, strict=True) if chunk["part"] == "sentences"]
     beside = spans_only(*zip(*marked, strict=True)) | teacher([chunk for chunk, _ in marked])
-    return figures(chunks, found) | beside | {"sentence": strategies}
+    named = ner_origins.sentences(limit)
+    by_origin = ner_origins.figures(named, entities(pipe, named))
+    return figures(chunks, found) | beside | by_origin | {"sentence": strategies}
+
+
+def entities(pipe: Callable[[list[str]], list[list[dict[str, Any]]]], chunks: Sequence[Chunk]) -> list[list[Span]]:
+    answers = pipe([chunk["text"] for chunk in chunks])
+    return [[(each["start"], each["end"], each["entity_group"]) for each in answer] for answer in answers]
 
 
 def spans_only(chunks: Sequence[Chunk], found: Sequence[Sequence[Span]], part: str = "spans only") -> dict[str, Any]:

