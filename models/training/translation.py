@@ -14,6 +14,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import debian, loop, mozilla, prose, shipped, vocabulary
+from models.training.served import Format
 
 MODEL = shipped.MODELS / "translation-en-pt-small"
 TEST = "translation_test.jsonl.bz2"
@@ -193,10 +194,10 @@ def main(args: argparse.Namespace) -> None:
     print(evaluate(MODEL))
 
 
-def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
+def evaluate(model_dir: Path, limit: int | None = None, dtype: Format | None = None) -> dict[str, float | int]:
     """BLEU and chrF against people's translations, segment by segment."""
     pairs = shipped.read_test(TEST, limit)
-    outputs = shipped.generate(model_dir, [english for english, _ in pairs])
+    outputs = shipped.generate(model_dir, [english for english, _ in pairs], dtype)
     references = [[portuguese for _, portuguese in pairs]]
     return {
         "segments": len(pairs),
