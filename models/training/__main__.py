@@ -9,7 +9,10 @@ from textmill.tasks import TASKS
 
 PROGRAMS = {
     task.name: f"train the shipped model: {task.title}" for task in TASKS if find_spec(f"models.training.{task.name}")
-} | {"quality": "measure the shipped models on their test parts"}
+} | {
+    "quality": "measure the shipped models on their test parts",
+    "quantize": "fine-tune a model of your own to answer in int8 as it does in float32",
+}
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from transformers import pipeline
 
-from models.training import ner_names, ner_origins, ner_sentences, ner_teacher, prose
+from models.training import ner_names, ner_origins, ner_sentences, ner_teacher, prose, served
 from models.training.ner_student import LABELS, WINDOW, load
 from models.training.ner_teacher import Span
+from models.training.served import Format
 
 Chunk = dict[str, Any]
 """{"source", "text", "spans"}; of the test part also "part"."""
@@ -119,8 +120,9 @@ def write_test_part(test: list[Chunk], unseen: ner_names.Names) -> None:
     TEST.write_bytes(bz2.compress(data))
 
 
-def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any]:
-    """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part.
+def evaluate(model_dir: Path = MODEL, limit: int | None = None, dtype: Format | None = None) -> dict[str, Any]:
+    """Figures of the model as shipped, through transformers' own pipeline; `limit`: texts of each part. dtype: with the
+    encoder by CTranslate2 in this number format.
 
     Beside those of the part `sentences`, which people marked, stand the teacher's, where its package is installed; and
     the recall of people's names by their origin and sex.
@@ -131,6 +133,8 @@ def evaluate(model_dir: Path = MODEL, limit: int | None = None) -> dict[str, Any
         taken = Counter[str]()
         chunks = [c for c in chunks if taken.update([c["part"]]) or taken[c["part"]] <= limit]
     model, tokenizer = load(model_dir)
+    if dtype is not None:
+        model = served.token_classifier(model_dir, dtype)
     pipe = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=32)
     found = entities(pipe, chunks)
     strategies = {}

@@ -13,6 +13,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, MarianMTModel
 
+from models.training import served
+from models.training.served import Format
+
 MODELS = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json", "tokenizer_config.json")
@@ -41,8 +44,11 @@ def save(model: MarianMTModel, tokenizer: Path, folder: Path, generation: dict[s
         shutil.copyfile(tokenizer / name, folder / name)
 
 
-def generate(folder: Path, texts: Sequence[str], batch: int = 32) -> list[str]:
-    """What the model answers to each text in fp32, with its own generation defaults."""
+def generate(folder: Path, texts: Sequence[str], dtype: Format | None = None, batch: int = 32) -> list[str]:
+    """What the model answers to each text, with its own generation defaults: by transformers in fp32, or where a dtype
+    is given by CTranslate2 in that."""
+    if dtype is not None:
+        return served.generate(folder, texts, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
         tokenizer = AutoTokenizer.from_pretrained(folder)

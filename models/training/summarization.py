@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import MarianConfig, MarianMTModel
 
 from models.training import debian, loop, mozilla, shipped, vocabulary
+from models.training.served import Format
 
 MODEL = shipped.MODELS / "summarization-en-small"
 TEST, NAMES = "summarization_test.jsonl.bz2", "package_names.txt.bz2"
@@ -175,11 +176,11 @@ def main(args: argparse.Namespace) -> None:
     print(evaluate(MODEL))
 
 
-def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
+def evaluate(model_dir: Path, limit: int | None = None, dtype: Format | None = None) -> dict[str, float | int]:
     """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
     pairs = shipped.read_test(TEST, limit)
     names = shipped.read_names(NAMES)
-    outputs = shipped.generate(model_dir, [text for text, _ in pairs])
+    outputs = shipped.generate(model_dir, [text for text, _ in pairs], dtype)
     scorer = RougeScorer(["rougeL"])
 
     def rouge(summaries: Sequence[str]) -> float:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import debian, loop, mozilla, prose, shipped, translation_gender, vocabulary
+from models.training.served import Format
 
 MODEL = shipped.MODELS / "translation-en-pt-small"
 TEST, EVERYDAY_TEST = "translation_test.jsonl.bz2", "everyday_test.jsonl.bz2"
@@ -204,16 +205,16 @@ def main(args: argparse.Namespace) -> None:
     print(evaluate(MODEL))
 
 
-def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
+def evaluate(model_dir: Path, limit: int | None = None, dtype: Format | None = None) -> dict[str, float | int]:
     """BLEU and chrF against people's translations, of descriptions and of everyday sentences; genders of professions.
 
     Of the last two also the teacher's figures, where its package is installed. `limit`: texts of each part, frames of
-    the professions.
+    the professions. dtype: by CTranslate2 in this number format.
     """
     described, everyday = shipped.read_test(TEST, limit), shipped.read_test(EVERYDAY_TEST, limit)
     cases = list(translation_gender.cases(limit))
     groups = [[english for english, _ in described], [english for english, _ in everyday], [c.text for c in cases]]
-    outputs, plain, gendered = (shipped.generate(model_dir, texts) for texts in groups)
+    outputs, plain, gendered = (shipped.generate(model_dir, texts, dtype) for texts in groups)
     found = {
         "segments": len(described),
         **scores("", outputs, [portuguese for _, portuguese in described]),

@@ -25,8 +25,8 @@ from workers.kinds import Kind, NotOffered
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 2
-"""Changed with what `specs.py` makes of a checkpoint."""
+LAYOUT = 3
+"""Changed with what `specs.py` and `quantization.py` make of a checkpoint."""
 
 MANIFEST = "manifest.json"
 HEAD = "head.safetensors"
@@ -92,14 +92,14 @@ class Conversion:
 
     def _write(self, folder: Path) -> None:
         with IMPORTING:
-            from workers.backends.ctranslate2 import heads, specs
+            from workers.backends.ctranslate2 import heads, quantization, specs
         # float32, whatever the checkpoint has: half precision would be rounded once more on the way to int8.
         model: Any = read(self.checkpoint, CLASSES[self.kind], torch.device("cpu"), torch.float32)
         with torch.no_grad():
             heads.save(model, self.kind, folder / HEAD)
             spec = specs.of(model, self.kind)
             spec.validate()
-            spec.optimize(quantization=self.number_format)
+            quantization.optimize(spec, self.number_format)
             spec.save(str(folder))
 
 
