@@ -37,8 +37,9 @@ def save(model: MarianMTModel, tokenizer: Path, folder: Path, generation: dict[s
     # fp16 is for the disk; who asks for no dtype gets fp32.
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer / name, folder / name)
+    if tokenizer != folder:
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(tokenizer / name, folder / name)
 
 
 def generate(folder: Path, texts: Sequence[str], batch: int = 32) -> list[str]:

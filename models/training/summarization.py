@@ -1,14 +1,15 @@
 """English text to a one-sentence summary, from Debian's descriptions and synopses and the translation model's weights.
 
 Three layers of Mozilla's encoder and its embeddings know English already; the decoder has to learn to write it.
-Training goes in phases: first above a frozen part whose outputs are computed once, then the whole model.
+Training goes in phases: first above a frozen part whose outputs are computed once, then the whole model. The last one,
+`--wide`, goes on from the shipped weights, with manual pages and prose besides.
 """
 
 import argparse
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch.nn import functional
 from transformers import MarianConfig, MarianMTModel
 
 from models.training import debian, loop, mozilla, shipped, vocabulary
+from models.training import summarization_data as data
 
 MODEL = shipped.MODELS / "summarization-en-small"
 TEST, NAMES = "summarization_test.jsonl.bz2", "package_names.txt.bz2"
@@ -48,12 +50,21 @@ PHASES = {"upper": Phase(5e-4, 80), "whole": Phase(2e-4, 80), "long": Phase(4e-4
 """Half of the descriptions fit into 80 pieces, and a synopsis rests on the start; the last phases see what longer texts
 look like. Their rates are higher: after the second, the loss was still falling as fast as the rate allowed."""
 SMOOTHING = 0.05
+WIDE = Phase(3e-4, 256)
+COPIES = {"descriptions": 1, "manuals": 2, "catalogue": 2, "gaps": 1}
+"""How often an epoch of `WIDE` has each kind of pair."""
+LONGEST = 46
+"""Pieces of a target: what fits into the generation's 48 tokens with the start and the end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=2, help="of the first phase")
     parser.add_argument("--whole-epochs", type=int, default=1, help="of each of the others")
+    parser.add_argument("--wide", action="store_true", help="the last phase alone, from the shipped weights")
+    parser.add_argument("--steps", type=int, default=8_000, help="of the last phase, that its learning rate falls over")
+    parser.add_argument("--minutes", type=float, help="of the last phase, where they are over before the steps")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the last phase's newest checkpoint there")
 
 
 class Summarizer(nn.Module):
@@ -149,9 +160,53 @@ def prepare_tokenizer(pairs: Sequence[tuple[str, str]], folder: Path) -> list[in
     return keep
 
 
+def wide_examples(
+    tokenizer: spm.SentencePieceProcessor, pairs: Mapping[str, Sequence[tuple[str, str]]], limit: int
+) -> list[loop.Example]:
+    """The last phase's mixture. Left out: what can't be said in `LONGEST` pieces, and a sentence to copy that is not
+    within the first `limit` pieces of its text."""
+    found = []
+    for kind, some in pairs.items():
+        for text, said in some:
+            source, target = tokenizer.encode(text), tokenizer.encode(said)
+            source = [*source[: limit - 1], mozilla.EOS]
+            if mozilla.UNK in target or len(target) > LONGEST:
+                continue
+            if kind == "gaps" and len(source) == limit and said not in tokenizer.decode(source):
+                continue
+            found += [loop.Example(source, [*target, mozilla.EOS])] * COPIES[kind]
+    return found
+
+
+def train_wide(args: argparse.Namespace, work: Path) -> None:
+    """Go on from the shipped weights with all kinds of pairs; resumes from its newest checkpoint."""
+    tokenizer = spm.SentencePieceProcessor(str(MODEL / "source.spm"))
+    found = wide_examples(tokenizer, data.pairs(args.work), WIDE.limit)
+    summarizer = Summarizer(MarianMTModel.from_pretrained(MODEL, dtype=torch.float32))
+    summarizer.freeze(False)
+    work.mkdir(parents=True, exist_ok=True)
+    tokens = sum(len(example.source) for example in found)
+    print(f"{len(found)} examples, {tokens} pieces", flush=True)
+    plan = loop.Plan(epochs=1 + args.steps * 2400 // tokens, tokens=2400, steps=args.steps, minutes=args.minutes)
+    pad = tokenizer.get_piece_size()
+    loop.fit(summarizer, summarizer.groups(WIDE.rate), found, summarizer.loss, plan, pad, work)
+
+
+def export(checkpoint: Path, folder: Path) -> None:
+    """Write the shipped form of a checkpoint: of the shipped model, with other weights."""
+    summarizer = Summarizer(MarianMTModel.from_pretrained(MODEL, dtype=torch.float32))
+    summarizer.load_state_dict(torch.load(checkpoint)["model"])
+    folder.mkdir(parents=True, exist_ok=True)
+    shipped.save(summarizer.model, MODEL, folder, GENERATION)
+
+
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     work: Path = args.work / "summarization"
+    if args.export:
+        return export(work / "wide" / "checkpoint.pt", args.export)
+    if args.wide:
+        return train_wide(args, work / "wide")
     lists = debian.fetch_indexes(args.work)
     pairs = debian.summary_pairs(lists, held_out=False)
     pieces = prepare_tokenizer(pairs, work / "model")
