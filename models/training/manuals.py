@@ -1,7 +1,7 @@
 """Manual pages as packages carry them: what a page describes, and the phrase of its NAME section.
 
-Read from their source, not set by a typesetter: without margins, running heads and hyphenation there is nothing to undo.
-Pages in mdoc, whose text is made of the macros' arguments, are left out.
+Read from their source, not set by a typesetter: without margins, running heads and hyphenation there is nothing to
+undo. Pages in mdoc, whose text is made of the macros' arguments, are left out.
 """
 
 import gzip
@@ -14,25 +14,25 @@ from typing import NamedTuple
 
 from models.training.debian import Description
 
-PACKAGES = (
-    "alsa-utils amavisd-new apache2 apt bcftools bedtools bind9 bind9-dnsutils btrfs-progs bzr coreutils corosync "
-    "cryptsetup-bin cups-client curl cvs debhelper devscripts dh-make dia diffutils dovecot-core dpkg dpkg-dev "
-    "drbd-utils e2fsprogs emboss erlang-manpages exim4-base ffmpeg findutils flatpak freeradius ganglia-monitor gawk "
-    "gdb ghostscript git-man gnupg gnuplot gpg gpgsm graphicsmagick graphviz grep groff guile-3.0 gzip hdf5-tools "
-    "heimdal-docs hmmer imagemagick-6-common iproute2 iptables krb5-doc krb5-user ldap-utils libanyevent-perl "
-    "libarchive-dev libbio-perl-perl libcatalyst-perl libcurl4-doc libdatetime-perl libdbi-perl libdbix-class-perl "
-    "libgd-perl libgtk3-perl libimager-perl libjack-jackd2-dev liblog-log4perl-perl libmail-box-perl "
-    "libmojolicious-perl libmoose-perl libpcap0.8-dev libperl-critic-perl libpoe-perl libppi-perl libreswan "
-    "libspreadsheet-writeexcel-perl libssl-doc libtemplate-perl libtest-simple-perl libtiff-dev libvirt-clients "
-    "libwww-perl libx11-doc libxext-doc libxml-libxml-perl libxt-doc lintian ltrace lvm2 lxc lynx man-db manpages "
-    "manpages-dev mariadb-client mdadm mercurial-common mpv munin-doc mutt nano ncurses-doc netcat-openbsd netcdf-doc "
-    "netpbm nftables nmap nsd nut ocaml-man openssh-client ostree pacemaker pdftk-java php8.2-cli poppler-utils "
-    "postfix postgresql-client-15 procps psmisc python3.11 qemu-system-common qemu-utils qpdf redis-tools rsync ruby "
-    "samba-common-bin samtools screen sed skopeo slapd slurm-client smbclient socat sox spamassassin sqlite3 "
-    "sssd-tools strace strongswan-swanctl subversion systemd tar tcl8.6-doc tcpdump texinfo tk8.6-doc tmux tshark "
-    "unbound util-linux vim-common virt-manager w3m wget wireshark-common x11-utils x11-xserver-utils xfig xfsprogs "
-    "xserver-xorg-core xterm "
-).split()  # fmt: skip
+_LISTED = """
+alsa-utils amavisd-new apache2 apt bcftools bedtools bind9 bind9-dnsutils btrfs-progs bzr coreutils corosync
+cryptsetup-bin cups-client curl cvs debhelper devscripts dh-make dia diffutils dovecot-core dpkg dpkg-dev drbd-utils
+e2fsprogs emboss erlang-manpages exim4-base ffmpeg findutils flatpak freeradius ganglia-monitor gawk gdb ghostscript
+git-man gnupg gnuplot gpg gpgsm graphicsmagick graphviz grep groff guile-3.0 gzip hdf5-tools heimdal-docs hmmer
+imagemagick-6-common iproute2 iptables krb5-doc krb5-user ldap-utils libanyevent-perl libarchive-dev libbio-perl-perl
+libcatalyst-perl libcurl4-doc libdatetime-perl libdbi-perl libdbix-class-perl libgd-perl libgtk3-perl libimager-perl
+libjack-jackd2-dev liblog-log4perl-perl libmail-box-perl libmojolicious-perl libmoose-perl libpcap0.8-dev
+libperl-critic-perl libpoe-perl libppi-perl libreswan libspreadsheet-writeexcel-perl libssl-doc libtemplate-perl
+libtest-simple-perl libtiff-dev libvirt-clients libwww-perl libx11-doc libxext-doc libxml-libxml-perl libxt-doc
+lintian ltrace lvm2 lxc lynx man-db manpages manpages-dev mariadb-client mdadm mercurial-common mpv munin-doc mutt
+nano ncurses-doc netcat-openbsd netcdf-doc netpbm nftables nmap nsd nut ocaml-man openssh-client ostree pacemaker
+pdftk-java php8.2-cli poppler-utils postfix postgresql-client-15 procps psmisc python3.11 qemu-system-common
+qemu-utils qpdf redis-tools rsync ruby samba-common-bin samtools screen sed skopeo slapd slurm-client smbclient socat
+sox spamassassin sqlite3 sssd-tools strace strongswan-swanctl subversion systemd tar tcl8.6-doc tcpdump texinfo
+tk8.6-doc tmux tshark unbound util-linux vim-common virt-manager w3m wget wireshark-common x11-utils x11-xserver-utils
+xfig xfsprogs xserver-xorg-core xterm
+"""
+PACKAGES = frozenset(_LISTED.split())
 """Packages with many pages, none of over 5 MB."""
 
 
@@ -47,7 +47,7 @@ class Page(NamedTuple):
 def packages(index: dict[str, Description]) -> list[str]:
     """`PACKAGES`, and one in sixteen of the Perl modules, by their names' digests."""
     perl = [n for n in index if re.fullmatch(r"lib.*-perl", n) and hashlib.md5(n.encode()).hexdigest()[0] == "3"]
-    return sorted({*PACKAGES, *perl} & index.keys())
+    return sorted((PACKAGES | set(perl)) & index.keys())
 
 
 def fetch(work: Path, names: list[str]) -> None:

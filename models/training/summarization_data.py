@@ -29,7 +29,8 @@ NEXT_RELEASE = "trixie"
 LEAST = 0.6
 """Share of a phrase's words that its text must have: of less, deletion leaves no phrase."""
 
-_DANGLING = frozenset("a an the and or but of in on at to from by for with within into via per as that which is".split())
+_LISTED = "a an the and or but of in on at to from by for with within into via per as that which is"
+_DANGLING = frozenset(_LISTED.split())
 
 
 # --- phrases -------------------------------------------------------------------------------------------------------
@@ -146,8 +147,8 @@ def gap_pairs(work: Path) -> Iterator[Pair]:
 
 
 def description_pairs(work: Path) -> Iterator[Pair]:
-    """Descriptions of the pinned release and of new packages of the next, with what is grounded of their synopses; where
-    that is all of one, the pair comes twice."""
+    """Descriptions of the pinned release and of new packages of the next, with what is grounded of their synopses;
+    where that is all of one, the pair comes twice."""
     lists = debian.fetch_indexes(work)
     known = {d.package for d in debian.descriptions(lists, "en").values()}
     bodies = {d.body for d in debian.descriptions(lists, "en").values()}
