@@ -33,8 +33,7 @@ NAME_BY_FORM = re.compile(
     r"|(?:python3?|golang|r-cran|r-bioc|fonts|elpa|gir1\.2|php|ruby|haskell|rust|tesseract-ocr|tryton-modules)-(?!.*(?:based|like|style|only|written)).+"
     r"|.+-(?:dev|doc|dbg|dkms|utils|linux-gnu.*|l10n-.+)"
 )
-"""Words that are names of packages whether or not there is such a one: libraries, and a package's parts. Over half of
-all names: the list in the repository does without them."""
+"""Words that are names of packages whether or not there is such a one: libraries, and a package's parts."""
 
 
 @dataclass(frozen=True)

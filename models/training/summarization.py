@@ -15,16 +15,15 @@ from pathlib import Path
 
 import sentencepiece as spm
 import torch
-from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import MarianConfig, MarianMTModel
 
 from models.training import debian, loop, mozilla, shipped, vocabulary
 from models.training import summarization_data as data
+from models.training.summarization_figures import TEST, evaluate
 
 MODEL = shipped.MODELS / "summarization-en-small"
-TEST, NAMES = "summarization_test.jsonl.bz2", "package_names.txt.bz2"
 TEST_SIZE = 1000
 GENERATION = {
     "num_beams": 4,
@@ -225,39 +224,4 @@ def main(args: argparse.Namespace) -> None:
     shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
-    named = debian.package_names(lists)
-    shipped.write_names(NAMES, (name for name in named if not debian.NAME_BY_FORM.fullmatch(name)))
     print(evaluate(MODEL))
-
-
-def evaluate(model_dir: Path, limit: int | None = None) -> dict[str, float | int]:
-    """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
-    pairs = shipped.read_test(TEST, limit)
-    names = shipped.read_names(NAMES)
-    outputs = shipped.generate(model_dir, [text for text, _ in pairs])
-    scorer = RougeScorer(["rougeL"])
-
-    def rouge(summaries: Sequence[str]) -> float:
-        scores = [
-            scorer.score(synopsis, s)["rougeL"].fmeasure for (_, synopsis), s in zip(pairs, summaries, strict=True)
-        ]
-        return sum(scores) / len(scores)
-
-    return {
-        "texts": len(pairs),
-        "ROUGE-L": rouge(outputs),
-        "ROUGE-L of the first sentence": rouge([debian.sentences(text)[0] for text, _ in pairs]),
-        "ROUGE-L of the first ten words": rouge([" ".join(text.split()[:10]) for text, _ in pairs]),
-        "outputs that repeat four words": sum(map(repeats, outputs)),
-        "outputs that name a package that the text does not": sum(
-            bool(debian.invented_names(text, output, names)) for (text, _), output in zip(pairs, outputs, strict=True)
-        ),
-        "outputs with an unknown sign": shipped.unknown_signs(outputs),
-    }
-
-
-def repeats(summary: str, size: int = 4) -> bool:
-    """Whether some `size` words in a row come twice."""
-    tokens = summary.split()
-    found = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
-    return len(set(found)) < len(found)
