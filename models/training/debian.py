@@ -33,8 +33,7 @@ NAME_BY_FORM = re.compile(
     r"|(?:python3?|golang|r-cran|r-bioc|fonts|elpa|gir1\.2|php|ruby|haskell|rust|tesseract-ocr|tryton-modules)-(?!.*(?:based|like|style|only|written)).+"
     r"|.+-(?:dev|doc|dbg|dkms|utils|linux-gnu.*|l10n-.+)"
 )
-"""Words that are names of packages whether or not there is such a one: libraries, and a package's parts. Over half of
-all names: the list in the repository does without them."""
+"""Words that are names of packages whether or not there is such a one: libraries, and a package's parts."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,20 @@ class Description:
         return " ".join(self.paragraphs)
 
 
-def fetch_indexes(work: Path) -> Path:
+def fetch_indexes(work: Path, release: str = RELEASE) -> Path:
     """Fetch the package index and the two translation indexes with apt, apart from the system's own state."""
     work = work.resolve()  # apt takes relative paths from its own root
-    lists = work / "apt" / "lists"
+    apt = work / ("apt" if release == RELEASE else f"apt-{release}")
+    lists = apt / "lists"
     if any(lists.glob("*Translation-en*")):
         return lists
     (lists / "partial").mkdir(parents=True, exist_ok=True)
-    sources = work / "apt" / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {_archive()} {RELEASE} main\n")
+    sources = apt / "sources.list"
+    sources.write_text(f"deb [signed-by={KEYRING}] {archive()} {release} main\n")
     settings = {
         "Dir::State::lists": lists,
         "Dir::State::status": "/dev/null",
-        "Dir::Cache": work / "apt",
+        "Dir::Cache": apt,
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": "/dev/null",
         "Acquire::Languages": ",".join(LANGUAGES),
@@ -80,7 +80,7 @@ def fetch_indexes(work: Path) -> Path:
     return lists
 
 
-def _archive() -> str:
+def archive() -> str:
     """The archive that this machine's own apt uses. Raises RuntimeError where it knows none."""
     known = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages", "Component: main"]
     for line in subprocess.run(known, check=True, capture_output=True, text=True).stdout.splitlines():
@@ -122,7 +122,7 @@ def _paragraphs(lines: list[str]) -> tuple[str, ...]:
     return tuple(re.sub(r"\s+", " ", " ".join(part)).strip() for part in found)
 
 
-@lru_cache(maxsize=len(LANGUAGES))
+@lru_cache(maxsize=2 * len(LANGUAGES))
 def descriptions(lists: Path, language: str) -> dict[str, Description]:
     """The release's descriptions in one language, by package name; packages without a known source are left out."""
     [index] = lists.glob("*_Packages")
@@ -194,7 +194,7 @@ def words(text: str) -> set[str]:
     return {w.strip(".,:;-_") for w in re.findall(r"[\w.+#-]+", text.lower())} - {""}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def package_names(lists: Path) -> frozenset[str]:
     """Names of binary and source packages, but for those that are everyday words (found in 40 or more descriptions)."""
     texts = descriptions(lists, "en").values()

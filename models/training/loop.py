@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,10 @@ class Plan:
     warmup: int = 200
     seed: int = 3
     checkpoint_every: int = 200
+    steps: int | None = None
+    """Ends the training before its epochs do, with the learning rate at zero."""
+    minutes: float | None = None
+    """Of the clock, after which it ends, with the learning rate at zero; what it stood still for counts."""
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
@@ -88,18 +93,27 @@ def fit(
     pad_id: int,
     work: Path,
 ) -> None:
-    """Train to the plan's end, from `work`/checkpoint.pt where there is one. The learning rate falls linearly to zero.
+    """Train to the plan's end, from `work`/checkpoint.pt where there is one. The learning rate falls linearly to zero,
+    over the steps, or over the minutes where they are the shorter way.
 
     `groups` are AdamW's parameter groups, each with its own "lr".
     """
     parts = batches(examples, plan.tokens, pad_id, plan.seed)
     order = random.Random(plan.seed)
-    schedule = [batch for _ in range(plan.epochs) for batch in order.sample(parts, len(parts))]
+    schedule = [batch for _ in range(plan.epochs) for batch in order.sample(parts, len(parts))][: plan.steps]
     total = len(schedule)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min((n + 1) / plan.warmup, 1 - n / (total + 1)))
     checkpoint = work / "checkpoint.pt"
-    start = 0
+    start, begun = 0, time.time()
+
+    def minutes() -> float:
+        return (time.time() - begun) / 60
+
+    def done(step: int) -> float:
+        """Share of the plan."""
+        return max(step / (total + 1), minutes() / plan.minutes if plan.minutes else 0.0)
+
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: max(0.0, min((n + 1) / plan.warmup, 1 - done(n))))
     torch.manual_seed(plan.seed)
     if checkpoint.exists():
         saved = torch.load(checkpoint)
@@ -108,14 +122,19 @@ def fit(
         rate.load_state_dict(saved["rate"])
         torch.set_rng_state(saved["rng"])
         start = saved["step"]
+        begun -= 60 * saved.get("minutes", 0.0)
     trained = [p for p in model.parameters() if p.requires_grad]
     for step, value in _steps(schedule[start:], loss, optimizer, rate, trained, start):
-        if (step + 1) % plan.checkpoint_every == 0 or step + 1 == total:
+        late = plan.minutes is not None and minutes() >= plan.minutes
+        if (step + 1) % plan.checkpoint_every == 0 or step + 1 == total or late:
             with (work / "curve.tsv").open("a") as curve:
                 curve.write(f"{step + 1}\t{value:.4f}\n")
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rate": rate.state_dict()}
-            torch.save(state | {"rng": torch.get_rng_state(), "step": step + 1}, checkpoint.with_suffix(".new"))
+            state |= {"rng": torch.get_rng_state(), "step": step + 1, "minutes": minutes()}
+            torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").rename(checkpoint)
+        if late:
+            break
 
 
 def _steps(

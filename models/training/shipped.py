@@ -1,11 +1,10 @@
 """A sequence-to-sequence model as it ships: how it is written to its folder, and what it then answers."""
 
 import bz2
-import itertools
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,9 @@ def save(model: MarianMTModel, tokenizer: Path, folder: Path, generation: dict[s
     # fp16 is for the disk; who asks for no dtype gets fp32.
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer / name, folder / name)
+    if tokenizer != folder:
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(tokenizer / name, folder / name)
 
 
 def generate(folder: Path, texts: Sequence[str], dtype: Format | None = None, batch: int = 32) -> list[str]:
@@ -69,32 +69,17 @@ def unknown_signs(outputs: Sequence[str]) -> int:
     return sum(any(sign in output for sign in UNKNOWN_SIGNS) for output in outputs)
 
 
-def write_test(name: str, rows: Sequence[Sequence[str]]) -> None:
+def write_test(name: str, rows: Sequence[Any]) -> None:
     """Keep a test part beside the program, so that the quality command needs no network."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (DATA / name).write_bytes(bz2.compress(lines.encode()))  # of texts this size a tenth less than by xz
 
 
 def read_test(name: str, limit: int | None) -> list[tuple[str, str]]:
-    lines = bz2.decompress((DATA / name).read_bytes()).decode().splitlines()
-    return [(text, reference) for text, reference in map(json.loads, lines[:limit])]
+    """Pairs of a text and its reference, the first `limit` of them."""
+    return [(text, reference) for text, reference in read_rows(name)[:limit]]
 
 
-def write_names(file: str, names: Iterable[str]) -> None:
-    """Keep many names in little space: in order, each without what it begins with in common with the one before, whose
-    length stands in its place as a character (from a space on, so that no line is broken)."""
-    before, lines = "", []
-    for name in sorted(names):
-        pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, name, strict=False))
-        common = min(sum(1 for _ in pairs), 90)
-        lines.append(chr(32 + common) + name[common:])
-        before = name
-    (DATA / file).write_bytes(bz2.compress("\n".join(lines).encode()))
-
-
-def read_names(file: str) -> frozenset[str]:
-    names, name = [], ""
-    for line in bz2.decompress((DATA / file).read_bytes()).decode().split("\n"):
-        name = name[: ord(line[0]) - 32] + line[1:]
-        names.append(name)
-    return frozenset(names)
+def read_rows(name: str) -> list[Any]:
+    """What `write_test` kept."""
+    return [json.loads(line) for line in bz2.decompress((DATA / name).read_bytes()).decode().splitlines()]

@@ -1,29 +1,29 @@
 """English text to a one-sentence summary, from Debian's descriptions and synopses and the translation model's weights.
 
 Three layers of Mozilla's encoder and its embeddings know English already; the decoder has to learn to write it.
-Training goes in phases: first above a frozen part whose outputs are computed once, then the whole model.
+Training goes in phases: first above a frozen part whose outputs are computed once, then the whole model. The last one,
+`--wide`, goes on from the shipped weights, with manual pages and prose besides.
 """
 
 import argparse
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece as spm
 import torch
-from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import MarianConfig, MarianMTModel
 
 from models.training import debian, loop, mozilla, shipped, vocabulary
-from models.training.served import Format
+from models.training import summarization_data as data
+from models.training.summarization_figures import TEST, evaluate
 
 MODEL = shipped.MODELS / "summarization-en-small"
-TEST, NAMES = "summarization_test.jsonl.bz2", "package_names.txt.bz2"
 TEST_SIZE = 1000
 GENERATION = {
     "num_beams": 4,
@@ -49,12 +49,21 @@ PHASES = {"upper": Phase(5e-4, 80), "whole": Phase(2e-4, 80), "long": Phase(4e-4
 """Half of the descriptions fit into 80 pieces, and a synopsis rests on the start; the last phases see what longer texts
 look like. Their rates are higher: after the second, the loss was still falling as fast as the rate allowed."""
 SMOOTHING = 0.05
+WIDE = Phase(3e-4, 256)
+COPIES = {"descriptions": 1, "manuals": 2, "catalogue": 2, "gaps": 1}
+"""How often an epoch of `WIDE` has each kind of pair."""
+LONGEST = 46
+"""Pieces of a target: what fits into the generation's 48 tokens with the start and the end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_common_arguments(parser)
     parser.add_argument("--epochs", type=int, default=2, help="of the first phase")
     parser.add_argument("--whole-epochs", type=int, default=1, help="of each of the others")
+    parser.add_argument("--wide", action="store_true", help="the last phase alone, from the shipped weights")
+    parser.add_argument("--steps", type=int, default=8_000, help="of the last phase, that its learning rate falls over")
+    parser.add_argument("--minutes", type=float, help="of the last phase, where they are over before the steps")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the last phase's newest checkpoint there")
 
 
 class Summarizer(nn.Module):
@@ -150,9 +159,53 @@ def prepare_tokenizer(pairs: Sequence[tuple[str, str]], folder: Path) -> list[in
     return keep
 
 
+def wide_examples(
+    tokenizer: spm.SentencePieceProcessor, pairs: Mapping[str, Sequence[tuple[str, str]]], limit: int
+) -> list[loop.Example]:
+    """The last phase's mixture. Left out: what can't be said in `LONGEST` pieces, and a sentence to copy that is not
+    within the first `limit` pieces of its text."""
+    found = []
+    for kind, some in pairs.items():
+        for text, said in some:
+            source, target = tokenizer.encode(text), tokenizer.encode(said)
+            source = [*source[: limit - 1], mozilla.EOS]
+            if mozilla.UNK in target or len(target) > LONGEST:
+                continue
+            if kind == "gaps" and len(source) == limit and said not in tokenizer.decode(source):
+                continue
+            found += [loop.Example(source, [*target, mozilla.EOS])] * COPIES[kind]
+    return found
+
+
+def train_wide(args: argparse.Namespace, work: Path) -> None:
+    """Go on from the shipped weights with all kinds of pairs; resumes from its newest checkpoint."""
+    tokenizer = spm.SentencePieceProcessor(str(MODEL / "source.spm"))
+    found = wide_examples(tokenizer, data.pairs(args.work), WIDE.limit)
+    summarizer = Summarizer(MarianMTModel.from_pretrained(MODEL, dtype=torch.float32))
+    summarizer.freeze(False)
+    work.mkdir(parents=True, exist_ok=True)
+    tokens = sum(len(example.source) for example in found)
+    print(f"{len(found)} examples, {tokens} pieces", flush=True)
+    plan = loop.Plan(epochs=1 + args.steps * 2400 // tokens, tokens=2400, steps=args.steps, minutes=args.minutes)
+    pad = tokenizer.get_piece_size()
+    loop.fit(summarizer, summarizer.groups(WIDE.rate), found, summarizer.loss, plan, pad, work)
+
+
+def export(checkpoint: Path, folder: Path) -> None:
+    """Write the shipped form of a checkpoint: of the shipped model, with other weights."""
+    summarizer = Summarizer(MarianMTModel.from_pretrained(MODEL, dtype=torch.float32))
+    summarizer.load_state_dict(torch.load(checkpoint)["model"])
+    folder.mkdir(parents=True, exist_ok=True)
+    shipped.save(summarizer.model, MODEL, folder, GENERATION)
+
+
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     work: Path = args.work / "summarization"
+    if args.export:
+        return export(work / "wide" / "checkpoint.pt", args.export)
+    if args.wide:
+        return train_wide(args, work / "wide")
     lists = debian.fetch_indexes(args.work)
     pairs = debian.summary_pairs(lists, held_out=False)
     pieces = prepare_tokenizer(pairs, work / "model")
@@ -171,39 +224,4 @@ def main(args: argparse.Namespace) -> None:
     shipped.save(summarizer.model, work / "model", MODEL, GENERATION)
     test = debian.summary_pairs(lists, held_out=True)
     shipped.write_test(TEST, random.Random(3).sample(test, TEST_SIZE))
-    named = debian.package_names(lists)
-    shipped.write_names(NAMES, (name for name in named if not debian.NAME_BY_FORM.fullmatch(name)))
     print(evaluate(MODEL))
-
-
-def evaluate(model_dir: Path, limit: int | None = None, dtype: Format | None = None) -> dict[str, float | int]:
-    """ROUGE-L (F, no stemming) against the synopses, beside two baselines, and what no summary should do."""
-    pairs = shipped.read_test(TEST, limit)
-    names = shipped.read_names(NAMES)
-    outputs = shipped.generate(model_dir, [text for text, _ in pairs], dtype)
-    scorer = RougeScorer(["rougeL"])
-
-    def rouge(summaries: Sequence[str]) -> float:
-        scores = [
-            scorer.score(synopsis, s)["rougeL"].fmeasure for (_, synopsis), s in zip(pairs, summaries, strict=True)
-        ]
-        return sum(scores) / len(scores)
-
-    return {
-        "texts": len(pairs),
-        "ROUGE-L": rouge(outputs),
-        "ROUGE-L of the first sentence": rouge([debian.sentences(text)[0] for text, _ in pairs]),
-        "ROUGE-L of the first ten words": rouge([" ".join(text.split()[:10]) for text, _ in pairs]),
-        "outputs that repeat four words": sum(map(repeats, outputs)),
-        "outputs that name a package that the text does not": sum(
-            bool(debian.invented_names(text, output, names)) for (text, _), output in zip(pairs, outputs, strict=True)
-        ),
-        "outputs with an unknown sign": shipped.unknown_signs(outputs),
-    }
-
-
-def repeats(summary: str, size: int = 4) -> bool:
-    """Whether some `size` words in a row come twice."""
-    tokens = summary.split()
-    found = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
-    return len(set(found)) < len(found)
