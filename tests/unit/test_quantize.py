@@ -1,5 +1,6 @@
 """Fine-tuning for int8: the rounding is CTranslate2's, what is learnt holds there, and a folder stays what it was."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from transformers import AutoTokenizer
 
 from models.training import served
 from models.training.int8 import Int8, rounded
-from models.training.quantize import Plan, load, main, save, train
+from models.training.quantize import Lessons, Plan, add_arguments, load, main, save, train
+from models.training.shipped import MODELS
 from tests.unit import models_from_config
 from tests.unit.models_from_config import CORPUS
 from workers.kinds import Kind
@@ -79,16 +81,23 @@ def test_a_rounding_lets_gradients_through() -> None:
     assert values.grad.tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("family", ["marian", "bert"])
-def test_a_few_steps_bring_int8_nearer_to_float32(folders: dict[str, Path], family: str) -> None:
-    student = load(folders[family])
-    losses = train(student, folders[family], TEXTS, Plan(minutes=5, rate=1e-3, tokens=400, steps=60))
-    assert len(losses) == 60
-    assert sum(simulated for simulated, _ in losses) == 45
-    int8 = [value for simulated, value in losses if simulated]
-    assert sum(int8[-10:]) < sum(int8[:10]) * 0.7
-    again = train(load(folders[family]), folders[family], TEXTS, Plan(minutes=5, rate=1e-3, tokens=400, steps=3))
-    assert again[0] == losses[0]
+def test_a_few_steps_bring_int8_nearer_to_float32() -> None:
+    # A real model: random ones are so sensitive that every step moves them further than rounding does.
+    folder = MODELS / "ner-en-small"
+    lessons = Lessons(load(folder), folder, CORPUS, Plan(minutes=1, rate=1, tokens=400))
+
+    def far(student: Any) -> float:
+        with torch.inference_mode():
+            return sum(float(lessons.lesson(batch)(Int8(student))) for batch in range(len(lessons.batches)))
+
+    student = load(folder)
+    before = far(student)
+    losses = train(student, folder, CORPUS, Plan(minutes=5, rate=5e-5, tokens=400, steps=40))
+    assert far(student) < before * 0.8
+    assert len(losses) == 40
+    assert sum(simulated for simulated, _ in losses) == 30
+    again = train(load(folder), folder, CORPUS, Plan(minutes=5, rate=5e-5, tokens=400, steps=1))
+    assert again == losses[:1]
 
 
 def test_the_folder_keeps_its_form(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -117,10 +126,6 @@ def test_the_folder_keeps_its_form(folders: dict[str, Path], tmp_path: Path) -> 
 
 
 def run(folder: Path, texts: Path, **arguments: Any) -> None:
-    import argparse
-
-    from models.training.quantize import add_arguments
-
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     words = [str(word) for name, value in arguments.items() for word in (f"--{name}", value)]
