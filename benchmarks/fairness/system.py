@@ -182,6 +182,8 @@ class Installation:
             "TEXTMILL_THREADS": "1",
             "TEXTMILL_PRELOAD": ",".join(bundled().values()) if preload else "",
             "TEXTMILL_CACHE_DIR": str(self.folder / "cache"),
+            # The corpus comes again and again: answers that are kept would make bulk jobs of it nothing to do.
+            "TEXTMILL_ANSWERS_MB": "0",
             "TEXTMILL_DRAIN_SECONDS": "1",  # a restart, and the end, need not wait for the bulk job
         }
         with contextlib.ExitStack() as stack:
