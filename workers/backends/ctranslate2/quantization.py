@@ -22,7 +22,7 @@ def scales(weight: Tensor) -> Tensor:
 
     Columns are neighbours by twos: 0 and 1, 2 and 3. Rounding adds one at most to two of them: 255 * 128 < 2**15.
     """
-    pairs = functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+    pairs = functional.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
     largest = torch.maximum(pairs.abs().amax((1, 2)), pairs.sum(2).abs().amax(1))
     # A row of zeros stays one; the scale of a very small one is still a float32.
     return LARGEST / torch.where(largest == 0, LARGEST, largest).clamp_min(1e-30)
