@@ -3,7 +3,7 @@
 CTranslate2 gives a row's largest weight 127. CPUs without VNNI (before Ice Lake, Zen 4) multiply by an instruction that
 adds the products of two neighbours, activations of up to 255 and weights, in 16 bits: what lies beyond is cut off, some
 product in ten thousand, and most of what int8 costs on such a CPU comes of it. With a scale by which two neighbours
-together have 128 at most nothing is cut: weights lose a quarter of a bit or so, and the answers are those of a CPU that
+together have 128 at most nothing is cut: weights lose 0.25 to 0.4 of a bit, and the answers are those of a CPU that
 adds in 32 bits.
 """
 
