@@ -57,6 +57,8 @@ class Declared(BaseModel):
     """Defaults of this model's options; a job's own win. What neither says comes from generation_config.json."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int8_float16", "int8_bfloat16"] = "auto"
     """The number format; auto: bfloat16 where the device is fast at it, float32 elsewhere. int8 is CTranslate2's."""
+    cpu_dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None
+    """The number format on a CPU, in place of `dtype`: an entry is for both kinds of machine."""
     backend: Annotated[str, Field(min_length=1)] = "auto"
     """What runs the model; auto: the fastest that the worker has and that can. The workers know their names."""
     licence: Annotated[str, Field(min_length=1)]
@@ -89,8 +91,8 @@ class Entry(Declared):
         The place of a local folder stays private.
         """
         shown = self.model_dump(
-            include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "backend"}
-            | {"architecture", "licence", "limitations", "chat_template"}
+            include={"name", "task", "default", "window", "options", "labels", "revision", "dtype", "cpu_dtype"}
+            | {"backend", "architecture", "licence", "limitations", "chat_template"}
         )
         for offer in (*(task.offer.model_construct() for task in tasks.TASKS), self.offer):
             shown |= offer.public()

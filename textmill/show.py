@@ -92,7 +92,7 @@ def model_text(model: Mapping[str, Any], workers: Sequence[wire.WorkerInfo] = ()
     lines = [model_line(model, workers), f"limitations: {model['limitations']}", f"licence: {model['licence']}"]
     told = {
         name: model.get(name)
-        for name in ("source", "revision", "architecture", "dtype", "backend", "labels", "options")
+        for name in ("source", "revision", "architecture", "dtype", "cpu_dtype", "backend", "labels", "options")
     }
     for name, value in told.items():
         if value:

@@ -186,7 +186,8 @@ def describe(entry: Entry, path: Path) -> str:
     except FolderError as error:
         raise ModelUnavailable(str(error)) from error
     # A format that only a GPU has is looked at there.
-    number_format: Precision = "int8" if entry.dtype == "int8" else "float32"
+    on_cpu = entry.cpu_dtype or entry.dtype
+    number_format: Precision = "int8" if on_cpu == "int8" else "float32"
     spec = spec_of(entry, device="cpu", dtype=number_format, cache_dir=WorkerSettings().cache_dir)
     runner = make(replace(spec, source=str(path)))
     runner.open()

@@ -6,6 +6,7 @@ from pathlib import Path
 from store.catalogue import Entry
 from textmill.errors import ModelUnavailable
 from workers import backends, tasks
+from workers.checkpoint import IMPORTING
 from workers.kinds import Kind, ModelSpec, Precision
 from workers.runner import BY, ModelRunner
 
@@ -27,11 +28,22 @@ def spec_of(
         labels=entry.labels,
         offer=entry.offer,
         backend=entry.backend,
-        dtype=entry.dtype if dtype == "auto" else dtype,
+        dtype=_number_format(entry, device) if dtype == "auto" else dtype,
         device=device,
         threads=threads,
         cache_dir=cache_dir,
     )
+
+
+def _number_format(entry: Entry, device: str) -> Precision:
+    """The entry's own, which may be another one on a CPU."""
+    if entry.cpu_dtype is None:
+        return entry.dtype
+    if device == "auto":
+        with IMPORTING:
+            from workers.backends.torch.device import choose
+        device = choose().type
+    return entry.cpu_dtype if device == "cpu" else entry.dtype
 
 
 def kind_of(task: str | None) -> Kind:

@@ -42,9 +42,12 @@ def _in_format(dtype: str, folder: Path) -> Path:
     """The catalogue, its models of this folder in another number format."""
     text = CATALOGUE.read_text()
     for entry in load(CATALOGUE).bundled().values():
-        line = f'source = "{entry.source}"\n'
-        assert line in text
-        text = text.replace(line, f'source = "{entry.path}"\ndtype = "{dtype}"\n')
+        for old, new in (
+            (f'source = "{entry.source}"\n', f'source = "{entry.path}"\n'),
+            (f'cpu_dtype = "{entry.cpu_dtype}"', f'cpu_dtype = "{dtype}"'),
+        ):
+            assert old in text or new in text
+            text = text.replace(old, new)
     path = folder / "catalogue.toml"
     path.write_text(text)
     return path

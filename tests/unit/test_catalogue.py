@@ -117,6 +117,14 @@ def test_an_entry_has_what_the_file_says_and_what_the_folder_shows(catalogue: Ca
     assert (hub.local, hub.path, hub.source) == (False, None, "Helsinki-NLP/opus-mt-en-fr")
 
 
+def test_a_number_format_for_the_cpu_leaves_that_of_gpus_alone(written: Path) -> None:
+    written.write_text(FILE.replace('source = "ner-small"', 'source = "ner-small"\ncpu_dtype = "int8"'))
+    entry = load(written).get("ner-small")
+    assert (entry.dtype, entry.cpu_dtype, entry.public()["cpu_dtype"]) == ("auto", "int8", "int8")
+    written.write_text(FILE.replace('source = "ner-small"', 'source = "ner-small"\ncpu_dtype = "int8_float16"'))
+    assert "cpu_dtype" in str(refused(written))
+
+
 def test_public_shows_the_hub_id_but_no_path_of_this_machine(catalogue: Catalogue, written: Path) -> None:
     shown = [entry.public() for entry in catalogue.entries.values()]
     assert str(written.parent) not in json.dumps(shown)
@@ -147,7 +155,7 @@ def test_a_package_is_taken_instead_of_the_hub_where_it_is_installed(
 
 def test_public_has_the_same_fields_for_every_model(catalogue: Catalogue) -> None:
     fields = {"name", "task", "default", "source_langs", "target_langs", "window", "options", "labels", "revision"}
-    fields |= {"dtype", "backend", "architecture", "chat_template", "licence", "limitations", "source"}
+    fields |= {"dtype", "cpu_dtype", "backend", "architecture", "chat_template", "licence", "limitations", "source"}
     shown = [entry.public() for entry in catalogue.with_echo().entries.values()]
     assert {frozenset(model) for model in shown} == {frozenset(fields)}
     for model, backend in ((shown[0], "auto"), (shown[-1], "echo")):  # entities, and echo

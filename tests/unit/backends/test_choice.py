@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import transformers as tf
 
+from store import catalogue
 from tests.unit import encoders_from_config as made
+from tests.unit.models_from_config import DEVICE
 from tests.unit.runners import opened
 from workers.backends.ctranslate2.architectures import objection
 from workers.kinds import Kind
+from workers.models import make, spec_of
 
 BY_CTRANSLATE2 = {"bert", "distilbert", "roberta", "xlm-roberta"}
 HEADS = {
@@ -47,3 +50,12 @@ def test_a_decoder_that_it_would_compute_wrongly_is_torchs(config: tf.Pretrained
 def test_decoders_that_it_knows() -> None:
     assert [objection(made.DECODERS[family][0](**made.DECODERS[family][3]), Kind.CONTINUATION)
             for family in made.DECODERS] == [None] * len(made.DECODERS)  # fmt: skip
+
+
+def test_the_bundled_models_are_in_int8_on_a_cpu_and_in_their_own_format_on_a_gpu() -> None:
+    bundled = catalogue.load(Path(__file__).parents[3] / "models" / "catalogue.toml").bundled()
+    for entry in bundled.values():
+        assert [spec_of(entry, device).dtype for device in ("cpu", "cuda", "cuda:1")] == ["int8", "auto", "auto"]
+        assert spec_of(entry).dtype == ("auto" if DEVICE == "cuda" else "int8"), "auto takes what is there"
+        assert spec_of(entry, "cpu", dtype="float32").dtype == "float32", "the process's own wish wins"
+        assert make(spec_of(entry, "cpu")).backend.name == "ctranslate2"
