@@ -35,7 +35,7 @@ def train(args: argparse.Namespace) -> None:
     tokenizer = vocabulary(prose, names, args)
     model = build(tokenizer, args.layers, args.width)
     print(f"{len(prose)} chunks of prose, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
-    write_test_part(test, unseen)
+    write_test_part(unseen)
     dev, plan = dev_part(test, unseen), Plan(args.lessons, args.lr, args.budget)
     for _ in fit(model, tokenizer, lambda n: lesson(prose, names, n, args), dev, plan, work / f"{args.name}.pt"):
         pass

@@ -48,7 +48,7 @@ def train(args: argparse.Namespace, start: Path) -> None:
     """Go on from the weights in `start`; `output` has the lesson that is best on the validation part."""
     model, _ = load(start)
     tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
-    learnt, validation = deal(list(ner_sentences.read(kept_apart=False)))
+    learnt, validation = deal(list(ner_sentences.read()))
     dev = [chunk | {"part": PART} for chunk in validation]
     prose = agreed(args.work / "ner", model, tokenizer, args.rehearse, args.seed) if args.rehearse else []
     names = Pools(learnt).extend(ner_names.Names(False))

@@ -20,7 +20,7 @@ def test_everybody_is_in_every_frame_where_the_span_says() -> None:
 
 
 def test_the_model_learnt_neither_these_names_nor_these_frames() -> None:
-    learnt = "\n".join(chunk["text"] for chunk in ner_sentences.read(kept_apart=False))
+    learnt = "\n".join(chunk["text"] for chunk in ner_sentences.read())
     assert not [name for _, _, name in ner_origins.names() if name in learnt]
     assert not set(ner_origins.FRAMES) & {re.sub(r"\{\w+\}", "{}", template) for template in templates()}
 

@@ -91,7 +91,7 @@ def test_shouted_and_whispered_texts_keep_the_places_of_their_names() -> None:
 
 
 def test_validation_is_a_small_part_of_its_own_and_stays_when_sentences_are_added() -> None:
-    sentences = list(ner_sentences.read(kept_apart=False))
+    sentences = list(ner_sentences.read())
     learnt, validation = deal(sentences)
     assert len(learnt) + len(validation) == len(sentences)
     assert len(sentences) / 20 < len(validation) < len(sentences) / 8
@@ -132,5 +132,5 @@ def test_hidden_pieces_are_never_the_marks_of_the_text() -> None:
 
 def test_places_alone_count_whatever_the_kinds() -> None:
     one = chunk("[PER Ana] left [LOC Faro].") | {"part": "p"}
-    scores = spans_only([one], [[(0, 3, "LOC"), (9, 13, "LOC"), (0, 8, "PER")]])
+    scores = spans_only([one], [[(0, 3, "LOC"), (9, 13, "LOC"), (0, 8, "PER")]], "spans only")
     assert scores == {"spans only": {"precision": 0.667, "recall": 1.0, "f1": 0.8, "entities": 2}}

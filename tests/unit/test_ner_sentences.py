@@ -39,19 +39,22 @@ def test_a_line_that_does_not_parse_is_refused(line: str) -> None:
 def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path) -> None:
     (tmp_path / LEARNT).write_bytes(bz2.compress(b"Rain.\n[PER Ana left.\n"))
     with pytest.raises(BadMark, match=r"ner_sentences\.txt\.bz2:2: "):
-        list(read(kept_apart=False, folder=tmp_path))
+        list(read(folder=tmp_path))
 
 
 def test_what_is_learnt_and_what_is_kept_apart_are_different_files(tmp_path: Path) -> None:
-    for name in (LEARNT, KEPT_APART):
+    names = [LEARNT, *KEPT_APART.values()]
+    assert len(set(names)) == 3
+    for name in names:
         (tmp_path / name).write_bytes(bz2.compress(f"[PER {name}] came.\n".encode()))
-    learnt, kept = list(read(kept_apart=False, folder=tmp_path)), list(read(kept_apart=True, folder=tmp_path))
-    assert [chunk["text"] for chunk in learnt] == [f"{LEARNT} came."]
-    assert kept == [{"source": "sentences", "text": f"{KEPT_APART} came.", "spans": [(0, len(KEPT_APART), "PER")]}]
+    assert [chunk["text"] for chunk in read(folder=tmp_path)] == [f"{LEARNT} came."]
+    for name in KEPT_APART.values():
+        marked = {"source": "sentences", "text": f"{name} came.", "spans": [(0, len(name), "PER")]}
+        assert list(read(name, tmp_path)) == [marked]
 
 
 def test_the_files_parse_and_no_sentence_is_there_twice() -> None:
-    texts = [chunk["text"] for part in (False, True) for chunk in read(part)]
+    texts = [chunk["text"] for name in (LEARNT, *KEPT_APART.values()) for chunk in read(name)]
     assert len(texts) > 100
     assert len(texts) == len(set(texts))
     # Names of the sentence by which the model is accepted: it is to meet them there for the first time.
