@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"translation": {"target_lang": "pt"}}
 """By task; the others need none."""
 
 SAMPLES: dict[str, tuple[str, ...]] = {
-    "summarization": ("debian/packer", "debian/hd-idle", "long/sqlite-datatypes"),
+    "summarization": ("debian/buzztrax", "debian/packer", "long/git-tutorial"),
     "translation": ("debian/gap-fga", "debian-code/", "debian-list/"),
     "ner": ("long/debian-history", "jargon/fidonet", "jargon/its"),
 }
