@@ -19,7 +19,7 @@ BUNDLED = bundled("ner")
 def _bundled(size: Size) -> Sequence[Arm]:
     return [
         arm(TEXTMILL, "as it chooses by itself", OURS, {}, BUNDLED),
-        arm("Textmill, int8", "by the catalogue's dtype", OURS, {"dtype": "int8"}, BUNDLED, exact=False),
+        arm("Textmill, int8", "as the catalogue has it on a CPU", OURS, {"dtype": "int8"}, BUNDLED, exact=False),
         arm("Textmill, torch", "backend by name", OURS, {"backend": "torch"}, BUNDLED, standard=False),
         arm(DIRECTLY, "its encoder; the head in numpy; sorted, 2,048 tokens a batch", DIRECT, {}, BUNDLED),
         arm("CTranslate2 directly, int8", "", DIRECT, {"dtype": "int8"}, BUNDLED, exact=False, standard=False),

@@ -173,7 +173,7 @@ def question(task: str, plain_documents: int, script: float, plain: float, plain
 
         return [
             started(TEXTMILL, "two worker processes, as `make up` starts it", _textmill, "float32", ours=True),
-            started(TEXTMILL_INT8, 'the same with dtype = "int8" in the catalogue', _textmill, "int8", ours=True),
+            started(TEXTMILL_INT8, 'the same with cpu_dtype = "int8" in the catalogue', _textmill, "int8", ours=True),
             started(BY_SCRIPT, "our cutting and joining, all pieces in one call, two workers", _script, "float32"),
             started(BY_SCRIPT_INT8, "the same", _script, "int8", standard=False),
             started(PLAIN, "two processes, the model resident, a row a document", _plain),
